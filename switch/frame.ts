@@ -1,0 +1,112 @@
+import { Packet } from '../wire/packet.ts';
+
+/** Free bytes in front of every received frame: room for a virtio-net header, tags and encapsulation. */
+export const HEADROOM = 256;
+/** Bytes of a slot for frames of ordinary size, headroom included. */
+export const SMALL_SLOT = 2048;
+/** Bytes of a slot for a 64 KiB GSO frame with its Ethernet header and tags, headroom included. */
+export const BIG_SLOT = 66 * 1024;
+
+/** A port of the switch: a small integer, unique in the deck while the port lives. */
+export type PortId = number;
+
+/**
+ * A frame is one slot of the arena and the description of what lies in it. Descriptors are made once, with
+ * the arena, and reused for ever; whoever holds one holds a reference (`Arena.retain`, `Arena.release`).
+ */
+export class Frame extends Packet {
+  /** Index of the slot; devices keep per-slot values (addresses) under it. */
+  readonly slot: number;
+  /** First byte of the slot. */
+  readonly base: number;
+  /** First byte behind the slot. */
+  readonly limit: number;
+  /** The port by which the frame came in. */
+  ingress: PortId = 0;
+  /** What is to become of it; set by whoever puts the frame into an outbox. */
+  verdict = 0;
+  /** Holders; at 0 the slot is free. Owned by the arena. */
+  references = 0;
+
+  constructor(bytes: Uint8Array, slot: number, base: number, size: number) {
+    super(bytes);
+    this.slot = slot;
+    this.base = base;
+    this.limit = base + size;
+  }
+}
+
+/** How many slots of each size an arena has. */
+export interface ArenaSize {
+  small: number;
+  big: number;
+}
+
+/**
+ * All frame memory of one data plane, in one buffer that is allocated at the start. Taking and giving back a
+ * slot is a pop and a push; the slot given back last is taken first, because it is still in the cache.
+ */
+export class Arena {
+  readonly bytes: Uint8Array;
+  readonly frames: readonly Frame[];
+  readonly #small: Int32Array;
+  readonly #big: Int32Array;
+  #smallFree = 0;
+  #bigFree = 0;
+
+  constructor(size: ArenaSize = { small: 2048, big: 256 }) {
+    const { small, big } = size;
+    const bytes = new Uint8Array(small * SMALL_SLOT + big * BIG_SLOT);
+    const frames: Frame[] = [];
+    this.bytes = bytes;
+    this.#small = new Int32Array(small);
+    this.#big = new Int32Array(big);
+    for (let i = 0; i < big; i++) frames.push(new Frame(bytes, frames.length, i * BIG_SLOT, BIG_SLOT));
+    for (let i = 0; i < small; i++) {
+      frames.push(new Frame(bytes, frames.length, big * BIG_SLOT + i * SMALL_SLOT, SMALL_SLOT));
+    }
+    this.frames = frames;
+    // Filled from the end, so that slot 0 is the first to be taken.
+    for (let slot = frames.length - 1; slot >= 0; slot--) this.#give(frames[slot]!);
+  }
+
+  /** Slots that nobody holds. */
+  get free(): number {
+    return this.#smallFree + this.#bigFree;
+  }
+
+  /**
+   * A frame with room for `length` bytes behind the headroom, held once by the caller; undefined when all
+   * slots are taken. A small frame takes a big slot only when the small ones are gone.
+   */
+  allocate(length: number): Frame | undefined {
+    if (length <= SMALL_SLOT - HEADROOM && this.#smallFree > 0) {
+      return this.#take(this.#small[--this.#smallFree]!, length);
+    }
+    if (length <= BIG_SLOT - HEADROOM && this.#bigFree > 0) {
+      return this.#take(this.#big[--this.#bigFree]!, length);
+    }
+    return undefined;
+  }
+
+  retain(frame: Frame): void {
+    frame.references++;
+  }
+
+  release(frame: Frame): void {
+    if (--frame.references === 0) this.#give(frame);
+  }
+
+  #take(slot: number, length: number): Frame {
+    const frame = this.frames[slot]!;
+    frame.references = 1;
+    frame.at = frame.base + HEADROOM;
+    frame.length = length;
+    return frame;
+  }
+
+  #give(frame: Frame): void {
+    if (frame.limit - frame.base === BIG_SLOT) this.#big[this.#bigFree++] = frame.slot;
+    else this.#small[this.#smallFree++] = frame.slot;
+  }
+}
