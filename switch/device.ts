@@ -1,0 +1,38 @@
+import type { Arena, Frame } from './frame.ts';
+
+/** What became of a frame handed to `transmit`. */
+export const Transmit = {
+  /** The device has it. */
+  SENT: 0,
+  /** The device has no room now; try the same frame again when it becomes writable. */
+  BLOCKED: 1,
+  /** The device refused this frame (too long for it, link down); others may pass. */
+  REFUSED: 2,
+  /** The device is no more. */
+  GONE: 3,
+} as const;
+export type Transmit = (typeof Transmit)[keyof typeof Transmit];
+
+/**
+ * Where frames come from and go to. A device knows nothing of switching. Implementations: `tap`, `memory`,
+ * `pcap`; wrappers: `faulty`.
+ */
+export interface Device {
+  /** Descriptor to wait on with epoll, or -1 for a device that has none. */
+  readonly fd: number;
+  /** Whether the device takes GSO frames and partial checksums (virtio-net header); if not, both are finished in software first. */
+  readonly offload: boolean;
+  /** True once the device has vanished under us (its namespace ended); it then receives and sends nothing. */
+  readonly gone: boolean;
+  /**
+   * The next frame, in a slot of `arena` held once for the caller, with `at` and `length` set and its
+   * virtio-net header in the 12 bytes before `at`; null when none is waiting (or no slot is free).
+   * @param now monotonic milliseconds
+   */
+  receive(arena: Arena, now: number): Frame | null;
+  /** Sends `frame`; a device that keeps it for later retains it. Never changes its bytes. */
+  transmit(frame: Frame, now: number): Transmit;
+  /** When the device next has something to do by itself (monotonic milliseconds), Infinity if never. */
+  deadline(): number;
+  close(): void;
+}

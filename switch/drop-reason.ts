@@ -1,0 +1,100 @@
+import { Malformed } from '../wire/malformed.ts';
+
+/**
+ * Why a frame was discarded: a closed list. Every discarded frame is counted under exactly one of these.
+ * The first rows are `wire/`'s reasons for not understanding a frame; names follow Linux's
+ * `enum skb_drop_reason` where it has one. Numbers are stable: new reasons are appended.
+ */
+export const DropReason = {
+  ...Malformed,
+
+  /** Destination 01-80-C2-00-00-0X: for the link only, never forwarded (IEEE 802.1Q table 8-1). */
+  MAC_RESERVED: 16,
+  /** Source address is a group address or zero: no station can have sent it (IEEE 802.3 §3.2.3). */
+  MAC_SOURCE_INVALID: 17,
+  /** Source address is the gateway's own: a loop, or somebody who pretends to be the gateway. */
+  MAC_OWN: 18,
+  /** Source address is known to be attached to another port. */
+  MAC_FOREIGN: 19,
+  /** The destination is behind the port by which the frame came in: filtering (IEEE 802.1Q §8.6.1). */
+  FDB_SAME_PORT: 20,
+  /** Both ports are isolated (`icc=false`). */
+  PORT_ISOLATED: 21,
+  /** More flooded frames than the port may send in a second: storm control. */
+  STORM_LIMIT: 22,
+  /** Flooded, but no other port was there to take it. */
+  NO_EGRESS: 23,
+  /** Longer than the egress port's MTU, and nobody to tell (bridged), or DF forbids to fragment it (routed). */
+  PKT_TOO_BIG: 24,
+  /** The egress port's queue is full. */
+  FULL_RING: 25,
+  /** The egress device did not take the frame: its interface is down. */
+  LINK_DOWN: 26,
+  /** The egress port vanished while the frame waited for it. */
+  PORT_GONE: 27,
+  /** No free slot in the arena. */
+  NOMEM: 28,
+  /** Handling the frame threw: a defect of tapdeck, logged once with the frame. */
+  EXCEPTION: 29,
+  /** The network of the port is being removed. */
+  NETWORK_GONE: 30,
+
+  /** ARP that neither asks for the gateway nor answers it. */
+  ARP_NOT_FOR_US: 32,
+  /** ARP whose sender is impossible: group address, another MAC than the frame's, the gateway's address, or outside the subnet. */
+  ARP_SPOOF: 33,
+  /** ND without hop limit 255, with a wrong code, checksum, target or option (RFC 4861 §6.1, §7.1). */
+  ND_INVALID: 34,
+  /** Router advertisement or redirect from a container port (RFC 6105). */
+  RA_GUARD: 35,
+  /** ND whose sender is impossible, as for ARP_SPOOF. */
+  ND_SPOOF: 36,
+
+  /** Source address that cannot be a host's: multicast, broadcast, loopback, 0/8, or the gateway's own (RFC 1812 §5.3.7). */
+  IP_MARTIAN_SOURCE: 40,
+  /** Destination address that must not be routed: loopback, 0/8, link-local, limited broadcast (RFC 1812 §5.3.7). */
+  IP_MARTIAN_DESTINATION: 41,
+  /** Loose or strict source route option, or an IPv6 type 0 routing header (RFC 7126 §4.3, RFC 5095). */
+  IP_SOURCE_ROUTED: 42,
+  /** No route to the destination. */
+  IP_INNOROUTES: 43,
+  /** TTL or hop limit ran out (RFC 1812 §5.3.1, RFC 8200 §3). */
+  IP_TTL_EXCEEDED: 44,
+  /** A multicast or broadcast packet for the gateway that no protocol of it listens to. */
+  IP_GROUP: 45,
+  /** A protocol the gateway does not speak. */
+  UNHANDLED_PROTO: 46,
+  /** No service of the gateway listens on this TCP or UDP port. */
+  NO_SOCKET: 47,
+  /** Next hop did not answer ARP or ND. */
+  NEIGH_FAILED: 48,
+  /** Too many frames already wait for this next hop. */
+  NEIGH_QUEUEFULL: 49,
+  /** Too many next hops are being asked for at once. */
+  NEIGH_TABLE_FULL: 50,
+  /** ICMP or ICMPv6 checksum is wrong. */
+  ICMP_CSUM: 51,
+  /** An ICMP message that the gateway neither answers nor needs. */
+  ICMP_UNHANDLED: 52,
+  /** TCP or UDP checksum is wrong. */
+  L4_CSUM: 53,
+  /** Fragments that overlap: the whole datagram goes (RFC 5722, and the same for IPv4). */
+  FRAG_OVERLAP: 54,
+  /** Not all fragments came in time (RFC 791, RFC 8200 §4.5). */
+  FRAG_TIMEOUT: 55,
+  /** Reassembly has no room for another datagram or fragment. */
+  FRAG_QUEUEFULL: 56,
+  /** Between networks that may not reach each other. */
+  ISOLATED_NETWORK: 57,
+} as const;
+export type DropReason = (typeof DropReason)[keyof typeof DropReason];
+
+/** Room for one counter per reason. */
+export const DROP_REASONS = 64;
+
+/** The name of each reason by its number; undefined where a number is not in use. */
+export const DROP_REASON_NAMES: readonly (string | undefined)[] = (() => {
+  const names: (string | undefined)[] = new Array(DROP_REASONS).fill(undefined);
+  for (const [name, reason] of Object.entries(DropReason)) if (reason !== 0) names[reason] = name;
+  return names;
+})();

@@ -1,0 +1,111 @@
+import type { PortId } from './frame.ts';
+
+/** Fields of a port's row of counters: `counters[port * PORT_STRIDE + RX_FRAMES]`. One row is one cache line. */
+export const RX_FRAMES = 0;
+export const RX_BYTES = 1;
+export const RX_DROPPED = 2;
+export const TX_FRAMES = 3;
+export const TX_BYTES = 4;
+export const TX_DROPPED = 5;
+export const PORT_STRIDE = 8;
+
+/** What is at the other end of a port. */
+export const PortKind = {
+  FREE: 0,
+  /** A device: a container's TAP, a capture, a test. */
+  DEVICE: 1,
+  /** The gateway of a network: the deck itself. */
+  GATEWAY: 2,
+} as const;
+export type PortKind = (typeof PortKind)[keyof typeof PortKind];
+
+/** How a port is to behave; what is left out takes the default. */
+export interface PortOptions {
+  /** Largest IP packet, bytes. */
+  mtu?: number;
+  /** Isolated ports reach the gateway and ports that are not isolated, never each other (BR-12, `icc=false`). */
+  isolated?: boolean;
+  /** How many addresses may be learned from the port. */
+  learnLimit?: number;
+  /** Flooded frames a second that the port may cause (BR-14). */
+  stormLimit?: number;
+}
+
+export const DEFAULT_MTU = 65520;
+export const DEFAULT_LEARN_LIMIT = 1024;
+export const DEFAULT_STORM_LIMIT = 10_000;
+
+/**
+ * The ports of the deck: parallel arrays, a row per port, rows reused. Counters are doubles, exact to 2^53.
+ */
+export class Ports {
+  readonly capacity: number;
+  readonly kind: Uint8Array;
+  /** The network (= bridge) that the port belongs to. */
+  readonly network: Int32Array;
+  readonly mtu: Int32Array;
+  readonly isolated: Uint8Array;
+  readonly learnLimit: Int32Array;
+  /** Addresses learned from the port now; kept by the fdb. */
+  readonly learned: Int32Array;
+  readonly counters: Float64Array;
+  readonly #stormLimit: Float64Array;
+  readonly #stormTokens: Float64Array;
+  readonly #stormSeen: Float64Array;
+  readonly #free: Int32Array;
+  #freeCount = 0;
+
+  constructor(capacity = 8192) {
+    this.capacity = capacity;
+    this.kind = new Uint8Array(capacity);
+    this.network = new Int32Array(capacity).fill(-1);
+    this.mtu = new Int32Array(capacity);
+    this.isolated = new Uint8Array(capacity);
+    this.learnLimit = new Int32Array(capacity);
+    this.learned = new Int32Array(capacity);
+    this.counters = new Float64Array(capacity * PORT_STRIDE);
+    this.#stormLimit = new Float64Array(capacity);
+    this.#stormTokens = new Float64Array(capacity);
+    this.#stormSeen = new Float64Array(capacity);
+    this.#free = new Int32Array(capacity);
+    for (let port = capacity - 1; port >= 0; port--) this.#free[this.#freeCount++] = port;
+  }
+
+  /** A new port of `network`, or -1 when all are taken. */
+  add(network: number, kind: PortKind, options: PortOptions = {}): PortId {
+    if (this.#freeCount === 0) return -1;
+    const port = this.#free[--this.#freeCount]!;
+    this.kind[port] = kind;
+    this.network[port] = network;
+    this.mtu[port] = options.mtu ?? DEFAULT_MTU;
+    this.isolated[port] = options.isolated ? 1 : 0;
+    this.learnLimit[port] = options.learnLimit ?? DEFAULT_LEARN_LIMIT;
+    this.learned[port] = 0;
+    this.counters.fill(0, port * PORT_STRIDE, (port + 1) * PORT_STRIDE);
+    this.#stormLimit[port] = options.stormLimit ?? DEFAULT_STORM_LIMIT;
+    this.#stormTokens[port] = this.#stormLimit[port]!;
+    this.#stormSeen[port] = -1;
+    return port;
+  }
+
+  remove(port: PortId): void {
+    this.kind[port] = PortKind.FREE;
+    this.network[port] = -1;
+    this.#free[this.#freeCount++] = port;
+  }
+
+  /** Whether `port` may flood one more frame at `now`: a token bucket that holds one second's worth. */
+  mayFlood(port: PortId, now: number): boolean {
+    const limit = this.#stormLimit[port]!;
+    const seen = this.#stormSeen[port]!;
+    let tokens = this.#stormTokens[port]!;
+    if (now > seen && seen >= 0) tokens = Math.min(limit, tokens + ((now - seen) * limit) / 1000);
+    this.#stormSeen[port] = now;
+    if (tokens < 1) {
+      this.#stormTokens[port] = tokens;
+      return false;
+    }
+    this.#stormTokens[port] = tokens - 1;
+    return true;
+  }
+}
