@@ -1,0 +1,252 @@
+import { hash2 } from '../wire/hash.ts';
+import type { PortId } from './frame.ts';
+import type { Ports } from './ports.ts';
+
+/** Milliseconds after which an address that was not seen again is forgotten (IEEE 802.1Q table 8-6; Linux's default too). */
+export const DEFAULT_AGEING = 300_000;
+
+// A row of the table is four words, so that one lookup touches one cache line of it.
+const KEY_HI = 0; // network << 16 | first 16 bits of the MAC
+const KEY_LO = 1; // last 32 bits of the MAC
+const PORT = 2; // port << 1 | static
+const NEXT = 3; // next row of the same bucket, or -1; next free row in a free one
+const STRIDE = 4;
+const NONE = -1;
+
+/** One entry, as listed for people and programs. */
+export interface FdbEntry {
+  network: number;
+  macHi: number;
+  macLo: number;
+  port: PortId;
+  /** Static entries belong to attached endpoints and gateways; they neither age nor move. */
+  static: boolean;
+  /** Milliseconds since the address was last seen as a source; 0 for static entries. */
+  age: number;
+}
+
+/** What `learn` found out about a source address. */
+export const Learned = {
+  /** Known on this port, or learned now, or moved here. */
+  OK: 0,
+  /** A static entry says that the address belongs to another port. */
+  FOREIGN: 1,
+  /** The table, the network or the port has no room for one more; the frame itself may pass. */
+  FULL: 2,
+} as const;
+export type Learned = (typeof Learned)[keyof typeof Learned];
+
+/**
+ * Filtering database of all bridges of a deck: (network, MAC) → port. Chained hash over typed arrays with a
+ * keyed hash, so that nobody can aim at one bucket. Capacity is fixed; when it is reached new addresses are
+ * not learned (802.1Q §8.7), known ones keep working, and the frames are flooded.
+ */
+export class Fdb {
+  readonly capacity: number;
+  /** Milliseconds; settable at run time. */
+  ageing = DEFAULT_AGEING;
+  /** How often an address was not learned for want of room. */
+  overflows = 0;
+  readonly #ports: Ports;
+  readonly #rows: Int32Array;
+  readonly #seen: Float64Array;
+  readonly #buckets: Int32Array;
+  readonly #mask: number;
+  readonly #key0: number;
+  readonly #key1: number;
+  /** Rows from here on were never used. */
+  #high = 0;
+  #freeRow = NONE;
+  #size = 0;
+  /** Learned (not static) entries per network, and how many each may have. */
+  readonly #networkLearned: Int32Array;
+  readonly #networkLimit: number;
+
+  /**
+   * @param capacity rows for all networks together, a power of two
+   * @param networkLimit learned addresses per network (BR-11; Open vSwitch has 8,192 too)
+   * @param seed two 32-bit words of randomness for the hash
+   */
+  constructor(
+    ports: Ports,
+    seed: readonly [number, number],
+    capacity = 65536,
+    networkLimit = 8192,
+    networks = 4096,
+  ) {
+    this.#ports = ports;
+    this.capacity = capacity;
+    this.#rows = new Int32Array(capacity * STRIDE);
+    this.#seen = new Float64Array(capacity);
+    this.#buckets = new Int32Array(capacity * 2).fill(NONE);
+    this.#mask = capacity * 2 - 1;
+    this.#key0 = seed[0];
+    this.#key1 = seed[1];
+    this.#networkLearned = new Int32Array(networks);
+    this.#networkLimit = networkLimit;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The port behind which the address is, or -1. An entry past its age is no entry, swept or not. */
+  lookup(network: number, macHi: number, macLo: number, now: number): PortId {
+    const keyHi = (network << 16) | macHi;
+    const rows = this.#rows;
+    for (let row = this.#buckets[this.#bucket(keyHi, macLo)]!; row !== NONE; ) {
+      const at = row * STRIDE;
+      if (rows[at + KEY_LO] === macLo && rows[at + KEY_HI] === keyHi) {
+        const port = rows[at + PORT]!;
+        if ((port & 1) === 0 && now - this.#seen[row]! >= this.ageing) return -1;
+        return port >> 1;
+      }
+      row = rows[at + NEXT]!;
+    }
+    return -1;
+  }
+
+  /** Notes that the address was seen as a source on `port` (802.1Q §8.7); a station that moved is re-learned at once. */
+  learn(network: number, macHi: number, macLo: number, port: PortId, now: number): Learned {
+    const keyHi = (network << 16) | macHi;
+    const rows = this.#rows;
+    const bucket = this.#bucket(keyHi, macLo);
+    for (let row = this.#buckets[bucket]!; row !== NONE; ) {
+      const at = row * STRIDE;
+      if (rows[at + KEY_LO] === macLo && rows[at + KEY_HI] === keyHi) {
+        const was = rows[at + PORT]!;
+        if (was === port << 1) {
+          this.#seen[row] = now;
+          return Learned.OK;
+        }
+        if (was & 1) return was >> 1 === port ? Learned.OK : Learned.FOREIGN;
+        if (this.#ports.learned[port]! >= this.#ports.learnLimit[port]!) {
+          this.overflows++;
+          return Learned.FULL;
+        }
+        this.#ports.learned[was >> 1]!--;
+        this.#ports.learned[port]!++;
+        rows[at + PORT] = port << 1;
+        this.#seen[row] = now;
+        return Learned.OK;
+      }
+      row = rows[at + NEXT]!;
+    }
+    const full =
+      this.#size === this.capacity ||
+      this.#networkLearned[network]! >= this.#networkLimit ||
+      this.#ports.learned[port]! >= this.#ports.learnLimit[port]!;
+    if (full) {
+      this.overflows++;
+      return Learned.FULL;
+    }
+    this.#ports.learned[port]!++;
+    this.#networkLearned[network]!++;
+    this.#insert(bucket, keyHi, macLo, port << 1, now);
+    return Learned.OK;
+  }
+
+  /** Adds or replaces a static entry; false when the table is full. */
+  addStatic(network: number, macHi: number, macLo: number, port: PortId): boolean {
+    this.remove(network, macHi, macLo);
+    if (this.#size === this.capacity) return false;
+    const keyHi = (network << 16) | macHi;
+    this.#insert(this.#bucket(keyHi, macLo), keyHi, macLo, (port << 1) | 1, 0);
+    return true;
+  }
+
+  /** Removes one entry, if it is there. */
+  remove(network: number, macHi: number, macLo: number): void {
+    const keyHi = (network << 16) | macHi;
+    const rows = this.#rows;
+    for (let row = this.#buckets[this.#bucket(keyHi, macLo)]!; row !== NONE; row = rows[row * STRIDE + NEXT]!) {
+      if (rows[row * STRIDE + KEY_LO] === macLo && rows[row * STRIDE + KEY_HI] === keyHi) {
+        this.#remove(row);
+        return;
+      }
+    }
+  }
+
+  /** Forgets every address behind `port` (BR-7). */
+  flushPort(port: PortId): void {
+    for (let row = 0; row < this.#high; row++) {
+      if (this.#rows[row * STRIDE + PORT]! >> 1 === port) this.#remove(row);
+    }
+  }
+
+  /** Sweeps what has aged out; answers when to be called again (ms), Infinity when nothing can age. */
+  expire(now: number): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (let row = 0; row < this.#high; row++) {
+      const port = this.#rows[row * STRIDE + PORT]!;
+      if (port < 0 || port & 1) continue;
+      const seen = this.#seen[row]!;
+      if (now - seen >= this.ageing) this.#remove(row);
+      else if (seen < oldest) oldest = seen;
+    }
+    // An entry that is refreshed meanwhile costs one sweep too many, at most one a second.
+    return Math.max(oldest + this.ageing, now + 1000);
+  }
+
+  /** All entries that have not aged out, in no order that means anything. */
+  list(now: number): FdbEntry[] {
+    const entries: FdbEntry[] = [];
+    for (let row = 0; row < this.#high; row++) {
+      const at = row * STRIDE;
+      const port = this.#rows[at + PORT]!;
+      if (port < 0) continue;
+      const isStatic = (port & 1) === 1;
+      const age = isStatic ? 0 : now - this.#seen[row]!;
+      if (age >= this.ageing) continue;
+      entries.push({
+        network: this.#rows[at + KEY_HI]! >>> 16,
+        macHi: this.#rows[at + KEY_HI]! & 0xffff,
+        macLo: this.#rows[at + KEY_LO]!,
+        port: port >> 1,
+        static: isStatic,
+        age,
+      });
+    }
+    return entries;
+  }
+
+  #bucket(keyHi: number, keyLo: number): number {
+    return hash2(this.#key0, this.#key1, keyHi, keyLo) & this.#mask;
+  }
+
+  #insert(bucket: number, keyHi: number, keyLo: number, port: number, now: number): void {
+    const rows = this.#rows;
+    let row = this.#freeRow;
+    if (row === NONE) row = this.#high++;
+    else this.#freeRow = rows[row * STRIDE + NEXT]!;
+    const at = row * STRIDE;
+    rows[at + KEY_HI] = keyHi;
+    rows[at + KEY_LO] = keyLo;
+    rows[at + PORT] = port;
+    rows[at + NEXT] = this.#buckets[bucket]!;
+    this.#seen[row] = now;
+    this.#buckets[bucket] = row;
+    this.#size++;
+  }
+
+  #remove(row: number): void {
+    const rows = this.#rows;
+    const at = row * STRIDE;
+    const bucket = this.#bucket(rows[at + KEY_HI]!, rows[at + KEY_LO]!);
+    if (this.#buckets[bucket] === row) this.#buckets[bucket] = rows[at + NEXT]!;
+    else {
+      let before = this.#buckets[bucket]!;
+      while (rows[before * STRIDE + NEXT] !== row) before = rows[before * STRIDE + NEXT]!;
+      rows[before * STRIDE + NEXT] = rows[at + NEXT]!;
+    }
+    const port = rows[at + PORT]!;
+    if ((port & 1) === 0) {
+      this.#ports.learned[port >> 1]!--;
+      this.#networkLearned[rows[at + KEY_HI]! >>> 16]!--;
+    }
+    rows[at + PORT] = NONE;
+    rows[at + NEXT] = this.#freeRow;
+    this.#freeRow = row;
+    this.#size--;
+  }
+}

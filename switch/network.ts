@@ -1,0 +1,68 @@
+import type { Bridge } from './bridge.ts';
+import type { PortId } from './frame.ts';
+
+/** How a network is to be made; addresses are numbers already (the control plane parses text). */
+export interface NetworkOptions {
+  /** The gateway's MAC: first 16 bits and last 32. */
+  macHi: number;
+  macLo: number;
+  /** The gateway's IPv4 address as int32 and its prefix length; null for a network without IPv4. */
+  ipv4: { address: number; prefix: number } | null;
+  /** The gateway's IPv6 address as four int32 words and its prefix length; null for a network without IPv6. */
+  ipv6: { address: readonly number[]; prefix: number } | null;
+  /** Largest IP packet, bytes. */
+  mtu: number;
+}
+
+/**
+ * A network as layer 3 sees it: its bridge, and the addresses that its gateway holds. Plain fields of small
+ * integers, read once or more per routed packet.
+ */
+export class Network {
+  readonly id: number;
+  readonly bridge: Bridge;
+  /** The gateway's port on the bridge. */
+  readonly port: PortId;
+  readonly macHi: number;
+  readonly macLo: number;
+  readonly hasIpv4: boolean;
+  readonly ipv4: number;
+  readonly ipv4Mask: number;
+  readonly ipv4Prefix: number;
+  readonly hasIpv6: boolean;
+  /** The gateway's global (or unique local) address. */
+  readonly ipv6: Int32Array;
+  readonly ipv6Prefix: number;
+  /** The gateway's link-local address, formed from its MAC (RFC 4291 appendix A). */
+  readonly linkLocal: Int32Array;
+  readonly mtu: number;
+
+  constructor(id: number, bridge: Bridge, port: PortId, options: NetworkOptions) {
+    const { macHi, macLo, ipv4, ipv6, mtu } = options;
+    this.id = id;
+    this.bridge = bridge;
+    this.port = port;
+    this.macHi = macHi;
+    this.macLo = macLo;
+    this.hasIpv4 = ipv4 !== null;
+    this.ipv4 = ipv4 ? ipv4.address : 0;
+    this.ipv4Prefix = ipv4 ? ipv4.prefix : 0;
+    // A shift by 32 is a shift by 0: prefix 0 needs its own word.
+    this.ipv4Mask = this.ipv4Prefix === 0 ? 0 : -1 << (32 - this.ipv4Prefix);
+    this.hasIpv6 = ipv6 !== null;
+    this.ipv6 = Int32Array.from(ipv6 ? ipv6.address : [0, 0, 0, 0]);
+    this.ipv6Prefix = ipv6 ? ipv6.prefix : 0;
+    this.linkLocal = Int32Array.of(
+      0xfe800000 | 0,
+      0,
+      ((macHi ^ 0x0200) << 16) | ((macLo >>> 16) & 0xff00) | 0xff,
+      0xfe000000 | (macLo & 0xffffff),
+    );
+    this.mtu = mtu;
+  }
+
+  /** Whether the IPv4 address lies in the network's subnet. */
+  containsIpv4(address: number): boolean {
+    return this.hasIpv4 && ((address ^ this.ipv4) & this.ipv4Mask) === 0;
+  }
+}
