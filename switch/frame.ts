@@ -1,4 +1,5 @@
 import { Packet } from '../wire/packet.ts';
+import { VNET_LEN } from '../wire/virtio-net.ts';
 
 /** Free bytes in front of every received frame: room for a virtio-net header, tags and encapsulation. */
 export const HEADROOM = 256;
@@ -87,6 +88,30 @@ export class Arena {
       return this.#take(this.#big[--this.#bigFree]!, length);
     }
     return undefined;
+  }
+
+  /** Whether so few big slots are left that nobody should keep frames: the rest is for those on their way. */
+  get scarce(): boolean {
+    return this.#bigFree <= this.#big.length >> 2;
+  }
+
+  /**
+   * A frame to keep for longer, held for the caller: the same one, or, when a small frame occupies a big
+   * slot (devices read into big slots, not knowing what comes), a copy of it in a small slot. undefined when
+   * memory is scarce. Waiting is off the fast path, and the copy is of less than 2 KiB.
+   */
+  park(frame: Frame): Frame | undefined {
+    const small = frame.limit - frame.base === BIG_SLOT && frame.length <= SMALL_SLOT - HEADROOM;
+    if (small && this.#smallFree > 0) {
+      const copy = this.#take(this.#small[--this.#smallFree]!, frame.length);
+      this.bytes.copyWithin(copy.at - VNET_LEN, frame.at - VNET_LEN, frame.at + frame.length);
+      copy.moveHeaders(frame);
+      copy.ingress = frame.ingress;
+      return copy;
+    }
+    if (frame.limit - frame.base === BIG_SLOT && this.scarce) return undefined;
+    frame.references++;
+    return frame;
   }
 
   retain(frame: Frame): void {

@@ -36,4 +36,19 @@ export class Packet {
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
   }
+
+  /** Takes over what `parse` found in `from`, of which this packet is a copy at another place. */
+  moveHeaders(from: Packet): void {
+    const shift = this.at - from.at;
+    this.etherType = from.etherType;
+    this.vlan = from.vlan;
+    this.l3 = from.l3 + shift;
+    this.end = from.end + shift;
+    this.protocol = from.protocol;
+    this.l4 = from.l4 === 0 ? 0 : from.l4 + shift;
+    this.payload = from.payload === 0 ? 0 : from.payload + shift;
+    this.fragmentOffset = from.fragmentOffset;
+    this.moreFragments = from.moreFragments;
+    this.fragmentHeader = from.fragmentHeader === 0 ? 0 : from.fragmentHeader + shift;
+  }
 }
