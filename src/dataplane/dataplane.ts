@@ -1,0 +1,277 @@
+import { Bridge } from '../../switch/bridge.ts';
+import type { Device } from '../../switch/device.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
+import { Fdb } from '../../switch/fdb.ts';
+import { Arena, type ArenaSize, type Frame, type PortId } from '../../switch/frame.ts';
+import { Gateway } from '../../switch/gateway.ts';
+import { Neighbors } from '../../switch/neighbors.ts';
+import { Network, type NetworkOptions } from '../../switch/network.ts';
+import { Outbox } from '../../switch/outbox.ts';
+import {
+  PORT_STRIDE,
+  PortKind,
+  Ports,
+  RX_BYTES,
+  RX_DROPPED,
+  RX_FRAMES,
+  TX_BYTES,
+  TX_DROPPED,
+  TX_FRAMES,
+} from '../../switch/ports.ts';
+import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import { ETHERTYPE_ARP } from '../../wire/ethernet.ts';
+import { Malformed } from '../../wire/malformed.ts';
+import { parseEthernet, parseNetwork } from '../../wire/parse.ts';
+import { Random } from '../../wire/random.ts';
+import { checkVnet } from '../../wire/virtio-net.ts';
+import type { PortCounters, PortSpec, Snapshot, SnapshotWants } from './commands.ts';
+import { Egress } from './egress.ts';
+import { Ledger } from './ledger.ts';
+import { Router } from './router.ts';
+import { Routes } from './routes.ts';
+
+export interface DataplaneOptions {
+  /** Seeds every hash and every random choice; the same seed and input give the same output. */
+  seed?: number;
+  /** Slots for frames. */
+  arena?: ArenaSize;
+  /** Most ports at one time. */
+  ports?: number;
+  /** Milliseconds until a learned address is forgotten. */
+  ageing?: number;
+  /** Hears of every frame whose handling threw: a defect of ours, never of the frame. */
+  onException?: (error: unknown, frame: Frame) => void;
+}
+
+/**
+ * The switch as a pure machine: frames and time in, frames out. No clock, no thread, no descriptor; the same
+ * object runs live behind TAPs and in virtual time behind captures.
+ */
+export class Dataplane {
+  readonly arena: Arena;
+  readonly ports: Ports;
+  readonly fdb: Fdb;
+  readonly ledger = new Ledger();
+  readonly egress: Egress;
+  readonly neighbors: Neighbors;
+  /** Verdict on the frame received last; for replay, traces and tests. */
+  lastVerdict: Verdict = PASS;
+  readonly #bridges: (Bridge | undefined)[] = [];
+  readonly #networks: (Network | undefined)[] = [];
+  readonly #specs = new Map<PortId, PortSpec>();
+  readonly #outbox = new Outbox();
+  readonly #routes = new Routes();
+  readonly #gateway: Gateway;
+  readonly #router: Router;
+  readonly #onException: (error: unknown, frame: Frame) => void;
+
+  constructor(options: DataplaneOptions = {}) {
+    const random = new Random(options.seed ?? 0);
+    this.arena = new Arena(options.arena);
+    this.ports = new Ports(options.ports);
+    this.fdb = new Fdb(this.ports, [random.next() | 0, random.next() | 0]);
+    if (options.ageing !== undefined) this.fdb.ageing = options.ageing;
+    this.egress = new Egress(this.arena, this.ports, this.ledger, this.#bridges);
+    this.neighbors = new Neighbors(this.arena, this.#outbox, random);
+    this.#gateway = new Gateway(this.arena, this.#outbox, this.neighbors, random);
+    this.#router = new Router(this.#gateway, this.neighbors, this.#routes);
+    this.#onException = options.onException ?? (() => {});
+  }
+
+  // ---- the way of a frame ----
+
+  /** Takes up to `budget` frames from the port's device; answers how many there were. */
+  poll(port: PortId, budget: number, now: number): number {
+    const device = this.egress.device(port);
+    if (!device) return 0;
+    let count = 0;
+    while (count < budget) {
+      const frame = device.receive(this.arena, now);
+      if (!frame) break;
+      this.receive(port, frame, now);
+      count++;
+    }
+    return count;
+  }
+
+  /** One frame that came in by `port`; its reference passes to the data plane. */
+  receive(port: PortId, frame: Frame, now: number): void {
+    const counters = this.ports.counters;
+    const row = port * PORT_STRIDE;
+    counters[row + RX_FRAMES]!++;
+    counters[row + RX_BYTES]! += frame.length;
+    this.ledger.ports++;
+    frame.ingress = port;
+    let verdict: Verdict;
+    try {
+      verdict = this.ingress(frame, now);
+    } catch (error) {
+      // Whatever is wrong with our code must cost this frame and nothing else.
+      verdict = drop(DropReason.EXCEPTION);
+      this.#onException(error, frame);
+    }
+    if (verdictKind(verdict) === VerdictKind.DROP) counters[row + RX_DROPPED]!++;
+    this.lastVerdict = verdict;
+    this.egress.settle(frame, verdict, now);
+    this.#sendOutbox(now);
+  }
+
+  /** What is to become of a frame: every stage of the switch, in order. */
+  ingress(frame: Frame, now: number): Verdict {
+    const fault = parseEthernet(frame);
+    if (fault !== Malformed.NONE) return drop(fault);
+
+    const network = this.#networks[this.ports.network[frame.ingress]!]!;
+    const verdict = network.bridge.ingress(frame, now);
+    switch (verdictKind(verdict)) {
+      case VerdictKind.FORWARD:
+        return verdictArgument(verdict) === network.port ? this.#toGateway(frame, network, now) : verdict;
+      case VerdictKind.FLOOD:
+        return this.#overhear(frame, network, verdict, now);
+      default:
+        return verdict;
+    }
+  }
+
+  /** A frame for the gateway's MAC: INPUT when the gateway is its destination, FORWARD when it is to route it. */
+  #toGateway(frame: Frame, network: Network, now: number): Verdict {
+    const fault = parseNetwork(frame) || checkVnet(frame);
+    if (fault !== Malformed.NONE) return drop(fault);
+    if (frame.etherType === ETHERTYPE_ARP) return this.#gateway.input(frame, network, now);
+    if (this.#routes.isLocal(frame, network)) return this.#gateway.input(frame, network, now);
+    return this.#router.forward(frame, network, now);
+  }
+
+  /** A frame that the bridge floods: the gateway is one of those who hear it. */
+  #overhear(frame: Frame, network: Network, verdict: Verdict, now: number): Verdict {
+    const heard = this.#gateway.hear(frame, network, now);
+    const others = network.bridge.memberCount - 1;
+    if (others === 0) return heard === PASS ? drop(DropReason.NO_EGRESS) : heard;
+    if (heard !== PASS) {
+      this.ledger.copies++;
+      if (verdictKind(heard) === VerdictKind.DROP) this.ledger.drop(verdictArgument(heard) as DropReason);
+      else this.ledger.consumed++;
+    }
+    return verdict;
+  }
+
+  #sendOutbox(now: number): void {
+    const outbox = this.#outbox;
+    for (let frame = outbox.shift(); frame; frame = outbox.shift()) {
+      if (outbox.resumed) this.ledger.held--;
+      else this.ledger.originated++;
+      this.egress.settle(frame, frame.verdict, now);
+    }
+  }
+
+  // ---- time ----
+
+  /** When `expire` has something to do next, monotonic milliseconds; Infinity if nothing is pending. */
+  deadline(): number {
+    return Math.min(this.fdb.deadline, this.neighbors.deadline, this.#gateway.deadline);
+  }
+
+  /** Does all work that is due at `now`; answers the next deadline. */
+  expire(now: number): number {
+    if (now >= this.fdb.deadline) this.fdb.expire(now);
+    if (now >= this.neighbors.deadline) this.neighbors.expire(now);
+    if (now >= this.#gateway.deadline) this.#gateway.expire(now);
+    this.#sendOutbox(now);
+    return this.deadline();
+  }
+
+  // ---- configuration, between frames ----
+
+  /** Makes a network with its bridge and gateway; answers its id. Throws RangeError when no port is left for the gateway. */
+  addNetwork(options: NetworkOptions): number {
+    let id = this.#networks.indexOf(undefined);
+    if (id < 0) id = this.#networks.length;
+    const port = this.ports.add(id, PortKind.GATEWAY, { mtu: options.mtu });
+    if (port < 0) throw new RangeError(`all ${this.ports.capacity} ports are in use`);
+    const bridge = new Bridge(id, this.ports, this.fdb);
+    bridge.gateway = port;
+    const network = new Network(id, bridge, port, options);
+    this.fdb.addStatic(id, options.macHi, options.macLo, port);
+    this.#bridges[id] = bridge;
+    this.#networks[id] = network;
+    this.#routes.add(network);
+    return id;
+  }
+
+  /** Removes a network that has no ports left but its gateway's. */
+  removeNetwork(id: number): void {
+    const network = this.#networks[id];
+    if (!network) return;
+    if (network.bridge.memberCount > 0) throw new Error(`network ${id} still has ports`);
+    this.neighbors.removeNetwork(id);
+    this.#gateway.removeNetwork(id);
+    this.#sendOutbox(0);
+    this.#routes.remove(network);
+    this.fdb.flushPort(network.port);
+    this.ports.remove(network.port);
+    this.#bridges[id] = undefined;
+    this.#networks[id] = undefined;
+  }
+
+  /** Attaches a device to a network; answers the port. Throws RangeError when all ports are in use. */
+  addPort(device: Device, spec: PortSpec): PortId {
+    const network = this.#networks[spec.network];
+    if (!network) throw new RangeError(`there is no network ${spec.network}`);
+    const port = this.ports.add(spec.network, PortKind.DEVICE, { mtu: network.mtu, ...spec });
+    if (port < 0) throw new RangeError(`all ${this.ports.capacity} ports are in use`);
+    this.egress.add(port, device);
+    network.bridge.add(port);
+    this.#specs.set(port, spec);
+    const { mac } = spec;
+    if (mac) {
+      this.fdb.addStatic(spec.network, mac.hi, mac.lo, port);
+      if (spec.ipv4 !== undefined) this.neighbors.addPermanent(network, [spec.ipv4], mac.hi, mac.lo);
+      if (spec.ipv6 !== undefined) this.neighbors.addPermanent(network, spec.ipv6, mac.hi, mac.lo);
+    }
+    return port;
+  }
+
+  /** Takes a port away with all that was known of it; answers its device, for the caller to close. */
+  removePort(port: PortId): Device | undefined {
+    const spec = this.#specs.get(port);
+    if (!spec) return undefined;
+    const network = this.#networks[spec.network]!;
+    const device = this.egress.device(port);
+    network.bridge.remove(port);
+    this.egress.remove(port);
+    if (spec.ipv4 !== undefined) this.neighbors.remove(network, [spec.ipv4]);
+    if (spec.ipv6 !== undefined) this.neighbors.remove(network, spec.ipv6);
+    this.#specs.delete(port);
+    this.ports.remove(port);
+    return device;
+  }
+
+  // ---- what can be seen from outside ----
+
+  snapshot(now: number, wants: SnapshotWants = {}): Snapshot {
+    return {
+      now,
+      ledger: this.ledger.snapshot(),
+      ports: wants.ports ? this.#portCounters() : [],
+      fdb: wants.fdb ? this.fdb.list(now) : [],
+      neighbors: wants.neighbors ? this.neighbors.list(now) : [],
+    };
+  }
+
+  #portCounters(): PortCounters[] {
+    const { counters, network } = this.ports;
+    return Array.from(this.#specs.keys(), (port) => {
+      const row = port * PORT_STRIDE;
+      return {
+        port,
+        network: network[port]!,
+        rxFrames: counters[row + RX_FRAMES]!,
+        rxBytes: counters[row + RX_BYTES]!,
+        rxDropped: counters[row + RX_DROPPED]!,
+        txFrames: counters[row + TX_FRAMES]!,
+        txBytes: counters[row + TX_BYTES]!,
+        txDropped: counters[row + TX_DROPPED]!,
+      };
+    });
+  }
+}

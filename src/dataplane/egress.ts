@@ -1,0 +1,226 @@
+import { type Device, Transmit } from '../../switch/device.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
+import type { Arena, Frame, PortId } from '../../switch/frame.ts';
+import type { Bridge } from '../../switch/bridge.ts';
+import {
+  PORT_STRIDE,
+  type Ports,
+  TX_BYTES,
+  TX_DROPPED,
+  TX_FRAMES,
+} from '../../switch/ports.ts';
+import { type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import { ETH_LEN } from '../../wire/ethernet.ts';
+import { completeChecksum, segmentCount, segmentLength, writeSegment } from '../../wire/segmentation.ts';
+import { VLAN_LEN } from '../../wire/vlan.ts';
+import { gsoType, needsChecksum, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
+import type { Ledger } from './ledger.ts';
+
+/** Frames that may wait for one device that has no room. */
+const QUEUE = 64;
+
+/**
+ * The edge: the only place that acts on verdicts. Gives frames to devices, finishes in software what a device
+ * cannot (segmentation, checksums), queues for devices that are full, and keeps the account.
+ */
+export class Egress {
+  /** Ports whose device answered BLOCKED since the runtime looked last; it then waits for them to be writable. */
+  readonly blocked: PortId[] = [];
+  readonly #arena: Arena;
+  readonly #ports: Ports;
+  readonly #ledger: Ledger;
+  readonly #bridges: readonly (Bridge | undefined)[];
+  readonly #devices: (Device | undefined)[];
+  readonly #queues: (FrameQueue | undefined)[];
+
+  constructor(arena: Arena, ports: Ports, ledger: Ledger, bridges: readonly (Bridge | undefined)[]) {
+    this.#arena = arena;
+    this.#ports = ports;
+    this.#ledger = ledger;
+    this.#bridges = bridges;
+    this.#devices = new Array(ports.capacity).fill(undefined);
+    this.#queues = new Array(ports.capacity).fill(undefined);
+  }
+
+  device(port: PortId): Device | undefined {
+    return this.#devices[port];
+  }
+
+  add(port: PortId, device: Device): void {
+    this.#devices[port] = device;
+  }
+
+  /** Forgets the port's device; what waited for it is dropped. The caller closes the device. */
+  remove(port: PortId): void {
+    const queue = this.#queues[port];
+    for (let frame = queue?.shift(); frame; frame = queue?.shift()) {
+      this.#ledger.held--;
+      this.#drop(port, DropReason.PORT_GONE);
+      this.#arena.release(frame);
+    }
+    this.#queues[port] = undefined;
+    this.#devices[port] = undefined;
+  }
+
+  /** Does what the verdict on a frame says, and gives the caller's reference back. */
+  settle(frame: Frame, verdict: Verdict, now: number): void {
+    const argument = verdictArgument(verdict);
+    switch (verdictKind(verdict)) {
+      case VerdictKind.FORWARD:
+        this.#send(argument, frame, now);
+        break;
+      case VerdictKind.FLOOD:
+        this.#flood(argument, frame, now);
+        break;
+      case VerdictKind.CONSUME:
+        this.#ledger.consumed++;
+        break;
+      case VerdictKind.HOLD:
+        this.#ledger.held++;
+        break;
+      default:
+        this.#ledger.drop(argument as DropReason);
+    }
+    this.#arena.release(frame);
+  }
+
+  /** Sends what waits for a port whose device is writable again; true when nothing waits any more. */
+  flush(port: PortId, now: number): boolean {
+    const queue = this.#queues[port];
+    const device = this.#devices[port];
+    if (!queue || !device) return true;
+    for (let frame = queue.first(); frame; frame = queue.first()) {
+      const status = device.transmit(frame, now);
+      if (status === Transmit.BLOCKED) return false;
+      queue.shift();
+      this.#ledger.held--;
+      this.#account(port, frame, status);
+      this.#arena.release(frame);
+    }
+    return true;
+  }
+
+  #flood(network: number, frame: Frame, now: number): void {
+    const { members, memberCount } = this.#bridges[network]!;
+    const isolated = this.#ports.isolated;
+    const ingress = frame.ingress;
+    let copies = 0;
+    for (let i = 0; i < memberCount; i++) {
+      const port = members[i]!;
+      if (port === ingress || (isolated[port] && isolated[ingress])) continue;
+      if (copies++ > 0) this.#ledger.copies++;
+      this.#send(port, frame, now);
+    }
+    if (copies === 0) this.#ledger.drop(DropReason.NO_EGRESS);
+  }
+
+  #send(port: PortId, frame: Frame, now: number): void {
+    const device = this.#devices[port];
+    if (!device) {
+      this.#ledger.drop(DropReason.PORT_GONE);
+      return;
+    }
+    const vnet = frame.at - VNET_LEN;
+    const bytes = frame.bytes;
+    const gso = gsoType(bytes, vnet) !== VNET_GSO_NONE;
+    const tags = frame.vlan >= 0 ? VLAN_LEN : 0;
+    const longest = this.#ports.mtu[port]! + ETH_LEN + tags;
+    if (frame.length > longest && (!gso || segmentLength(frame) > longest)) {
+      this.#drop(port, DropReason.PKT_TOO_BIG);
+      return;
+    }
+    if (!device.offload) {
+      if (gso) {
+        this.#sendSegments(port, device, frame, now);
+        return;
+      }
+      if (needsChecksum(bytes, vnet)) completeChecksum(frame);
+    }
+    this.#transmit(port, device, frame, now);
+  }
+
+  /** One frame in many pieces, for a device without segmentation offload. */
+  #sendSegments(port: PortId, device: Device, frame: Frame, now: number): void {
+    const count = segmentCount(frame);
+    for (let index = 0; index < count; index++) {
+      if (index > 0) this.#ledger.copies++;
+      const segment = this.#arena.allocate(segmentLength(frame));
+      if (!segment) {
+        this.#drop(port, DropReason.NOMEM);
+        continue;
+      }
+      segment.ingress = frame.ingress;
+      writeSegment(frame, index, segment);
+      this.#transmit(port, device, segment, now);
+      this.#arena.release(segment);
+    }
+  }
+
+  #transmit(port: PortId, device: Device, frame: Frame, now: number): void {
+    const queue = this.#queues[port];
+    // Frames that wait go first: order is kept per port.
+    const status = queue !== undefined && queue.size > 0 ? Transmit.BLOCKED : device.transmit(frame, now);
+    if (status === Transmit.BLOCKED) this.#enqueue(port, frame);
+    else this.#account(port, frame, status);
+  }
+
+  #enqueue(port: PortId, frame: Frame): void {
+    let queue = this.#queues[port];
+    if (!queue) {
+      queue = new FrameQueue(QUEUE);
+      this.#queues[port] = queue;
+    }
+    const kept = queue.size < QUEUE ? this.#arena.park(frame) : undefined;
+    if (!kept) {
+      this.#drop(port, DropReason.FULL_RING);
+      return;
+    }
+    if (queue.size === 0) this.blocked.push(port);
+    queue.push(kept);
+    this.#ledger.held++;
+  }
+
+  #account(port: PortId, frame: Frame, status: Transmit): void {
+    if (status === Transmit.SENT) {
+      this.#ledger.sent++;
+      const row = port * PORT_STRIDE;
+      this.#ports.counters[row + TX_FRAMES]!++;
+      this.#ports.counters[row + TX_BYTES]! += frame.length;
+    } else {
+      this.#drop(port, status === Transmit.GONE ? DropReason.PORT_GONE : DropReason.LINK_DOWN);
+    }
+  }
+
+  #drop(port: PortId, reason: DropReason): void {
+    this.#ledger.drop(reason);
+    this.#ports.counters[port * PORT_STRIDE + TX_DROPPED]!++;
+  }
+}
+
+/** Frames in order, at most as many as said. */
+class FrameQueue {
+  readonly #ring: (Frame | undefined)[];
+  #head = 0;
+  size = 0;
+
+  constructor(capacity: number) {
+    this.#ring = new Array(capacity).fill(undefined);
+  }
+
+  first(): Frame | undefined {
+    return this.size === 0 ? undefined : this.#ring[this.#head];
+  }
+
+  push(frame: Frame): void {
+    this.#ring[(this.#head + this.size++) % this.#ring.length] = frame;
+  }
+
+  shift(): Frame | undefined {
+    const frame = this.first();
+    if (!frame) return undefined;
+    this.#ring[this.#head] = undefined;
+    this.#head = (this.#head + 1) % this.#ring.length;
+    this.size--;
+    return frame;
+  }
+}

@@ -1,0 +1,28 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { PortId } from '../../switch/frame.ts';
+import type { WorkerMethods } from './worker.ts';
+
+/** What the data-plane thread is started with. */
+export interface ThreadData {
+  seed: number;
+  /** Rung by the main thread after each request. */
+  eventfd: number;
+  requests: MessagePort;
+}
+
+export type Method = keyof WorkerMethods;
+
+/** Main thread to data plane. */
+export interface Request {
+  id: number;
+  method: Method;
+  args: unknown[];
+}
+
+/** Data plane to main thread: the answer to one request. */
+export type Reply = { id: number; value: unknown } | { id: number; error: string };
+
+/** Data plane to main thread, unasked. */
+export type Notice =
+  | { notice: 'gone'; port: PortId }
+  | { notice: 'log'; level: 'warn' | 'error'; message: string };

@@ -1,0 +1,118 @@
+import { randomInt } from 'node:crypto';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import type { PortId } from '../../switch/frame.ts';
+import type { NetworkOptions, PortSpec, Snapshot, SnapshotWants } from '../dataplane/commands.ts';
+import { EventFd } from '../device/eventfd.ts';
+import type { OpenTap } from '../device/tap.ts';
+import type { DataPlane } from './data-plane.ts';
+import type { Method, Notice, Reply, ThreadData } from './messages.ts';
+import type { WorkerMethods } from './worker.ts';
+
+type LogListener = (level: 'warn' | 'error', message: string) => void;
+type Pending = { resolve: (value: never) => void; reject: (error: Error) => void };
+
+/** The live data plane, seen from the main thread: every method is a message to the thread that runs it. */
+export class DataPlaneThread implements DataPlane {
+  readonly #worker: Worker;
+  readonly #bell = new EventFd();
+  readonly #requests = new MessageChannel();
+  readonly #pending = new Map<number, Pending>();
+  readonly #goneListeners: ((port: PortId) => void)[] = [];
+  readonly #logListeners: LogListener[] = [];
+  readonly #exited: Promise<void>;
+  #nextId = 0;
+  #closing = false;
+  #dead: Error | undefined;
+
+  /** @param seed for hashes and random choices; drawn at random when absent */
+  static async start({ seed = randomInt(2 ** 31) }: { seed?: number } = {}): Promise<DataPlaneThread> {
+    const thread = new DataPlaneThread(seed);
+    await thread.snapshot({});
+    return thread;
+  }
+
+  private constructor(seed: number) {
+    const data: ThreadData = { seed, eventfd: this.#bell.fd, requests: this.#requests.port2 };
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
+      name: 'data-plane',
+      workerData: data,
+      transferList: [this.#requests.port2],
+    });
+    this.#worker.on('message', (message: Reply | Notice) => this.#receive(message));
+    this.#worker.on('error', (error) => this.#fail(error));
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on('exit', () => {
+        this.#fail(new Error('the data plane has stopped'));
+        resolve();
+      });
+    });
+  }
+
+  addNetwork(options: NetworkOptions): Promise<number> {
+    return this.#call('addNetwork', options);
+  }
+
+  removeNetwork(network: number): Promise<void> {
+    return this.#call('removeNetwork', network);
+  }
+
+  addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId> {
+    return this.#call('addTap', tap, spec, faults);
+  }
+
+  removePort(port: PortId): Promise<void> {
+    return this.#call('removePort', port);
+  }
+
+  snapshot(wants: SnapshotWants): Promise<Snapshot> {
+    return this.#call('snapshot', wants);
+  }
+
+  onPortGone(listener: (port: PortId) => void): void {
+    this.#goneListeners.push(listener);
+  }
+
+  onLog(listener: LogListener): void {
+    this.#logListeners.push(listener);
+  }
+
+  /** Closes all ports and ends the thread. */
+  async close(): Promise<void> {
+    if (this.#closing) return this.#exited;
+    this.#closing = true;
+    // The thread may have died by itself; then there is nothing to stop.
+    await this.#call('stop').catch(() => {});
+    await this.#exited;
+    this.#requests.port1.close();
+    this.#bell.close();
+  }
+
+  #call<M extends Method>(method: M, ...args: Parameters<WorkerMethods[M]>): Promise<ReturnType<WorkerMethods[M]>> {
+    if (this.#dead) return Promise.reject(this.#dead);
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#requests.port1.postMessage({ id, method, args });
+      this.#bell.signal();
+    });
+  }
+
+  #receive(message: Reply | Notice): void {
+    if ('notice' in message) {
+      if (message.notice === 'gone') for (const listener of this.#goneListeners) listener(message.port);
+      else for (const listener of this.#logListeners) listener(message.level, message.message);
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    this.#pending.delete(message.id);
+    if ('error' in message) pending?.reject(new Error(message.error));
+    else pending?.resolve(message.value as never);
+  }
+
+  #fail(error: Error): void {
+    this.#dead ??= error;
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+    if (!this.#closing) for (const listener of this.#logListeners) listener('error', error.stack ?? error.message);
+  }
+}

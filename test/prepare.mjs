@@ -1,0 +1,52 @@
+// Makes sure that the programs which the tests drive are there. As root on Debian it installs what is
+// missing; elsewhere it names it and fails. No test is ever skipped for want of a tool.
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/** Program → Debian package. */
+const TOOLS = {
+  ip: 'iproute2',
+  nsenter: 'util-linux',
+  ping: 'iputils-ping',
+  arping: 'iputils-arping',
+  traceroute: 'traceroute',
+  iperf3: 'iperf3',
+  tcpdump: 'tcpdump',
+  tshark: 'tshark',
+  curl: 'curl',
+  ethtool: 'ethtool',
+  gcc: 'gcc',
+  useradd: 'passwd',
+};
+
+const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+const has = (tool) =>
+  folders.some((folder) => {
+    try {
+      accessSync(join(folder, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+const missing = () => Object.keys(TOOLS).filter((tool) => !has(tool));
+
+const wanted = missing();
+if (wanted.length > 0) {
+  const packages = [...new Set(wanted.map((tool) => TOOLS[tool]))];
+  if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) {
+    console.error(`The tests need ${wanted.join(', ')}. On Debian: sudo apt-get install ${packages.join(' ')}`);
+    process.exit(1);
+  }
+  console.log(`Installing what the tests need and this machine lacks: ${packages.join(' ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args) => spawnSync('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', ...args], { env, encoding: 'utf8' });
+  apt('update');
+  const result = apt('install', '-y', '--no-install-recommends', ...packages);
+  const still = missing();
+  if (still.length > 0) {
+    console.error(`apt-get could not install ${still.join(', ')}:\n${result.stdout}${result.stderr}`);
+    process.exit(1);
+  }
+}
