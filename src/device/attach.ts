@@ -1,0 +1,250 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { AF_INET, AF_INET6, parseInet, parseMac, sameSubnet } from './inet.ts';
+import { inNamespace, type Namespace, type NetnsTarget, newNamespace, openNamespace } from './netns.ts';
+import { type Link, Rtnetlink } from './rtnetlink.ts';
+import { close } from './syscall.ts';
+import type { OpenTap } from './tap.ts';
+import { openTun } from './tun.ts';
+
+/** The largest MTU of a TAP: 65,535 without the Ethernet header. */
+export const LARGEST_MTU = 65_521;
+/** IPv6 needs 1,280 (RFC 8200 §5), IPv4 68 (RFC 791). */
+const SMALLEST_MTU = 68;
+const SMALLEST_MTU_IPV6 = 1280;
+
+/** A route of the container's besides its default. */
+export interface TapRoute {
+  /** `10.1.0.0/16`, `fd01::/64`. */
+  destination: string;
+  /** Absent for what is on the link itself. */
+  gateway?: string;
+}
+
+/** The interface that a container is to get. */
+export interface TapTarget {
+  /** Path of its network namespace, or pid of a process in it. */
+  netns: NetnsTarget;
+  /** Name of the interface in the container. */
+  ifname: string;
+  /** The kernel chooses one when absent. */
+  mac?: string;
+  /** 1,500 when absent. */
+  mtu?: number;
+  /** Addresses with their prefix: `172.17.0.2/16`, `fd00::2/64`. */
+  addresses?: readonly string[];
+  /** Default gateways; on the link even when no address's subnet holds them. */
+  gateway4?: string;
+  gateway6?: string;
+  routes?: readonly TapRoute[];
+  /** Frames that the container's side holds for us before it drops; 1,000 when absent. */
+  txqueuelen?: number;
+}
+
+/**
+ * Makes a TAP in a network namespace, gives it name, MAC, MTU, addresses and routes, brings it and `lo` up,
+ * and returns our end of it. Closing the descriptor takes the interface away again.
+ *
+ * Works on the calling thread, which enters the namespace for a moment: synchronous, some 17 ms (most of it
+ * the kernel's moving of an interface), best on the main thread, never on libuv's pool. It takes root, or
+ * CAP_SYS_ADMIN and CAP_NET_ADMIN over the namespace; see `openTapFor` for ordinary users.
+ *
+ * Throws a one-line error (Error for what was asked wrongly, SyscallError for what the system refuses) and
+ * leaves nothing behind but `lo` up.
+ *
+ * The TAP is born in a namespace of its own kind, the staging namespace, and moved: a TAP's descriptor keeps
+ * alive the namespace in which /dev/net/tun was opened, and if that were the container's, the container's
+ * network would live on after the container for as long as we hold it, and we would never learn of its end.
+ */
+export function openTap(target: TapTarget): OpenTap {
+  validate(target);
+  const namespace = openNamespace(target.netns);
+  try {
+    const rtnetlink = inNamespace(namespace, () => new Rtnetlink());
+    try {
+      prepare(rtnetlink, target);
+      const fd = bear(namespace, target.ifname);
+      try {
+        const link = configure(namespace, rtnetlink, target);
+        return { fd, ifname: link.name, mac: link.mac, mtu: link.mtu };
+      } catch (error) {
+        close(fd);
+        throw error;
+      }
+    } finally {
+      rtnetlink.close();
+    }
+  } finally {
+    namespace.close();
+  }
+}
+
+let staging: Namespace | undefined;
+
+/**
+ * Closes the staging namespace, one descriptor per thread that ever opened a TAP; the next `openTap` makes
+ * another. (One for all TAPs, because every network namespace costs the kernel some 220 KB.)
+ */
+export function closeStaging(): void {
+  staging?.close();
+  staging = undefined;
+}
+
+function bear(namespace: Namespace, ifname: string): number {
+  staging ??= newNamespace('the staging namespace');
+  return inNamespace(staging, () => {
+    const fd = openTun(ifname);
+    let rtnetlink: Rtnetlink | undefined;
+    try {
+      rtnetlink = new Rtnetlink();
+      rtnetlink.moveLink(find(rtnetlink, ifname), namespace.fd, ifname);
+      return fd;
+    } catch (error) {
+      close(fd);
+      throw error;
+    } finally {
+      rtnetlink?.close();
+    }
+  });
+}
+
+/** What must be so before anything is made. */
+function prepare(rtnetlink: Rtnetlink, { ifname, addresses = [], netns }: TapTarget): void {
+  const links = rtnetlink.links();
+  const taken = links.find((link) => link.name === ifname);
+  if (taken !== undefined) {
+    throw new Error(
+      `cannot make interface ${ifname} in the network namespace of ${place(netns)}: there is one of that name already; choose another name`,
+    );
+  }
+  const wanted = new Set(addresses.map((address) => address.split('/')[0]));
+  for (const { index, address } of rtnetlink.addresses()) {
+    if (!wanted.has(address.split('/')[0])) continue;
+    const name = links.find((link) => link.index === index)?.name ?? `interface ${index}`;
+    throw new Error(
+      `cannot give address ${address} to ${ifname} in the network namespace of ${place(netns)}: ${name} has it already; choose another address`,
+    );
+  }
+  const lo = links.find((link) => link.loopback);
+  if (lo !== undefined && !lo.up) rtnetlink.setLink(lo, { up: true });
+}
+
+function configure(namespace: Namespace, rtnetlink: Rtnetlink, target: TapTarget): Link {
+  const { ifname, mac, mtu = 1500, addresses = [], gateway4, gateway6, routes = [], txqueuelen } = target;
+  const link = find(rtnetlink, ifname);
+  const hasIpv6 = addresses.some((address) => parseInet(address).family === AF_INET6);
+  inNamespace(namespace, () => tuneIpv6(ifname, hasIpv6));
+  rtnetlink.setLink(link, {
+    mtu,
+    ...(mac === undefined ? {} : { mac }),
+    ...(txqueuelen === undefined ? {} : { txqueuelen }),
+  });
+  for (const address of addresses) rtnetlink.addAddress(link, address);
+  // Routes through an interface need it up.
+  rtnetlink.setLink(link, { up: true });
+  for (const { destination, gateway } of routes) {
+    rtnetlink.addRoute(
+      link,
+      gateway === undefined
+        ? { destination }
+        : { destination, gateway, onlink: isOffLink(gateway, addresses) },
+    );
+  }
+  for (const gateway of [gateway4, gateway6]) {
+    if (gateway === undefined) continue;
+    rtnetlink.addRoute(link, { destination: 'default', gateway, onlink: isOffLink(gateway, addresses) });
+  }
+  return find(rtnetlink, ifname);
+}
+
+/**
+ * The deck decides addresses and routes, so the container neither listens to router advertisements nor
+ * waits a second for duplicate address detection. Where /proc is read-only this stays as it was: slower, not
+ * wrong. The thread must be in the namespace: /proc/sys/net shows that of whoever looks.
+ */
+function tuneIpv6(ifname: string, wanted: boolean): void {
+  const directory = `/proc/sys/net/ipv6/conf/${ifname}`;
+  if (!existsSync(directory)) return;
+  const values: [string, string][] = [
+    ['accept_ra', '0'],
+    ['accept_dad', '0'],
+  ];
+  // Docker switches IPv6 off per interface and namespace by default.
+  if (wanted) values.push(['disable_ipv6', '0']);
+  for (const [name, value] of values) {
+    try {
+      writeFileSync(`${directory}/${name}`, value);
+    } catch {
+      // Not ours to write here; what cannot do without it (an IPv6 address) fails with its own message.
+    }
+  }
+}
+
+function find(rtnetlink: Rtnetlink, ifname: string): Link {
+  const link = rtnetlink.link(ifname);
+  if (link === undefined) throw new Error(`interface ${ifname} has vanished while it was set up`);
+  return link;
+}
+
+function isOffLink(gateway: string, addresses: readonly string[]): boolean {
+  const { family, bytes } = parseInet(gateway, 'gateway');
+  // fe80::/10 is on every link.
+  if (family === AF_INET6 && bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80) return false;
+  return !addresses.some((address) => {
+    const own = parseInet(address);
+    return own.family === family && sameSubnet(own.bytes, bytes, own.prefix);
+  });
+}
+
+function place(netns: NetnsTarget): string {
+  return typeof netns === 'number' ? `process ${netns}` : netns;
+}
+
+/** Refuses what the kernel would refuse with a bare EINVAL, or take and mean something else by. */
+function validate({
+  ifname,
+  mac,
+  mtu,
+  addresses = [],
+  gateway4,
+  gateway6,
+  routes = [],
+  txqueuelen,
+}: TapTarget): void {
+  checkIfname(ifname);
+  if (mac !== undefined) parseMac(mac);
+  for (const address of addresses) {
+    if (!address.includes('/'))
+      throw new Error(`address '${address}' needs a prefix length, as in ${address}/16`);
+    parseInet(address);
+  }
+  if (gateway4 !== undefined && parseInet(gateway4, 'gateway').family !== AF_INET) {
+    throw new Error(`gateway '${gateway4}' is not an IPv4 address`);
+  }
+  if (gateway6 !== undefined && parseInet(gateway6, 'gateway').family !== AF_INET6) {
+    throw new Error(`gateway '${gateway6}' is not an IPv6 address`);
+  }
+  for (const { destination, gateway } of routes) {
+    parseInet(destination, 'destination');
+    if (gateway !== undefined) parseInet(gateway, 'gateway');
+  }
+  const ipv6 = addresses.some((address) => address.includes(':'));
+  const smallest = ipv6 ? SMALLEST_MTU_IPV6 : SMALLEST_MTU;
+  if (mtu !== undefined && !(Number.isInteger(mtu) && mtu >= smallest && mtu <= LARGEST_MTU)) {
+    throw new Error(
+      `MTU ${mtu} is impossible; with ${ipv6 ? 'IPv6' : 'IPv4'} a TAP takes ${smallest} to ${LARGEST_MTU}`,
+    );
+  }
+  if (txqueuelen !== undefined && !(Number.isInteger(txqueuelen) && txqueuelen >= 0)) {
+    throw new Error(`a queue of ${txqueuelen} frames is impossible; give a whole number`);
+  }
+}
+
+/** The kernel's rule (dev_valid_name), and no `%`, from which TUNSETIFF would make a number. */
+export function checkIfname(ifname: string): void {
+  const length = new TextEncoder().encode(ifname).length;
+  if (length < 1 || length > 15 || ifname === '.' || ifname === '..' || /[\s/:%\0]/.test(ifname)) {
+    throw new Error(
+      `'${ifname}' cannot be an interface's name: 1 to 15 bytes without spaces, '/', ':' and '%', as in eth0`,
+    );
+  }
+}
