@@ -1,5 +1,6 @@
 /** IPv6 (RFC 8200) with its extension headers. All functions take the offset of the fixed header. */
 import { get16, get32, set16, set32 } from './bytes.ts';
+import type { Packet } from './packet.ts';
 
 /** Version (4 bits), traffic class (8 bits), flow label (20 bits). */
 export const IPV6_VERSION_CLASS_FLOW = 0;
@@ -39,6 +40,9 @@ export const IPV6_FRAG_LEN = 8;
 export const IPV6_FRAG_M = 0x0001;
 /** Masks the offset; in place it is the offset in bytes. */
 export const IPV6_FRAG_OFFSET_MASK = 0xfff8;
+
+/** Offset in a routing header: how many stations are still to be visited. */
+export const IPV6_ROUTING_SEGMENTS_LEFT = 3;
 
 /** One byte of padding, without a length (RFC 8200 §4.2). */
 export const IPV6_OPT_PAD1 = 0;
@@ -202,4 +206,22 @@ export function ipv6OptionsOk(bytes: Uint8Array, at: number): boolean {
     else option += 2 + bytes[option + 1];
   }
   return option === end;
+}
+
+/**
+ * Offset of the first extension header of type `nextHeader` in an IPv6 packet that `parse` has accepted, or 0.
+ * What is inside a fragment other than the first is not looked at.
+ */
+export function findIpv6Extension(packet: Packet, nextHeader: number): number {
+  const { bytes, l3 } = packet;
+  const end = packet.l4 !== 0 ? packet.l4 : packet.fragmentHeader + IPV6_FRAG_LEN;
+  let next = bytes[l3 + IPV6_NEXT_HEADER];
+  let at = l3 + IPV6_LEN;
+  while (at < end) {
+    if (next === nextHeader) return at;
+    const length = ipv6ExtensionLength(bytes, at, next);
+    next = bytes[at];
+    at += length;
+  }
+  return 0;
 }

@@ -1,0 +1,73 @@
+/** Checksums of the transport header of a packet that `parse` has accepted, whatever its IP version and protocol. */
+import { get16, set16 } from './bytes.ts';
+import { pseudoSumIpv4, pseudoSumIpv6, sum } from './checksum.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from './ethernet.ts';
+import { ICMP_CHECKSUM } from './icmp.ts';
+import { findIpv6Extension, IPV6_EXT_ROUTING, IPV6_ROUTING_SEGMENTS_LEFT } from './ipv6.ts';
+import type { Packet } from './packet.ts';
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from './protocol.ts';
+import { TCP_CHECKSUM } from './tcp.ts';
+import { UDP_CHECKSUM, UDP_LENGTH } from './udp.ts';
+import { clearNeedsChecksum, hasPartialChecksum, VNET_LEN } from './virtio-net.ts';
+
+/**
+ * Whether the transport checksum is right. True also where there is nothing to verify: other protocols, fragments
+ * (their checksum covers the whole datagram), a partial checksum (the bytes have not left the machine since
+ * they were written), UDP over IPv4 without a checksum (RFC 768).
+ */
+export function transportChecksumOk(packet: Packet): boolean {
+  const { bytes, l4 } = packet;
+  const offset = checksumOffset(packet);
+  if (offset < 0 || packet.moreFragments || hasPartialChecksum(packet)) return true;
+  if (packet.protocol === PROTO_UDP && get16(bytes, l4 + UDP_CHECKSUM) === 0) {
+    // Over IPv6 the checksum is mandatory (RFC 8200 §8.1).
+    return packet.etherType === ETHERTYPE_IPV4;
+  }
+  // The pseudo-header has the final destination, which is in the routing header as long as segments are left
+  // (RFC 8200 §8.1); only that host can verify it.
+  if (packet.etherType === ETHERTYPE_IPV6) {
+    const routing = findIpv6Extension(packet, IPV6_EXT_ROUTING);
+    if (routing !== 0 && bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0) return true;
+  }
+  return transportSum(packet) === 0xffff;
+}
+
+/** Computes the transport checksum anew and writes it; it is then no longer partial. Does nothing for other protocols. */
+export function fillTransportChecksum(packet: Packet): void {
+  const offset = checksumOffset(packet);
+  if (offset < 0) return;
+  const field = packet.l4 + offset;
+  set16(packet.bytes, field, 0);
+  const check = ~transportSum(packet) & 0xffff;
+  // RFC 768: a computed 0 is sent as all ones, because 0 says that there is none.
+  set16(packet.bytes, field, check === 0 && packet.protocol === PROTO_UDP ? 0xffff : check);
+  if (hasPartialChecksum(packet)) clearNeedsChecksum(packet.bytes, packet.at - VNET_LEN);
+}
+
+/** Where the checksum is in the transport header; -1 for protocols whose checksum is not of this kind. */
+export function checksumOffset(packet: Packet): number {
+  if (packet.l4 === 0) return -1;
+  switch (packet.protocol) {
+    case PROTO_TCP:
+      return TCP_CHECKSUM;
+    case PROTO_UDP:
+      return UDP_CHECKSUM;
+    case PROTO_ICMP:
+      return packet.etherType === ETHERTYPE_IPV4 ? ICMP_CHECKSUM : -1;
+    case PROTO_ICMPV6:
+      return packet.etherType === ETHERTYPE_IPV6 ? ICMP_CHECKSUM : -1;
+    default:
+      return -1;
+  }
+}
+
+/** Sum over pseudo-header, transport header and payload, the checksum field as it stands. */
+function transportSum(packet: Packet): number {
+  const { bytes, l3, l4, protocol } = packet;
+  // UDP has a length of its own, which may end before the packet does (RFC 768).
+  const length = protocol === PROTO_UDP ? get16(bytes, l4 + UDP_LENGTH) : packet.end - l4;
+  let pseudo = 0;
+  if (packet.etherType === ETHERTYPE_IPV6) pseudo = pseudoSumIpv6(bytes, l3, protocol, length);
+  else if (protocol !== PROTO_ICMP) pseudo = pseudoSumIpv4(bytes, l3, protocol, length);
+  return sum(bytes, l4, length, pseudo);
+}
