@@ -1,0 +1,1 @@
+export { FrameRing } from '../../switch/frame-ring.ts';
