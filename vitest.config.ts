@@ -6,7 +6,12 @@ export default defineConfig({
   test: {
     projects: [
       {
-        test: { name: 'pure', include: ['test/{wire,switch,nat,dataplane,runtime,capture,replay,control,cli,architecture}/**/*.test.ts'] },
+        test: {
+          name: 'pure',
+          include: [
+            'test/{wire,switch,nat,dataplane,runtime,capture,replay,control,cli,architecture}/**/*.test.ts',
+          ],
+        },
       },
       {
         test: {

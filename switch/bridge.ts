@@ -1,16 +1,10 @@
-import { get16, get32 } from '../wire/bytes.ts';
-import { ETH_DST, ETH_SRC } from '../wire/ethernet.ts';
+import { isGroup, isReserved, isZeroMac } from '../wire/address.ts';
+import { ethDstHi, ethDstLo, ethSrcHi, ethSrcLo } from '../wire/ethernet.ts';
 import { DropReason } from './drop-reason.ts';
 import { type Fdb, Learned } from './fdb.ts';
 import type { Frame, PortId } from './frame.ts';
 import type { Ports } from './ports.ts';
 import { drop, flood, forward, type Verdict } from './verdict.ts';
-
-const GROUP = 0x100;
-/** 01-80-C2-00-00-0X as two words. */
-const RESERVED_HI = 0x0180;
-const RESERVED_LO = 0xc2000000 | 0;
-const RESERVED_MASK = 0xfffffff0 | 0;
 
 /**
  * A learning bridge (IEEE 802.1Q, VLAN-unaware: tags pass unchanged): learns where a frame came from and
@@ -54,12 +48,12 @@ export class Bridge {
   /** Learns from a frame that came in by a port, and decides where it goes. */
   ingress(frame: Frame, now: number): Verdict {
     const { bytes, at, ingress } = frame;
-    const sourceHi = get16(bytes, at + ETH_SRC);
-    const sourceLo = get32(bytes, at + ETH_SRC + 2);
-    if (sourceHi & GROUP || (sourceHi === 0 && sourceLo === 0)) return drop(DropReason.MAC_SOURCE_INVALID);
-    const hi = get16(bytes, at + ETH_DST);
-    const lo = get32(bytes, at + ETH_DST + 2);
-    if (hi === RESERVED_HI && (lo & RESERVED_MASK) === RESERVED_LO) return drop(DropReason.MAC_RESERVED);
+    const sourceHi = ethSrcHi(bytes, at);
+    const sourceLo = ethSrcLo(bytes, at);
+    if (isGroup(sourceHi) || isZeroMac(sourceHi, sourceLo)) return drop(DropReason.MAC_SOURCE_INVALID);
+    const hi = ethDstHi(bytes, at);
+    const lo = ethDstLo(bytes, at);
+    if (isReserved(hi, lo)) return drop(DropReason.MAC_RESERVED);
     if (this.#fdb.learn(this.id, sourceHi, sourceLo, ingress, now) === Learned.FOREIGN) {
       const owner = this.#fdb.lookup(this.id, sourceHi, sourceLo, now);
       return drop(owner === this.gateway ? DropReason.MAC_OWN : DropReason.MAC_FOREIGN);
@@ -70,16 +64,17 @@ export class Bridge {
   /** Decides where a frame goes that the gateway sends; the gateway's address is not learned, it is known. */
   egress(frame: Frame, now: number): Verdict {
     const { bytes, at } = frame;
-    return this.#decide(frame, get16(bytes, at + ETH_DST), get32(bytes, at + ETH_DST + 2), now);
+    return this.#decide(frame, ethDstHi(bytes, at), ethDstLo(bytes, at), now);
   }
 
   #decide(frame: Frame, hi: number, lo: number, now: number): Verdict {
     const ingress = frame.ingress;
-    if ((hi & GROUP) === 0) {
+    if (!isGroup(hi)) {
       const port = this.#fdb.lookup(this.id, hi, lo, now);
       if (port >= 0) {
         if (port === ingress) return drop(DropReason.FDB_SAME_PORT);
-        if (this.#ports.isolated[port] && this.#ports.isolated[ingress]) return drop(DropReason.PORT_ISOLATED);
+        if (this.#ports.isolated[port] && this.#ports.isolated[ingress])
+          return drop(DropReason.PORT_ISOLATED);
         return forward(port);
       }
     }

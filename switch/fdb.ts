@@ -45,6 +45,8 @@ export class Fdb {
   readonly capacity: number;
   /** Milliseconds; settable at run time. */
   ageing = DEFAULT_AGEING;
+  /** When `expire` is next worth calling, ms; Infinity while nothing can age. */
+  deadline = Number.POSITIVE_INFINITY;
   /** How often an address was not learned for want of room. */
   overflows = 0;
   readonly #ports: Ports;
@@ -143,6 +145,7 @@ export class Fdb {
     this.#ports.learned[port]!++;
     this.#networkLearned[network]!++;
     this.#insert(bucket, keyHi, macLo, port << 1, now);
+    if (this.deadline === Number.POSITIVE_INFINITY) this.deadline = now + this.ageing;
     return Learned.OK;
   }
 
@@ -159,7 +162,11 @@ export class Fdb {
   remove(network: number, macHi: number, macLo: number): void {
     const keyHi = (network << 16) | macHi;
     const rows = this.#rows;
-    for (let row = this.#buckets[this.#bucket(keyHi, macLo)]!; row !== NONE; row = rows[row * STRIDE + NEXT]!) {
+    for (
+      let row = this.#buckets[this.#bucket(keyHi, macLo)]!;
+      row !== NONE;
+      row = rows[row * STRIDE + NEXT]!
+    ) {
       if (rows[row * STRIDE + KEY_LO] === macLo && rows[row * STRIDE + KEY_HI] === keyHi) {
         this.#remove(row);
         return;
@@ -174,8 +181,8 @@ export class Fdb {
     }
   }
 
-  /** Sweeps what has aged out; answers when to be called again (ms), Infinity when nothing can age. */
-  expire(now: number): number {
+  /** Sweeps what has aged out and sets the next deadline. */
+  expire(now: number): void {
     let oldest = Number.POSITIVE_INFINITY;
     for (let row = 0; row < this.#high; row++) {
       const port = this.#rows[row * STRIDE + PORT]!;
@@ -185,7 +192,7 @@ export class Fdb {
       else if (seen < oldest) oldest = seen;
     }
     // An entry that is refreshed meanwhile costs one sweep too many, at most one a second.
-    return Math.max(oldest + this.ageing, now + 1000);
+    this.deadline = Math.max(oldest + this.ageing, now + 1000);
   }
 
   /** All entries that have not aged out, in no order that means anything. */

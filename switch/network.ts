@@ -1,3 +1,4 @@
+import { ipv4Mask, linkLocalFromMac } from '../wire/address.ts';
 import type { Bridge } from './bridge.ts';
 import type { PortId } from './frame.ts';
 
@@ -47,17 +48,11 @@ export class Network {
     this.hasIpv4 = ipv4 !== null;
     this.ipv4 = ipv4 ? ipv4.address : 0;
     this.ipv4Prefix = ipv4 ? ipv4.prefix : 0;
-    // A shift by 32 is a shift by 0: prefix 0 needs its own word.
-    this.ipv4Mask = this.ipv4Prefix === 0 ? 0 : -1 << (32 - this.ipv4Prefix);
+    this.ipv4Mask = ipv4Mask(this.ipv4Prefix);
     this.hasIpv6 = ipv6 !== null;
     this.ipv6 = Int32Array.from(ipv6 ? ipv6.address : [0, 0, 0, 0]);
     this.ipv6Prefix = ipv6 ? ipv6.prefix : 0;
-    this.linkLocal = Int32Array.of(
-      0xfe800000 | 0,
-      0,
-      ((macHi ^ 0x0200) << 16) | ((macLo >>> 16) & 0xff00) | 0xff,
-      0xfe000000 | (macLo & 0xffffff),
-    );
+    this.linkLocal = Int32Array.from(linkLocalFromMac({ hi: macHi, lo: macLo }));
     this.mtu = mtu;
   }
 

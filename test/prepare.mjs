@@ -36,12 +36,15 @@ const wanted = missing();
 if (wanted.length > 0) {
   const packages = [...new Set(wanted.map((tool) => TOOLS[tool]))];
   if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) {
-    console.error(`The tests need ${wanted.join(', ')}. On Debian: sudo apt-get install ${packages.join(' ')}`);
+    console.error(
+      `The tests need ${wanted.join(', ')}. On Debian: sudo apt-get install ${packages.join(' ')}`,
+    );
     process.exit(1);
   }
   console.log(`Installing what the tests need and this machine lacks: ${packages.join(' ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const apt = (...args) => spawnSync('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', ...args], { env, encoding: 'utf8' });
+  const apt = (...args) =>
+    spawnSync('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', ...args], { env, encoding: 'utf8' });
   apt('update');
   const result = apt('install', '-y', '--no-install-recommends', ...packages);
   const still = missing();

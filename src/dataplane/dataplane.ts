@@ -6,7 +6,7 @@ import { Arena, type ArenaSize, type Frame, type PortId } from '../../switch/fra
 import { Gateway } from '../../switch/gateway.ts';
 import { Neighbors } from '../../switch/neighbors.ts';
 import { Network, type NetworkOptions } from '../../switch/network.ts';
-import { Outbox } from '../../switch/outbox.ts';
+import { Outbox, Provenance } from '../../switch/outbox.ts';
 import {
   PORT_STRIDE,
   PortKind,
@@ -158,8 +158,9 @@ export class Dataplane {
   #sendOutbox(now: number): void {
     const outbox = this.#outbox;
     for (let frame = outbox.shift(); frame; frame = outbox.shift()) {
-      if (outbox.resumed) this.ledger.held--;
-      else this.ledger.originated++;
+      if (outbox.provenance === Provenance.ORIGINATED) this.ledger.originated++;
+      else if (outbox.provenance === Provenance.RESUMED) this.ledger.held--;
+      else this.ledger.copies++;
       this.egress.settle(frame, frame.verdict, now);
     }
   }

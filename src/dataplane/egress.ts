@@ -1,19 +1,14 @@
+import type { Bridge } from '../../switch/bridge.ts';
 import { type Device, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame, PortId } from '../../switch/frame.ts';
-import type { Bridge } from '../../switch/bridge.ts';
-import {
-  PORT_STRIDE,
-  type Ports,
-  TX_BYTES,
-  TX_DROPPED,
-  TX_FRAMES,
-} from '../../switch/ports.ts';
+import { FrameRing } from '../../switch/frame-ring.ts';
+import { PORT_STRIDE, type Ports, TX_BYTES, TX_DROPPED, TX_FRAMES } from '../../switch/ports.ts';
 import { type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { ETH_LEN } from '../../wire/ethernet.ts';
 import { completeChecksum, segmentCount, segmentLength, writeSegment } from '../../wire/segmentation.ts';
-import { VLAN_LEN } from '../../wire/vlan.ts';
 import { gsoType, needsChecksum, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
+import { VLAN_LEN } from '../../wire/vlan.ts';
 import type { Ledger } from './ledger.ts';
 
 /** Frames that may wait for one device that has no room. */
@@ -31,7 +26,7 @@ export class Egress {
   readonly #ledger: Ledger;
   readonly #bridges: readonly (Bridge | undefined)[];
   readonly #devices: (Device | undefined)[];
-  readonly #queues: (FrameQueue | undefined)[];
+  readonly #queues: (FrameRing | undefined)[];
 
   constructor(arena: Arena, ports: Ports, ledger: Ledger, bridges: readonly (Bridge | undefined)[]) {
     this.#arena = arena;
@@ -142,6 +137,7 @@ export class Egress {
   /** One frame in many pieces, for a device without segmentation offload. */
   #sendSegments(port: PortId, device: Device, frame: Frame, now: number): void {
     const count = segmentCount(frame);
+    if (count === 0) this.#drop(port, DropReason.VNET_INHDR);
     for (let index = 0; index < count; index++) {
       if (index > 0) this.#ledger.copies++;
       const segment = this.#arena.allocate(segmentLength(frame));
@@ -167,10 +163,10 @@ export class Egress {
   #enqueue(port: PortId, frame: Frame): void {
     let queue = this.#queues[port];
     if (!queue) {
-      queue = new FrameQueue(QUEUE);
+      queue = new FrameRing(QUEUE);
       this.#queues[port] = queue;
     }
-    const kept = queue.size < QUEUE ? this.#arena.park(frame) : undefined;
+    const kept = queue.full ? undefined : this.#arena.park(frame);
     if (!kept) {
       this.#drop(port, DropReason.FULL_RING);
       return;
@@ -194,33 +190,5 @@ export class Egress {
   #drop(port: PortId, reason: DropReason): void {
     this.#ledger.drop(reason);
     this.#ports.counters[port * PORT_STRIDE + TX_DROPPED]!++;
-  }
-}
-
-/** Frames in order, at most as many as said. */
-class FrameQueue {
-  readonly #ring: (Frame | undefined)[];
-  #head = 0;
-  size = 0;
-
-  constructor(capacity: number) {
-    this.#ring = new Array(capacity).fill(undefined);
-  }
-
-  first(): Frame | undefined {
-    return this.size === 0 ? undefined : this.#ring[this.#head];
-  }
-
-  push(frame: Frame): void {
-    this.#ring[(this.#head + this.size++) % this.#ring.length] = frame;
-  }
-
-  shift(): Frame | undefined {
-    const frame = this.first();
-    if (!frame) return undefined;
-    this.#ring[this.#head] = undefined;
-    this.#head = (this.#head + 1) % this.#ring.length;
-    this.size--;
-    return frame;
   }
 }

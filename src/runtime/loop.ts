@@ -1,8 +1,8 @@
+import type { Device } from '../../switch/device.ts';
+import type { PortId } from '../../switch/frame.ts';
 import type { Dataplane } from '../dataplane/dataplane.ts';
 import { EPOLLIN, EPOLLOUT, Epoll } from '../device/epoll.ts';
 import type { EventFd } from '../device/eventfd.ts';
-import type { Device } from '../../switch/device.ts';
-import type { PortId } from '../../switch/frame.ts';
 
 /** Frames taken from one port before the others have their turn. */
 const BUDGET = 64;

@@ -87,7 +87,10 @@ export class DataPlaneThread implements DataPlane {
     this.#bell.close();
   }
 
-  #call<M extends Method>(method: M, ...args: Parameters<WorkerMethods[M]>): Promise<ReturnType<WorkerMethods[M]>> {
+  #call<M extends Method>(
+    method: M,
+    ...args: Parameters<WorkerMethods[M]>
+  ): Promise<ReturnType<WorkerMethods[M]>> {
     if (this.#dead) return Promise.reject(this.#dead);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
@@ -113,6 +116,7 @@ export class DataPlaneThread implements DataPlane {
     this.#dead ??= error;
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
-    if (!this.#closing) for (const listener of this.#logListeners) listener('error', error.stack ?? error.message);
+    if (!this.#closing)
+      for (const listener of this.#logListeners) listener('error', error.stack ?? error.message);
   }
 }

@@ -94,7 +94,9 @@ class DataPlaneWorker {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
     if (this.#logged.has(stack) || this.#logged.size >= 64) return;
     this.#logged.add(stack);
-    const hex = Buffer.from(frame.bytes.subarray(frame.at, frame.at + Math.min(frame.length, 256))).toString('hex');
+    const hex = Buffer.from(frame.bytes.subarray(frame.at, frame.at + Math.min(frame.length, 256))).toString(
+      'hex',
+    );
     this.#notify({
       notice: 'log',
       level: 'error',

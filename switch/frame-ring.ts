@@ -1,0 +1,43 @@
+import type { Frame } from './frame.ts';
+
+/** Frames in the order they came, at most as many as said. Holds the references that are handed to it. */
+export class FrameRing {
+  readonly #slots: (Frame | null)[];
+  #head = 0;
+  #size = 0;
+
+  constructor(capacity: number) {
+    this.#slots = new Array<Frame | null>(capacity).fill(null);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get full(): boolean {
+    return this.#size === this.#slots.length;
+  }
+
+  /** Puts a frame at the end; the caller has made sure that there is room. */
+  push(frame: Frame): void {
+    let index = this.#head + this.#size++;
+    if (index >= this.#slots.length) index -= this.#slots.length;
+    this.#slots[index] = frame;
+  }
+
+  /** The oldest frame, which stays; or null. */
+  first(): Frame | null {
+    return this.#size === 0 ? null : this.#slots[this.#head]!;
+  }
+
+  /** Takes the oldest frame; or null. */
+  shift(): Frame | null {
+    if (this.#size === 0) return null;
+    const head = this.#head;
+    const frame = this.#slots[head]!;
+    this.#slots[head] = null;
+    this.#head = head + 1 === this.#slots.length ? 0 : head + 1;
+    this.#size--;
+    return frame;
+  }
+}
