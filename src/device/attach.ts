@@ -56,25 +56,30 @@ export interface TapTarget {
  * network would live on after the container for as long as we hold it, and we would never learn of its end.
  */
 export function openTap(target: TapTarget): OpenTap {
-  validate(target);
   const namespace = openNamespace(target.netns);
   try {
-    const rtnetlink = inNamespace(namespace, () => new Rtnetlink());
-    try {
-      prepare(rtnetlink, target);
-      const fd = bear(namespace, target.ifname);
-      try {
-        const link = configure(namespace, rtnetlink, target);
-        return { fd, ifname: link.name, mac: link.mac, mtu: link.mtu };
-      } catch (error) {
-        close(fd);
-        throw error;
-      }
-    } finally {
-      rtnetlink.close();
-    }
+    return openTapIn(namespace, target);
   } finally {
     namespace.close();
+  }
+}
+
+/** `openTap` in a namespace that is open already; `target.netns` has no meaning then. */
+export function openTapIn(namespace: Namespace, target: TapTarget): OpenTap {
+  validate(target);
+  const rtnetlink = inNamespace(namespace, () => new Rtnetlink());
+  try {
+    prepare(rtnetlink, namespace, target);
+    const fd = bear(namespace, target.ifname);
+    try {
+      const link = configure(namespace, rtnetlink, target);
+      return { fd, ifname: link.name, mac: link.mac, mtu: link.mtu };
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
+  } finally {
+    rtnetlink.close();
   }
 }
 
@@ -108,12 +113,12 @@ function bear(namespace: Namespace, ifname: string): number {
 }
 
 /** What must be so before anything is made. */
-function prepare(rtnetlink: Rtnetlink, { ifname, addresses = [], netns }: TapTarget): void {
+function prepare(rtnetlink: Rtnetlink, namespace: Namespace, { ifname, addresses = [] }: TapTarget): void {
   const links = rtnetlink.links();
   const taken = links.find((link) => link.name === ifname);
   if (taken !== undefined) {
     throw new Error(
-      `cannot make interface ${ifname} in the network namespace of ${place(netns)}: there is one of that name already; choose another name`,
+      `cannot make interface ${ifname} in the network namespace of ${namespace.label}: there is one of that name already; choose another name`,
     );
   }
   const wanted = new Set(addresses.map((address) => address.split('/')[0]));
@@ -121,7 +126,7 @@ function prepare(rtnetlink: Rtnetlink, { ifname, addresses = [], netns }: TapTar
     if (!wanted.has(address.split('/')[0])) continue;
     const name = links.find((link) => link.index === index)?.name ?? `interface ${index}`;
     throw new Error(
-      `cannot give address ${address} to ${ifname} in the network namespace of ${place(netns)}: ${name} has it already; choose another address`,
+      `cannot give address ${address} to ${ifname} in the network namespace of ${namespace.label}: ${name} has it already; choose another address`,
     );
   }
   const lo = links.find((link) => link.loopback);
@@ -193,10 +198,6 @@ function isOffLink(gateway: string, addresses: readonly string[]): boolean {
     const own = parseInet(address);
     return own.family === family && sameSubnet(own.bytes, bytes, own.prefix);
   });
-}
-
-function place(netns: NetnsTarget): string {
-  return typeof netns === 'number' ? `process ${netns}` : netns;
 }
 
 /** Refuses what the kernel would refuse with a bare EINVAL, or take and mean something else by. */

@@ -185,7 +185,11 @@ function explainSetns(number: number): Explanation {
 }
 
 function explainUnshare(number: number): Explanation {
-  if (number === EPERM) return { why: 'not permitted', remedy: 'it takes CAP_SYS_ADMIN' };
+  if (number === EPERM)
+    return {
+      why: 'not permitted',
+      remedy: 'it takes CAP_SYS_ADMIN; in a user namespace be root (unshare --map-root-user)',
+    };
   if (number === ENOSPC)
     return { why: 'there are too many', remedy: 'raise the sysctl user.max_net_namespaces' };
   return {};

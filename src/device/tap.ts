@@ -1,10 +1,9 @@
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
+import { VNET_LEN } from '../../wire/virtio-net.ts';
 import { type Device, Transmit } from './device.ts';
 import { addressOf, close, errno, read, write, writev } from './syscall.ts';
 import { EAGAIN, EBADFD, EINTR, EIO, ENOBUFS, ENODEV, errnoName } from './syscall-error.ts';
 
-/** Length of the virtio-net header that the kernel puts before every frame (TUNSETVNETHDRSZ). */
-const VNET = 12;
 /** A frame's longest length on a TAP: what fits in a big slot behind the headroom. */
 const LONGEST = BIG_SLOT - HEADROOM;
 
@@ -59,9 +58,9 @@ export class TapDevice implements Device {
     const frame = arena.allocate(LONGEST);
     if (frame === undefined) return null;
     if (this.#bytes !== frame.bytes) this.#adopt(frame.bytes);
-    const count = read(this.fd, this.#addresses.of(frame), LONGEST + VNET);
-    if (count > VNET) {
-      frame.length = count - VNET;
+    const count = read(this.fd, this.#addresses.of(frame), LONGEST + VNET_LEN);
+    if (count > VNET_LEN) {
+      frame.length = count - VNET_LEN;
       return frame;
     }
     // First of all, before anything can change it.
@@ -76,11 +75,11 @@ export class TapDevice implements Device {
   transmit(frame: Frame, _now: number): Transmit {
     if (this.#gone) return Transmit.GONE;
     if (this.#bytes !== frame.bytes) this.#adopt(frame.bytes);
-    const length = frame.length + VNET;
+    const length = frame.length + VNET_LEN;
     const count =
       frame.at === frame.base + HEADROOM
         ? write(this.fd, this.#addresses.of(frame), length)
-        : writev(this.fd, this.#addresses.vector(frame.at - VNET, length), 1);
+        : writev(this.fd, this.#addresses.vector(frame.at - VNET_LEN, length), 1);
     if (count === length) return Transmit.SENT;
     const number = count < 0 ? errno() : EIO;
     switch (number) {
@@ -154,7 +153,7 @@ class SlotAddresses {
     // Filled from slot 0 on, so that the array stays packed.
     const bySlot = this.#bySlot;
     while (bySlot.length <= frame.slot) bySlot.push(undefined);
-    const address = addressOf(this.#bytes) + BigInt(frame.base + HEADROOM - VNET);
+    const address = addressOf(this.#bytes) + BigInt(frame.base + HEADROOM - VNET_LEN);
     bySlot[frame.slot] = address;
     return address;
   }

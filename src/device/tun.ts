@@ -1,3 +1,4 @@
+import { VNET_LEN } from '../../wire/virtio-net.ts';
 import { close, errno, ioctl, ioctlValue, O_CLOEXEC, O_NONBLOCK, O_RDWR, open } from './syscall.ts';
 import {
   checked,
@@ -33,8 +34,6 @@ const SEGMENTS_TCP = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 
 const IFREQ = 40;
 const IFREQ_FLAGS = 16;
-/** virtio_net_hdr_v1: with num_buffers, which a TAP leaves alone. */
-const VNET_HEADER = 12;
 
 const DEVICE = '/dev/net/tun';
 
@@ -55,7 +54,7 @@ export function openTun(ifname: string): number {
       true,
     );
     checked(ioctl(fd, TUNSETIFF, request), `cannot make the TAP ${ifname}`, explainSetIff);
-    checked(ioctl(fd, TUNSETVNETHDRSZ, new Int32Array([VNET_HEADER])), `cannot set up the TAP ${ifname}`);
+    checked(ioctl(fd, TUNSETVNETHDRSZ, new Int32Array([VNET_LEN])), `cannot set up the TAP ${ifname}`);
     setOffload(fd, ifname);
     return fd;
   } catch (error) {
