@@ -1,0 +1,516 @@
+import { randomBytes } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import { closeSync, existsSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { PortId } from '../../switch/frame.ts';
+import { formatMac } from '../../wire/address.ts';
+import type { PortSpec } from '../dataplane/commands.ts';
+import { closeStaging } from '../device/attach.ts';
+import { openTapFor } from '../device/rootless.ts';
+import type { DataPlane } from '../runtime/data-plane.ts';
+import { DataPlaneThread } from '../runtime/thread.ts';
+import { formatAddress, parseAddress, parseStationMac, toInt32, toWords } from './address.ts';
+import type { AttachOptions, Endpoint } from './endpoint.ts';
+import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
+import { AddressPool, DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
+import { checkIfname, isName, Names, quote } from './name.ts';
+import { describeNamespace, identifyNamespace, type NamespaceTarget } from './namespace.ts';
+import {
+  type CreateNetworkOptions,
+  checkMtu,
+  DEFAULT_MTU,
+  describePool,
+  type NetworkInfo,
+  NetworkRecord,
+} from './network.ts';
+import { Undo } from './undo.ts';
+import {
+  type CountersView,
+  type DropView,
+  type FdbView,
+  type NeighborView,
+  type PortName,
+  viewDrops,
+  viewFdb,
+  viewLedger,
+  viewNeighbors,
+} from './views.ts';
+
+/** The network that every deck begins with, as Docker's. */
+export const DEFAULT_NETWORK = 'bridge';
+
+const KERNEL_HAS_IPV6 = existsSync('/proc/sys/net/ipv6');
+
+export interface DeckOptions {
+  /** For hashes and random choices of the data plane; drawn at random by default. */
+  seed?: number;
+  /** Told what goes wrong without an answer to give it in; by default nobody is. */
+  log?: (level: 'warn' | 'error', message: string) => void;
+}
+
+/** What a deck stands on; tests put other things there. */
+export interface DeckParts {
+  dataPlane: DataPlane;
+  openTap: typeof openTapFor;
+  identify: typeof identifyNamespace;
+}
+
+/** What happened to endpoints. `gone`: its namespace vanished; `detach`: somebody asked for it, or the deck closed. */
+export interface DeckEvents {
+  attach: [Endpoint];
+  detach: [Endpoint];
+  gone: [Endpoint];
+}
+
+/** What the deck knows of an endpoint beyond what it shows. */
+interface EndpointRecord {
+  endpoint: Endpoint;
+  network: NetworkRecord;
+  /** Identity of its namespace. */
+  namespace: string;
+  /** Gives back everything that was reserved for it. */
+  release: () => void;
+  /** Set from the moment on that it is being detached. */
+  leaving: Promise<void> | null;
+}
+
+/**
+ * A switch with its networks and endpoints: what the daemon drives, and what a program drives that wants one
+ * of its own.
+ *
+ * ```ts
+ * await using deck = await Deck.open();
+ * const web = await deck.attach({ netns: '/run/netns/web', name: 'web' });
+ * console.log(web.ipv4);
+ * ```
+ *
+ * All methods throw a `DeckError` for what a user can do something about; what failed half-way is undone.
+ */
+export class Deck {
+  readonly events = new EventEmitter<DeckEvents>();
+  readonly #plane: DataPlane;
+  readonly #parts: DeckParts;
+  readonly #log: NonNullable<DeckOptions['log']>;
+  readonly #subnets = new Subnets();
+  readonly #networkNames = new Names('network');
+  readonly #endpointNames = new Names('endpoint');
+  readonly #networks = new Map<string, NetworkRecord>();
+  readonly #endpoints = new Map<string, EndpointRecord>();
+  readonly #byPort = new Map<PortId, EndpointRecord>();
+  /** Interface names in use per namespace, by the namespace's identity. */
+  readonly #ifnames = new Map<string, Set<string>>();
+  /** Operations under way, which `close` waits for. */
+  readonly #busy = new Set<Promise<unknown>>();
+  #closing: Promise<void> | null = null;
+
+  /** Starts a data plane with one network, `bridge`. */
+  static async open(options: DeckOptions = {}): Promise<Deck> {
+    const { seed } = options;
+    const dataPlane = await DataPlaneThread.start(seed === undefined ? {} : { seed });
+    return Deck.assemble({ dataPlane, openTap: openTapFor, identify: identifyNamespace }, options);
+  }
+
+  /** As `open`, on parts of the caller's choice, which the deck owns from now on. */
+  static async assemble(parts: DeckParts, options: DeckOptions = {}): Promise<Deck> {
+    const deck = new Deck(parts, options);
+    try {
+      await deck.createNetwork({
+        name: DEFAULT_NETWORK,
+        subnet: DEFAULT_IPV4_SUBNET,
+        ipv6Subnet: DEFAULT_IPV6_SUBNET,
+      });
+      return deck;
+    } catch (error) {
+      await deck.close();
+      throw error;
+    }
+  }
+
+  private constructor(parts: DeckParts, { log = () => {} }: DeckOptions) {
+    this.#parts = parts;
+    this.#plane = parts.dataPlane;
+    this.#log = log;
+    this.#plane.onLog(log);
+    this.#plane.onPortGone((port) => this.#gone(port));
+  }
+
+  createNetwork(options: CreateNetworkOptions): Promise<NetworkInfo> {
+    return this.#operation(() => this.#createNetwork(options));
+  }
+
+  /** Removes a network without endpoints, given by name or id. */
+  removeNetwork(nameOrId: string): Promise<NetworkInfo> {
+    return this.#operation(() => this.#removeNetwork(nameOrId));
+  }
+
+  /** Connects a network namespace to a network. */
+  attach(options: AttachOptions): Promise<Endpoint> {
+    return this.#operation(() => this.#attach(options));
+  }
+
+  /** Disconnects an endpoint, given by name or id: its interface disappears from the namespace. */
+  detach(nameOrId: string): Promise<Endpoint> {
+    return this.#operation(async () => {
+      const record = find(this.#endpoints, nameOrId, ({ endpoint }) => endpoint.id);
+      if (!record || record.leaving)
+        throw notFound(`there is no endpoint ${quote(nameOrId)}; see "tapdeck ps"`);
+      await this.#leave(record, 'detach');
+      return record.endpoint;
+    });
+  }
+
+  /** All networks, the oldest first. */
+  networks(): NetworkInfo[] {
+    return Array.from(this.#networks.values(), describeNetwork);
+  }
+
+  network(nameOrId: string): NetworkInfo {
+    return describeNetwork(this.#network(nameOrId));
+  }
+
+  /** All endpoints, the oldest first. */
+  endpoints(): Endpoint[] {
+    return Array.from(this.#endpoints.values(), ({ endpoint }) => endpoint);
+  }
+
+  endpoint(nameOrId: string): Endpoint {
+    const record = find(this.#endpoints, nameOrId, ({ endpoint }) => endpoint.id);
+    if (!record) throw notFound(`there is no endpoint ${quote(nameOrId)}; see "tapdeck ps"`);
+    return record.endpoint;
+  }
+
+  /** The filtering database: which address is behind which port. */
+  async fdb(): Promise<FdbView[]> {
+    const { fdb } = await this.#operation(() => this.#plane.snapshot({ fdb: true }));
+    return viewFdb(fdb, (port, network) => this.#portName(port, network));
+  }
+
+  /** The neighbors of all gateways. */
+  async neighbors(): Promise<NeighborView[]> {
+    const { neighbors } = await this.#operation(() => this.#plane.snapshot({ neighbors: true }));
+    return viewNeighbors(neighbors, (network) => this.#networkName(network));
+  }
+
+  /** All drop reasons with their counts, those that never occurred too. */
+  async drops(): Promise<DropView[]> {
+    const { ledger } = await this.#operation(() => this.#plane.snapshot({}));
+    return viewDrops(ledger.drops);
+  }
+
+  /** The account of all frames, and the counters of all ports. */
+  async counters(): Promise<CountersView> {
+    const { ledger, ports } = await this.#operation(() => this.#plane.snapshot({ ports: true }));
+    return {
+      ledger: viewLedger(ledger),
+      ports: ports.map(({ network, ...counters }) => ({
+        ...this.#portName(counters.port, network),
+        ...counters,
+      })),
+    };
+  }
+
+  /** Detaches everything and ends the data plane. May be called again. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled(this.#busy);
+    await Promise.allSettled(Array.from(this.#endpoints.values(), (record) => this.#leave(record, 'detach')));
+    await this.#plane.close();
+    closeStaging();
+    this.#networks.clear();
+  }
+
+  async #createNetwork(options: CreateNetworkOptions): Promise<NetworkInfo> {
+    const undo = this.#undo();
+    try {
+      const name = this.#networkNames.reserve(options.name);
+      undo.add(() => this.#networkNames.release(name));
+      const ipv6 = options.ipv6 || options.ipv6Subnet !== undefined;
+      if (!ipv6 && options.ipv6Gateway !== undefined) {
+        throw invalid(
+          `gateway ${options.ipv6Gateway}: network ${name} has no IPv6; add --ipv6 or an IPv6 subnet`,
+        );
+      }
+      const mtu = checkMtu(options.mtu ?? DEFAULT_MTU, ipv6);
+      const pool = (family: 4 | 6, text?: string, gateway?: string) => {
+        const subnet = this.#subnets.reserve(family, text);
+        undo.add(() => this.#subnets.release(subnet));
+        return new AddressPool(subnet, gateway);
+      };
+      const network = new NetworkRecord({
+        id: newId(),
+        name,
+        mtu,
+        createdAt: new Date().toISOString(),
+        ipv4: pool(4, options.subnet, options.gateway),
+        ipv6: ipv6 ? pool(6, options.ipv6Subnet, options.ipv6Gateway) : null,
+      });
+      network.number = await this.#plane.addNetwork(network.options());
+      this.#networks.set(name, network);
+      return describeNetwork(network);
+    } catch (error) {
+      undo.run();
+      throw asDeckError(error);
+    }
+  }
+
+  async #removeNetwork(nameOrId: string): Promise<NetworkInfo> {
+    const network = this.#network(nameOrId);
+    const { name } = network;
+    if (name === DEFAULT_NETWORK) throw invalid(`network ${name} is there by default and cannot be removed`);
+    if (network.members.size > 0) {
+      const some = Array.from(network.members).slice(0, 3).join(', ');
+      throw conflict(`network ${name} has endpoints (${some}); detach them first`);
+    }
+    // From here on nobody can attach to it; its name and subnets are free when it is gone.
+    this.#networks.delete(name);
+    try {
+      await this.#plane.removeNetwork(network.number);
+    } catch (error) {
+      this.#networks.set(name, network);
+      throw asDeckError(error);
+    }
+    this.#networkNames.release(name);
+    if (network.ipv4) this.#subnets.release(network.ipv4.subnet);
+    if (network.ipv6) this.#subnets.release(network.ipv6.subnet);
+    return describeNetwork(network);
+  }
+
+  async #attach(options: AttachOptions): Promise<Endpoint> {
+    const undo = this.#undo();
+    try {
+      // Everything that two attaches could both want is reserved before the first `await`.
+      const target = targetOf(options);
+      const network = this.#network(options.network ?? DEFAULT_NETWORK);
+      const namespace = this.#parts.identify(target);
+      const id = newId();
+      const name = this.#reserveName(options.name, target, id, undo);
+      network.members.add(name);
+      undo.add(() => void network.members.delete(name));
+      const ipv4 = reserveAddress(4, network, options.ip, undo);
+      const ipv6 = reserveAddress(6, network, options.ip6, undo);
+      const mac = options.mac
+        ? network.reserveMac(parseStationMac(options.mac), options.mac)
+        : network.deriveMac(ipv4, ipv6);
+      undo.add(() => network.releaseMac(mac));
+      const mtu = checkMtu(options.mtu ?? network.mtu, ipv6 !== null, network.mtu);
+      const first = !this.#ifnames.has(namespace);
+      const ifname = this.#reserveIfname(options.ifname, namespace, target, undo);
+
+      const tap = await this.#parts.openTap({
+        netns: 'path' in target ? target.path : target.pid,
+        ifname,
+        mac: formatMac(mac.hi, mac.lo),
+        mtu,
+        addresses: [
+          ...(ipv4 === null ? [] : [`${formatAddress(4, ipv4)}/${network.ipv4!.subnet.prefix}`]),
+          ...(ipv6 === null ? [] : [`${formatAddress(6, ipv6)}/${network.ipv6!.subnet.prefix}`]),
+        ],
+        // A namespace has one default route: its first endpoint's.
+        ...(first && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
+        ...(first && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
+      });
+      if (this.#closing) {
+        closeSync(tap.fd);
+        throw closed();
+      }
+      const spec: PortSpec = { network: network.number, mac, mtu };
+      if (ipv4 !== null) spec.ipv4 = toInt32(ipv4);
+      if (ipv6 !== null) spec.ipv6 = toWords(ipv6);
+      const port = await this.#plane.addTap(tap, spec, options.faults);
+
+      const endpoint: Endpoint = Object.freeze({
+        id,
+        name,
+        network: network.name,
+        ifname,
+        mac: formatMac(mac.hi, mac.lo),
+        mtu,
+        ipv4: ipv4 === null ? null : formatAddress(4, ipv4),
+        ipv6: ipv6 === null ? null : formatAddress(6, ipv6),
+        port,
+        netns: 'path' in target ? target.path : null,
+        pid: 'pid' in target ? target.pid : null,
+        createdAt: new Date().toISOString(),
+      });
+      const record: EndpointRecord = {
+        endpoint,
+        network,
+        namespace,
+        release: () => undo.run(),
+        leaving: null,
+      };
+      this.#endpoints.set(name, record);
+      this.#byPort.set(port, record);
+      this.events.emit('attach', endpoint);
+      return endpoint;
+    } catch (error) {
+      undo.run();
+      throw asDeckError(error);
+    }
+  }
+
+  #reserveName(wanted: string | undefined, target: NamespaceTarget, id: string, undo: Undo): string {
+    const name = wanted ?? this.#proposeName(target) ?? `endpoint-${id.slice(0, 8)}`;
+    const reserved = this.#endpointNames.reserve(name);
+    undo.add(() => this.#endpointNames.release(reserved));
+    return reserved;
+  }
+
+  /** The namespace's file name: `blue` of /run/netns/blue. */
+  #proposeName(target: NamespaceTarget): string | undefined {
+    if (!('path' in target) || target.path.startsWith('/proc/')) return undefined;
+    const name = basename(target.path);
+    return isName(name) && !this.#endpointNames.has(name) ? name : undefined;
+  }
+
+  #reserveIfname(wanted: string | undefined, namespace: string, target: NamespaceTarget, undo: Undo): string {
+    const taken = this.#ifnames.get(namespace) ?? new Set();
+    let ifname = wanted;
+    for (let i = 0; ifname === undefined; i++) if (!taken.has(`eth${i}`)) ifname = `eth${i}`;
+    checkIfname(ifname);
+    if (taken.has(ifname)) {
+      throw conflict(
+        `${describeNamespace(target)} has an interface ${ifname} on this deck already; choose another with --ifname`,
+      );
+    }
+    taken.add(ifname);
+    this.#ifnames.set(namespace, taken);
+    const reserved = ifname;
+    undo.add(() => {
+      taken.delete(reserved);
+      if (taken.size === 0) this.#ifnames.delete(namespace);
+    });
+    return ifname;
+  }
+
+  /** Removes an endpoint's port, then gives back what was reserved for it; once, whoever asks. */
+  #leave(record: EndpointRecord, why: 'detach' | 'gone'): Promise<void> {
+    record.leaving ??= (async () => {
+      const { endpoint } = record;
+      this.#byPort.delete(endpoint.port);
+      try {
+        if (why === 'detach') await this.#plane.removePort(endpoint.port);
+      } catch (error) {
+        this.#log(
+          'error',
+          `cannot remove the port of endpoint ${endpoint.name}: ${(error as Error).message}`,
+        );
+      }
+      this.#endpoints.delete(endpoint.name);
+      record.release();
+      this.events.emit(why, endpoint);
+    })();
+    return record.leaving;
+  }
+
+  #gone(port: PortId): void {
+    const record = this.#byPort.get(port);
+    if (record) void this.#leave(record, 'gone');
+  }
+
+  #network(nameOrId: string): NetworkRecord {
+    const network = find(this.#networks, nameOrId, ({ id }) => id);
+    if (!network) {
+      throw notFound(
+        `there is no network ${quote(nameOrId)}; see "tapdeck network ls", or make it with "tapdeck network create"`,
+      );
+    }
+    return network;
+  }
+
+  #networkName(number: number): string {
+    for (const network of this.#networks.values()) if (network.number === number) return network.name;
+    return `#${number}`;
+  }
+
+  #portName(port: PortId, network: number): PortName {
+    const record = this.#byPort.get(port);
+    if (record)
+      return { network: record.network.name, endpoint: record.endpoint.name, ifname: record.endpoint.ifname };
+    return { network: this.#networkName(network), endpoint: 'gateway', ifname: null };
+  }
+
+  /** Runs an operation unless the deck is closing; `close` waits for those that have begun. */
+  async #operation<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing) throw closed();
+    const running = work();
+    this.#busy.add(running);
+    try {
+      return await running;
+    } catch (error) {
+      throw asDeckError(error);
+    } finally {
+      this.#busy.delete(running);
+    }
+  }
+
+  #undo(): Undo {
+    return new Undo((error) => this.#log('error', `cannot take back a step: ${(error as Error).message}`));
+  }
+}
+
+function closed() {
+  return unavailable('the deck is closing; start it again');
+}
+
+function newId(): string {
+  return randomBytes(32).toString('hex');
+}
+
+/** By name, else by id or the unique beginning of one, as Docker does it. */
+function find<T>(all: ReadonlyMap<string, T>, nameOrId: string, idOf: (one: T) => string): T | undefined {
+  const named = all.get(nameOrId);
+  if (named || !/^[0-9a-f]{4,64}$/.test(nameOrId)) return named;
+  const matches = Array.from(all.values()).filter((one) => idOf(one).startsWith(nameOrId));
+  return matches.length === 1 ? matches[0] : undefined;
+}
+
+function targetOf({ netns, pid }: AttachOptions): NamespaceTarget {
+  if (netns !== undefined && pid === undefined) return { path: netns };
+  if (pid !== undefined && netns === undefined) return { pid };
+  throw invalid('give either the path of a network namespace or a process in it, and not both');
+}
+
+function reserveAddress(
+  family: 4 | 6,
+  network: NetworkRecord,
+  wanted: string | undefined,
+  undo: Undo,
+): bigint | null {
+  const pool = family === 4 ? network.ipv4 : network.ipv6;
+  // A kernel without IPv6 takes no such address; that is no reason to refuse the rest.
+  if (family === 6 && wanted === undefined && !KERNEL_HAS_IPV6) return null;
+  if (!pool) {
+    if (wanted === undefined) return null;
+    parseAddress(family, wanted);
+    throw invalid(
+      `address ${wanted}: network ${network.name} has no IPv${family}; leave it out or use another network`,
+    );
+  }
+  const address = pool.reserve(wanted);
+  undo.add(() => pool.release(address));
+  return address;
+}
+
+function describeNetwork(network: NetworkRecord): NetworkInfo {
+  const { id, name, mtu, mac, ipv4, ipv6, members, createdAt } = network;
+  return {
+    id,
+    name,
+    driver: 'tapdeck',
+    mtu,
+    mac: formatMac(mac.hi, mac.lo),
+    ipv4: describePool(ipv4),
+    ipv6: describePool(ipv6),
+    endpoints: Array.from(members),
+    createdAt,
+  };
+}

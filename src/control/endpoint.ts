@@ -1,0 +1,48 @@
+import type { PortId } from '../../switch/frame.ts';
+
+/** What connects one namespace to one network: an interface there, a port here, and the addresses. */
+export interface Endpoint {
+  /** 64 hexadecimal digits. */
+  readonly id: string;
+  readonly name: string;
+  /** Name of the network. */
+  readonly network: string;
+  /** The interface inside the namespace. */
+  readonly ifname: string;
+  readonly mac: string;
+  /** Largest IP packet, bytes. */
+  readonly mtu: number;
+  /** Without the prefix length, which is the subnet's; null in a network without IPv4. */
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+  /** The port of the switch. */
+  readonly port: PortId;
+  /** The namespace as it was given: a path, or null when it was given by a process. */
+  readonly netns: string | null;
+  readonly pid: number | null;
+  /** RFC 3339. */
+  readonly createdAt: string;
+}
+
+/** What an endpoint is to be. What is left out is chosen. */
+export interface AttachOptions {
+  /** Path of the network namespace. Either this or `pid`. */
+  netns?: string;
+  /** A process in the network namespace. */
+  pid?: number;
+  /** Name of the network; `bridge`. */
+  network?: string;
+  /** By default the namespace's file name if it is free, else `endpoint-` and a part of the id. */
+  name?: string;
+  /** By default the lowest free address. */
+  ip?: string;
+  ip6?: string;
+  /** By default 02:42 and the IPv4 address, as Docker does it. */
+  mac?: string;
+  /** By default `eth0`, or the next one of the namespace. */
+  ifname?: string;
+  /** By default, and at most, the network's. */
+  mtu?: number;
+  /** Faults to inject on purpose, as `loss=0.01,seed=7`; see `docs/`. */
+  faults?: string;
+}

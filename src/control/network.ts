@@ -1,0 +1,131 @@
+import { MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
+import type { NetworkOptions } from '../dataplane/commands.ts';
+import { formatAddress, formatSubnet, toInt32, toWords } from './address.ts';
+import { conflict, invalid } from './error.ts';
+import type { AddressPool } from './ipam.ts';
+
+/** What a network is to be. What is left out is chosen. */
+export interface CreateNetworkOptions {
+  name: string;
+  /** IPv4 subnet, `172.18.0.0/16`; by default the next of Docker's address pools. */
+  subnet?: string;
+  /** By default the first address of the subnet. */
+  gateway?: string;
+  /** Whether the network has IPv6; implied by `ipv6Subnet`. */
+  ipv6?: boolean;
+  /** By default the next /64 of the deck's ULA prefix. */
+  ipv6Subnet?: string;
+  ipv6Gateway?: string;
+  /** Largest IP packet, bytes; 65520 by default. */
+  mtu?: number;
+}
+
+/** A network as it is shown to people and programs. */
+export interface NetworkInfo {
+  /** 64 hexadecimal digits. */
+  readonly id: string;
+  readonly name: string;
+  readonly driver: 'tapdeck';
+  readonly mtu: number;
+  /** The gateway's. */
+  readonly mac: string;
+  readonly ipv4: { readonly subnet: string; readonly gateway: string } | null;
+  readonly ipv6: { readonly subnet: string; readonly gateway: string } | null;
+  /** Names of the endpoints. */
+  readonly endpoints: readonly string[];
+  /** RFC 3339. */
+  readonly createdAt: string;
+}
+
+export const DEFAULT_MTU = 65520;
+
+/** Checks a network's MTU. Throws a `DeckError`. */
+export function checkMtu(mtu: number, ipv6: boolean, limit = DEFAULT_MTU): number {
+  // RFC 791 §3.2 and RFC 8200 §5: what every link must carry.
+  const least = ipv6 ? 1280 : 68;
+  if (!Number.isInteger(mtu) || mtu < least || mtu > limit) {
+    throw invalid(
+      `MTU ${mtu} is out of range: from ${least}${ipv6 ? ' (IPv6 needs that much)' : ''} to ${limit}`,
+    );
+  }
+  return mtu;
+}
+
+/**
+ * The first two bytes of a derived MAC: Docker's, and for the rare address whose MAC somebody else has taken
+ * by hand, the next ones that are locally administered and no group address.
+ */
+const DERIVED_HI = [MAC_DOCKER_HI, 0x0642, 0x0a42, 0x0e42];
+
+/** One network of the deck: its addresses and who has which. */
+export class NetworkRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly mtu: number;
+  readonly createdAt: string;
+  readonly ipv4: AddressPool | null;
+  readonly ipv6: AddressPool | null;
+  readonly mac: Mac;
+  /** The data plane's number for it. */
+  number = -1;
+  /** Endpoints of it, and attaches under way: while there are any it cannot be removed. */
+  readonly members = new Set<string>();
+  readonly #macs = new Set<number>();
+
+  constructor(fields: Pick<NetworkRecord, 'id' | 'name' | 'mtu' | 'createdAt' | 'ipv4' | 'ipv6'>) {
+    this.id = fields.id;
+    this.name = fields.name;
+    this.mtu = fields.mtu;
+    this.createdAt = fields.createdAt;
+    this.ipv4 = fields.ipv4;
+    this.ipv6 = fields.ipv6;
+    this.mac = this.deriveMac(this.ipv4?.gateway ?? null, this.ipv6?.gateway ?? null);
+  }
+
+  /** Takes `mac` for a station of this network. Throws a `DeckError` when another station has it. */
+  reserveMac(mac: Mac, text: string): Mac {
+    if (this.#macs.has(key(mac))) {
+      const owner = key(mac) === key(this.mac) ? "is the gateway's" : 'is in use';
+      throw conflict(`MAC ${text} ${owner} in network ${this.name}; choose another or leave it out`);
+    }
+    this.#macs.add(key(mac));
+    return mac;
+  }
+
+  /** Takes the MAC that belongs to an address: 02:42 and the IPv4 address, or the end of the IPv6 address. */
+  deriveMac(ipv4: bigint | null, ipv6: bigint | null): Mac {
+    const lo = toInt32(ipv4 ?? ipv6 ?? 0n);
+    for (const hi of DERIVED_HI) {
+      const mac = { hi, lo };
+      if (this.#macs.has(key(mac))) continue;
+      this.#macs.add(key(mac));
+      return mac;
+    }
+    throw conflict(`all MACs that address makes are in use in network ${this.name}; give one with --mac`);
+  }
+
+  releaseMac(mac: Mac): void {
+    this.#macs.delete(key(mac));
+  }
+
+  /** As the data plane takes it. */
+  options(): NetworkOptions {
+    const { mac, ipv4, ipv6, mtu } = this;
+    return {
+      macHi: mac.hi,
+      macLo: mac.lo,
+      ipv4: ipv4 && { address: toInt32(ipv4.gateway), prefix: ipv4.subnet.prefix },
+      ipv6: ipv6 && { address: toWords(ipv6.gateway), prefix: ipv6.subnet.prefix },
+      mtu,
+    };
+  }
+}
+
+export function describePool(pool: AddressPool | null): NetworkInfo['ipv4'] {
+  return pool && { subnet: formatSubnet(pool.subnet), gateway: formatAddress(pool.family, pool.gateway) };
+}
+
+/** 48 bits fit into a double. */
+function key({ hi, lo }: Mac): number {
+  return hi * 2 ** 32 + (lo >>> 0);
+}

@@ -1,0 +1,96 @@
+import type { NeighborEntry, NetworkOptions, PortSpec, Snapshot } from '../../src/dataplane/commands.ts';
+import type { DataPlane } from '../../src/runtime/data-plane.ts';
+import { DROP_REASONS } from '../../switch/drop-reason.ts';
+import type { FdbEntry } from '../../switch/fdb.ts';
+
+/** What the fake device opens: numbers that are no descriptors, and the account of them. */
+export interface FakeTap {
+  fd: number;
+  ifname: string;
+  mac: string;
+  mtu: number;
+}
+
+/**
+ * A data plane that only remembers. Every method waits a turn, as messages to a thread do, and can be made to
+ * fail.
+ */
+export class FakeDataPlane implements DataPlane {
+  readonly networks = new Map<number, NetworkOptions>();
+  readonly ports = new Map<number, { tap: FakeTap; spec: PortSpec }>();
+  fdb: FdbEntry[] = [];
+  neighbors: NeighborEntry[] = [];
+  closed = false;
+  /** Methods that fail, with what they say. */
+  readonly failing = new Map<string, string>();
+  readonly #gone: ((port: number) => void)[] = [];
+  readonly #log: ((level: 'warn' | 'error', message: string) => void)[] = [];
+  #next = 0;
+
+  async addNetwork(options: NetworkOptions): Promise<number> {
+    await this.#turn('addNetwork');
+    const network = this.#next++;
+    this.networks.set(network, options);
+    return network;
+  }
+
+  async removeNetwork(network: number): Promise<void> {
+    await this.#turn('removeNetwork');
+    this.networks.delete(network);
+  }
+
+  async addTap(tap: FakeTap, spec: PortSpec): Promise<number> {
+    await this.#turn('addTap');
+    const port = this.#next++;
+    this.ports.set(port, { tap, spec });
+    return port;
+  }
+
+  async removePort(port: number): Promise<void> {
+    await this.#turn('removePort');
+    this.ports.delete(port);
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    await this.#turn('snapshot');
+    const drops = new Array<number>(DROP_REASONS).fill(0);
+    const ports = Array.from(this.ports, ([port, { spec }]) => ({
+      port,
+      network: spec.network,
+      rxFrames: 1,
+      rxBytes: 60,
+      rxDropped: 0,
+      txFrames: 2,
+      txBytes: 120,
+      txDropped: 0,
+    }));
+    const ledger = { ports: 5, originated: 1, copies: 0, sent: 4, consumed: 1, held: 0, drops };
+    drops[20] = 1;
+    return { now: 0, ledger, ports, fdb: this.fdb, neighbors: this.neighbors };
+  }
+
+  onPortGone(listener: (port: number) => void): void {
+    this.#gone.push(listener);
+  }
+
+  onLog(listener: (level: 'warn' | 'error', message: string) => void): void {
+    this.#log.push(listener);
+  }
+
+  async close(): Promise<void> {
+    await this.#turn('close');
+    this.closed = true;
+  }
+
+  /** The namespace of a port vanishes. */
+  vanish(port: number): void {
+    this.ports.delete(port);
+    for (const listener of this.#gone) listener(port);
+  }
+
+  async #turn(method: string): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    const message = this.failing.get(method);
+    if (message !== undefined) throw new Error(message);
+  }
+}
