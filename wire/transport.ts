@@ -1,12 +1,12 @@
 /** Checksums of the transport header of a packet that `parse` has accepted, whatever its IP version and protocol. */
 import { get16, set16 } from './bytes.ts';
-import { pseudoSumIpv4, pseudoSumIpv6, sum } from './checksum.ts';
+import { pseudoSumIpv4, pseudoSumIpv6, sum, update16 } from './checksum.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from './ethernet.ts';
 import { ICMP_CHECKSUM } from './icmp.ts';
 import { findIpv6Extension, IPV6_EXT_ROUTING, IPV6_ROUTING_SEGMENTS_LEFT } from './ipv6.ts';
 import type { Packet } from './packet.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from './protocol.ts';
-import { TCP_CHECKSUM } from './tcp.ts';
+import { findTcpOption, setTcpChecksum, TCP_CHECKSUM, TCP_OPT_MSS, tcpChecksum, tcpMss } from './tcp.ts';
 import { UDP_CHECKSUM, UDP_LENGTH } from './udp.ts';
 import { clearNeedsChecksum, hasPartialChecksum, VNET_LEN } from './virtio-net.ts';
 
@@ -42,6 +42,32 @@ export function fillTransportChecksum(packet: Packet): void {
   // RFC 768: a computed 0 is sent as all ones, because 0 says that there is none.
   set16(packet.bytes, field, check === 0 && packet.protocol === PROTO_UDP ? 0xffff : check);
   if (hasPartialChecksum(packet)) clearNeedsChecksum(packet.bytes, packet.at - VNET_LEN);
+}
+
+/**
+ * Lowers the MSS that a TCP SYN announces to `mss`, so that its peer's segments fit a smaller link; true when it had to.
+ * Keeps the checksum right, partial or finished.
+ */
+export function clampMss(packet: Packet, mss: number): boolean {
+  const { bytes, l4 } = packet;
+  if (packet.protocol !== PROTO_TCP || l4 === 0) return false;
+  const before = tcpMss(bytes, l4);
+  if (before <= mss) return false;
+  const field = findTcpOption(bytes, l4, TCP_OPT_MSS) + 2;
+  set16(bytes, field, mss);
+  // A partial checksum does not cover it yet.
+  if (hasPartialChecksum(packet)) return true;
+  // Behind an odd number of NOPs the two bytes belong to two words, in which they are seen swapped (RFC 1071 §2 B).
+  const odd = ((field - l4) & 1) !== 0;
+  const check = odd
+    ? update16(tcpChecksum(bytes, l4), swap16(before), swap16(mss))
+    : update16(tcpChecksum(bytes, l4), before, mss);
+  setTcpChecksum(bytes, l4, check);
+  return true;
+}
+
+function swap16(value: number): number {
+  return ((value & 0xff) << 8) | (value >>> 8);
 }
 
 /** Where the checksum is in the transport header; -1 for protocols whose checksum is not of this kind. */
