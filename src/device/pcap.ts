@@ -163,7 +163,7 @@ export class PcapDevice implements Device {
 }
 
 /** The captured bytes without the frame check sequence, which is not the switch's to see. */
-function replayedLength(record: CaptureRecord): number {
+export function replayedLength(record: CaptureRecord): number {
   const whole = Math.max(0, record.originalLength - record.fcsLength);
   return record.fcsLength === 0 ? record.capturedLength : Math.min(record.capturedLength, whole);
 }
