@@ -1,0 +1,76 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+
+/** Network namespaces of one test, with names that no other run has, and everything that runs in them. */
+export class Sandboxes {
+  readonly #names: string[] = [];
+
+  /** Makes a namespace; its path is `/run/netns/NAME`. */
+  add(hint: string): string {
+    const name = `td-${hint}-${randomBytes(3).toString('hex')}`;
+    execFileSync('ip', ['netns', 'add', name]);
+    this.#names.push(name);
+    return name;
+  }
+
+  /** Gives a namespace an interface of somebody else's (a veth with its peer `IFNAMEp`, both down). */
+  addLink(name: string, ifname: string): void {
+    execFileSync('ip', ['-n', name, 'link', 'add', ifname, 'type', 'veth', 'peer', 'name', `${ifname}p`]);
+  }
+
+  remove(name: string): void {
+    execFileSync('ip', ['netns', 'del', name]);
+    this.#names.splice(this.#names.indexOf(name), 1);
+  }
+
+  /** For afterEach: also when the test failed half-way. */
+  removeAll(): void {
+    for (const name of this.#names.splice(0)) {
+      for (const pid of execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).split('\n')) {
+        if (pid !== '') process.kill(Number(pid), 'SIGKILL');
+      }
+      execFileSync('ip', ['netns', 'del', name]);
+    }
+  }
+}
+
+export function netnsPath(name: string): string {
+  return `/run/netns/${name}`;
+}
+
+/** `ip -j …` in a namespace, parsed. */
+// biome-ignore lint/suspicious/noExplicitAny: iproute2's JSON, read field by field in tests
+export function ip(name: string, ...args: string[]): any {
+  return JSON.parse(execFileSync('ip', ['-n', name, '-j', ...args], { encoding: 'utf8' }) || '[]');
+}
+
+export interface Outcome {
+  code: number | null;
+  output: string;
+}
+
+/** Runs a command to its end, with stdout and stderr together. */
+export function run(command: string, ...args: string[]): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 30_000 });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    }
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
+
+/** Runs a command in a namespace. */
+export function runIn(name: string, ...command: string[]): Promise<Outcome> {
+  return run('ip', 'netns', 'exec', name, ...command);
+}
+
+/** How many descriptors this process has open. */
+export function openDescriptors(): number {
+  return readdirSync('/proc/self/fd').length;
+}
