@@ -1,0 +1,158 @@
+import Benchmark from 'benchmark';
+import { arpRequest } from '../../src/testing/frames.ts';
+import { Fdb } from '../../switch/fdb.ts';
+import { PortKind, Ports } from '../../switch/ports.ts';
+import { checksum } from '../../wire/checksum.ts';
+import { parse } from '../../wire/parse.ts';
+import { Bed } from './bed.ts';
+import type { Figure } from './figure.ts';
+
+/** Frames per call of a timed function: the harness's own cost is spread over them. */
+const BATCH = 64;
+const MIN_FRAMES_PER_SECOND = 3e6;
+
+interface Operation {
+  name: string;
+  /** How many operations one call of `run` does. */
+  batch: number;
+  run: () => void;
+  /** Operations per second that are asked for. */
+  target?: number;
+}
+
+/** Times each operation by itself with benchmark.js. */
+export async function operations(quick: boolean): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const { name, batch, run, target } of list()) {
+    const { hz, rme } = await time(name, run, quick);
+    const perSecond = hz * batch;
+    const figure: Figure = {
+      name,
+      value: `${(1e9 / perSecond).toFixed(1)} ns`,
+      detail: `${(perSecond / 1e6).toFixed(2)} M/s ±${rme.toFixed(1)} %`,
+    };
+    if (target !== undefined) {
+      figure.target = `≥ ${target / 1e6} M/s`;
+      figure.met = perSecond >= target;
+    }
+    figures.push(figure);
+  }
+  return figures;
+}
+
+function time(name: string, run: () => void, quick: boolean): Promise<{ hz: number; rme: number }> {
+  return new Promise((resolve, reject) => {
+    new Benchmark(name, run, {
+      maxTime: quick ? 0.3 : 2,
+      onComplete: (event: Benchmark.Event) => {
+        const { hz, stats } = event.target as unknown as { hz: number; stats: { rme: number } };
+        resolve({ hz, rme: stats.rme });
+      },
+      onError: (event: Benchmark.Event) => reject((event.target as unknown as { error: Error }).error),
+    }).run({ async: true });
+  });
+}
+
+function list(): Operation[] {
+  const bed = new Bed(2);
+  const [a, b] = bed.ports as [number, number];
+  const small = bed.udp(0, 1, 64);
+  const back = bed.udp(1, 0, 64);
+  const big = bed.gso(0, 1, 65_000);
+  const { bytes } = bed.dataplane.arena;
+
+  const ports = new Ports(16);
+  const port = ports.add(0, PortKind.DEVICE, { learnLimit: 8192 });
+  const fdb = new Fdb(ports, [1, 2]);
+  for (let i = 0; i < 8192; i++) fdb.learn(0, 0x0242, Math.imul(i, 0x9e3779b1), port, 0);
+
+  const request = bed.bytes(
+    arpRequest({ from: { mac: '02:42:0a:00:01:00', ipv4: '10.0.1.0' }, ask: '10.0.0.1' }),
+  );
+
+  let now = 0;
+  let row = 0;
+  let sink = 0;
+  return [
+    {
+      name: 'parse, 64-byte UDP',
+      batch: BATCH,
+      run: () => {
+        for (let i = 0; i < BATCH; i++) sink += parse(small);
+      },
+    },
+    {
+      name: 'parse, 64 KiB TCP GSO',
+      batch: BATCH,
+      run: () => {
+        for (let i = 0; i < BATCH; i++) sink += parse(big);
+      },
+    },
+    {
+      name: 'checksum of 64 bytes',
+      batch: 1,
+      run: () => {
+        sink += checksum(bytes, small.at, 64);
+      },
+    },
+    {
+      name: 'checksum of 1,500 bytes',
+      batch: 1,
+      run: () => {
+        sink += checksum(bytes, big.at, 1500);
+      },
+    },
+    {
+      name: 'checksum of 64 KiB',
+      batch: 1,
+      run: () => {
+        sink += checksum(bytes, big.at, 65_000);
+      },
+    },
+    {
+      name: 'fdb lookup among 8,192 addresses',
+      batch: BATCH,
+      run: () => {
+        for (let i = 0; i < BATCH; i++) sink += fdb.lookup(0, 0x0242, Math.imul(row++ & 8191, 0x9e3779b1), 1);
+      },
+    },
+    {
+      name: 'fdb learn (refresh) among 8,192 addresses',
+      batch: BATCH,
+      run: () => {
+        for (let i = 0; i < BATCH; i++)
+          sink += fdb.learn(0, 0x0242, Math.imul(row++ & 8191, 0x9e3779b1), port, 1);
+      },
+    },
+    {
+      name: 'ARP request answered by the gateway',
+      batch: 1,
+      run: () => bed.receive(request, a, now++),
+    },
+    {
+      name: 'parse + bridge + egress, 64-byte UDP',
+      batch: BATCH,
+      target: MIN_FRAMES_PER_SECOND,
+      run: () => {
+        now++;
+        for (let i = 0; i < BATCH; i += 2) {
+          sink += parse(small);
+          bed.receive(small, a, now);
+          sink += parse(back);
+          bed.receive(back, b, now);
+        }
+      },
+    },
+    {
+      name: 'parse + bridge + egress, 64 KiB TCP GSO',
+      batch: BATCH,
+      run: () => {
+        now++;
+        for (let i = 0; i < BATCH; i++) {
+          sink += parse(big);
+          bed.receive(big, a, now);
+        }
+      },
+    },
+  ];
+}

@@ -1,0 +1,67 @@
+import type { Frame } from '../../switch/frame.ts';
+import { Bed, pairs } from './bed.ts';
+import type { Figure } from './figure.ts';
+
+const PORTS = 4096;
+/** Frames that one port delivers when it has its turn, as the loop takes them. */
+const TURN = 16;
+const TARGET = 1.2;
+
+/**
+ * Known unicast among many ports against known unicast among two: the same number of frames, in the same
+ * turns, interleaved runs, medians.
+ */
+export function portScaling(quick: boolean): Figure {
+  const frames = quick ? 1e6 : 4e6;
+  const rounds = quick ? 5 : 11;
+  const two = new Traffic(2);
+  const many = new Traffic(PORTS);
+  two.run(frames);
+  many.run(frames);
+  const ratios: number[] = [];
+  const costs: [number[], number[]] = [[], []];
+  for (let round = 0; round < rounds; round++) {
+    const few = two.run(frames);
+    const lots = many.run(frames);
+    costs[0].push(few);
+    costs[1].push(lots);
+    ratios.push(lots / few);
+  }
+  const ratio = median(ratios);
+  return {
+    name: `known unicast, ${PORTS.toLocaleString('en')} ports against 2`,
+    value: `${ratio.toFixed(2)} ×`,
+    detail: `${median(costs[1]).toFixed(0)} ns against ${median(costs[0]).toFixed(0)} ns per frame`,
+    target: `≤ ${TARGET} ×`,
+    met: ratio <= TARGET,
+  };
+}
+
+/** Every station sends to another, chosen at random once. */
+class Traffic {
+  readonly #bed: Bed;
+  readonly #frames: Frame[];
+  readonly #order: number[];
+
+  constructor(ports: number) {
+    this.#bed = new Bed(ports);
+    this.#frames = pairs(ports).map((to, from) => this.#bed.udp(from, to, 64));
+    this.#order = pairs(ports, 11);
+  }
+
+  /** Nanoseconds per frame. */
+  run(frames: number): number {
+    const { ports } = this.#bed;
+    const start = process.hrtime.bigint();
+    for (let sent = 0, turn = 0; sent < frames; sent += TURN, turn++) {
+      const station = this.#order[turn % this.#order.length]!;
+      const frame = this.#frames[station]!;
+      for (let i = 0; i < TURN; i++) this.#bed.receive(frame, ports[station]!, turn);
+    }
+    return Number(process.hrtime.bigint() - start) / frames;
+  }
+}
+
+function median(values: number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
