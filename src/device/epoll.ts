@@ -35,8 +35,8 @@ export class Epoll {
   }
 
   /**
-   * Watches `fd`. EPOLLERR and EPOLLHUP are reported whether asked for or not: a TAP whose namespace has
-   * ended reports EPOLLERR. Throws a SyscallError (EEXIST when watched already, EPERM for plain files).
+   * Watches `fd`. EPOLLERR and EPOLLHUP are reported whether asked for or not, but a TAP that ends wakes only
+   * those who wait for EPOLLIN: ask for it always, also while a write is blocked. Throws a SyscallError (EEXIST when watched already, EPERM for plain files).
    */
   add(fd: number, tag: number, events: number = EPOLLIN): void {
     this.#control(EPOLL_CTL_ADD, fd, tag, events, 'watch');

@@ -177,7 +177,8 @@ function explainSetns(number: number): Explanation {
   if (number === EPERM) {
     return {
       why: 'not permitted',
-      remedy: 'it takes CAP_SYS_ADMIN here and in the user namespace that owns it',
+      remedy:
+        'it takes CAP_SYS_ADMIN here and in the user namespace that owns it: be root there (unshare --map-root-user)',
     };
   }
   if (number === EINVAL) return { why: 'it is not a network namespace' };

@@ -72,16 +72,16 @@ async function openTapThrough(namespace: Namespace, target: TapTarget, timeout: 
     const [socket, far] = socketPair();
     try {
       const request: HelperRequest = { label: namespace.label, target };
-      let ended: HelperEnd;
+      let end: string;
       try {
         sendMessage(socket, JSON.stringify(request));
-        ended = await runHelper(far, owner.fd, namespace.fd, timeout);
+        end = await runHelper(far, owner.fd, namespace.fd, timeout);
       } finally {
         close(far);
       }
       // Sent before the helper ended, so it is here or never comes.
       const message = receiveMessage(socket, { wait: false });
-      if (message === null) throw new Error(`${what}: ${ended.reason}`);
+      if (message === null) throw new Error(`${what}: ${end}`);
       const { tap, error } = JSON.parse(message.text) as HelperAnswer;
       if (tap !== undefined && message.descriptor >= 0) return { ...tap, fd: message.descriptor };
       throw Object.assign(new Error(error?.message ?? `${what}: the helper sent no descriptor`), error);
@@ -93,13 +93,11 @@ async function openTapThrough(namespace: Namespace, target: TapTarget, timeout: 
   }
 }
 
-interface HelperEnd {
-  /** Why it ended, for the case that it sent no answer. */
-  reason: string;
-}
-
-/** Starts the helper in both namespaces and waits for its end; kills it at the timeout. */
-function runHelper(socket: number, user: number, net: number, timeout: number): Promise<HelperEnd> {
+/**
+ * Starts the helper in both namespaces and waits for its end, killing it at the timeout. Says why it ended, for
+ * the case that it sent no answer.
+ */
+function runHelper(socket: number, user: number, net: number, timeout: number): Promise<string> {
   const helper = fileURLToPath(new URL('./tap-helper.js', import.meta.url));
   const args = ['--user=/proc/self/fd/4', '--net=/proc/self/fd/5', '--preserve-credentials', '--'];
   return new Promise((resolve) => {
@@ -107,26 +105,28 @@ function runHelper(socket: number, user: number, net: number, timeout: number): 
     const child = spawn('nsenter', [...args, process.execPath, helper], {
       stdio: ['ignore', 'ignore', 'pipe', socket, user, net],
       env: { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' },
-      timeout,
-      killSignal: 'SIGKILL',
     });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill('SIGKILL');
+    }, timeout);
+    const end = (reason: string) => {
+      clearTimeout(timer);
+      resolve(reason);
+    };
     let stderr = '';
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       stderr = (stderr + text).slice(0, STDERR_LIMIT);
     });
     child.on('error', (error: NodeJS.ErrnoException) => {
-      resolve({
-        reason:
-          error.code === 'ENOENT'
-            ? 'there is no nsenter; install util-linux'
-            : `cannot start nsenter (${error.message})`,
-      });
+      if (error.code === 'ENOENT') end('there is no nsenter; install util-linux');
+      else end(`cannot start nsenter (${error.message})`);
     });
     child.on('close', (code, signal) => {
+      const how = late ? `was stopped after ${timeout} ms` : `ended with ${signal ?? `code ${code}`}`;
       const said = stderr.trim().replace(/\s*\n\s*/g, ' | ');
-      const how =
-        signal === 'SIGKILL' ? `was stopped after ${timeout} ms` : `ended with ${signal ?? `code ${code}`}`;
-      resolve({ reason: `the helper ${how}${said === '' ? '' : `: ${said}`}` });
+      end(`the helper ${how}${said === '' ? '' : `: ${said}`}`);
     });
   });
 }

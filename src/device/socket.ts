@@ -1,5 +1,5 @@
 import { addressOf, close, errno, O_CLOEXEC, recvmsg, sendmsg, socketpair } from './syscall.ts';
-import { checked, EAGAIN, EINTR, SyscallError } from './syscall-error.ts';
+import { checked, EAGAIN, ECONNRESET, EINTR, SyscallError } from './syscall-error.ts';
 
 const AF_UNIX = 1;
 /** Keeps messages apart and in order, and says when the other side is gone. */
@@ -62,6 +62,8 @@ export function receiveMessage(fd: number, { wait }: { wait: boolean }): SocketM
     if (count >= 0) break;
     const number = errno();
     if (number === EAGAIN && !wait) return null;
+    // The other side closed without having read what we sent.
+    if (number === ECONNRESET) return null;
     if (number !== EINTR) throw new SyscallError('cannot receive from a unix socket', number);
   }
   const descriptor = envelope.enclosed();

@@ -19,6 +19,7 @@ export const ENOSYS = constants.errno.ENOSYS;
 export const ENOBUFS = constants.errno.ENOBUFS;
 export const ENXIO = constants.errno.ENXIO;
 export const ESRCH = constants.errno.ESRCH;
+export const ECONNRESET = constants.errno.ECONNRESET;
 export const EADDRNOTAVAIL = constants.errno.EADDRNOTAVAIL;
 export const ENETUNREACH = constants.errno.ENETUNREACH;
 export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;
