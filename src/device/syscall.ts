@@ -44,9 +44,6 @@ export const write: (fd: number, memory: Memory, length: number) => number = lib
 export const writev: (fd: number, iovec: Memory, count: number) => number = libc.func(
   'int writev(int, void *, int)',
 );
-export const readv: (fd: number, iovec: Memory, count: number) => number = libc.func(
-  'int readv(int, void *, int)',
-);
 /** ioctl with a pointer to its argument. */
 export const ioctl: (fd: number, request: number, argument: Memory) => number = libc.func(
   'int ioctl(int, unsigned long, void *)',
@@ -55,8 +52,6 @@ export const ioctl: (fd: number, request: number, argument: Memory) => number = 
 export const ioctlValue: (fd: number, request: number, argument: number) => number = libc.func(
   'int ioctl(int, unsigned long, unsigned long)',
 );
-export const fcntl: (fd: number, command: number, argument: number) => number =
-  libc.func('int fcntl(int, int, long)');
 
 export const epollCreate: (flags: number) => number = libc.func('int epoll_create1(int)');
 export const epollCtl: (epoll: number, operation: number, fd: number, event: Memory) => number = libc.func(
@@ -102,6 +97,7 @@ export const sendmsg: (fd: number, message: Memory, flags: number) => number = l
 export const recvmsg: (fd: number, message: Memory, flags: number) => number = libc.func(
   'int recvmsg(int, void *, int)',
 );
+export const flock: (fd: number, operation: number) => number = libc.func('int flock(int, int)');
 export const strerror: (errno: number) => string = libc.func('const char *strerror(int)');
 
 /** Error number of this thread's last failed call; read it before anything else is called. */
@@ -118,6 +114,7 @@ export function addressOf(view: NodeJS.ArrayBufferView): bigint {
 export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0x800;
+/** The same bit as SOCK_CLOEXEC, EPOLL_CLOEXEC and EFD_CLOEXEC, as O_NONBLOCK is EFD_NONBLOCK. */
 export const O_CLOEXEC = 0x80000;
 
 function optional<F>(prototype: string): F | undefined {

@@ -1,11 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { closeStaging, openTap, type TapTarget } from '../../src/device/attach.ts';
+import { Transmit } from '../../src/device/device.ts';
 import { openTapFor } from '../../src/device/rootless.ts';
 import { close } from '../../src/device/syscall.ts';
+import { type OpenTap, TapDevice } from '../../src/device/tap.ts';
+import { Arena } from '../../switch/frame.ts';
 import { ip, netnsPath, openDescriptors, run, Sandboxes } from './sandbox.ts';
 
 const sandboxes = new Sandboxes();
@@ -123,6 +127,33 @@ describe('openTap', () => {
     closeStaging();
     expect(openDescriptors()).toBe(before);
     expect(ip(name, 'link')).toHaveLength(ip(sandboxes.add('fresh'), 'link').length);
+  });
+
+  it('works on a worker thread, and concerns no other thread', async () => {
+    const name = sandboxes.add('tap');
+    const home = readlinkSync('/proc/self/ns/net');
+    const attachUrl = new URL('../../dist/src/device/attach.js', import.meta.url).href;
+    const code = `
+      import { parentPort } from 'node:worker_threads';
+      import { readlinkSync } from 'node:fs';
+      import { openTap } from ${JSON.stringify(attachUrl)};
+      const tap = openTap({ netns: ${JSON.stringify(netnsPath(name))}, ifname: 'eth0', addresses: ['10.0.0.2/24'] });
+      parentPort.postMessage({ tap, home: readlinkSync('/proc/thread-self/ns/net') });`;
+    const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`));
+    try {
+      const answer = await new Promise<{ tap: OpenTap; home: string }>((resolve, reject) => {
+        worker.once('message', resolve);
+        worker.once('error', reject);
+      });
+      descriptors.push(answer.tap.fd);
+      expect([answer.home, readlinkSync('/proc/self/ns/net')]).toEqual([home, home]);
+      // The descriptor is the whole process's.
+      const frame = new Arena({ small: 1, big: 0 }).allocate(60)!;
+      expect(new TapDevice(answer.tap).transmit(frame, 0)).toBe(Transmit.SENT);
+      expect(ip(name, 'link', 'show', 'eth0')[0].address).toBe(answer.tap.mac);
+    } finally {
+      await worker.terminate();
+    }
   });
 
   it('is what openTapFor does for root', async () => {
