@@ -19,6 +19,7 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   MAC_OWN: "The source address is the gateway's own: a loop, or somebody who pretends to be the gateway.",
   MAC_FOREIGN: 'The source address belongs to an endpoint on another port.',
   FDB_SAME_PORT: 'The destination is behind the port that the frame came from.',
+  VLAN_NOT_OURS: 'A frame with a VLAN tag that is for the gateway, which belongs to no VLAN.',
   PORT_ISOLATED: 'Both ports are isolated: endpoints of this network may not talk to each other.',
   STORM_LIMIT: 'The port floods more frames in a second than it may.',
   NO_EGRESS: 'The frame was for everybody, and nobody else is there.',
@@ -31,6 +32,7 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   NETWORK_GONE: 'The network is being removed.',
   ARP_NOT_FOR_US: 'ARP that neither asks for the gateway nor answers it.',
   ARP_SPOOF: "ARP whose sender is impossible: another's MAC, the gateway's address, or outside the subnet.",
+  ND_NOT_FOR_US: 'IPv6 neighbor discovery that neither asks for the gateway nor answers it.',
   ND_INVALID:
     'IPv6 neighbor discovery that breaks its own rules (hop limit, code, checksum, target or option).',
   RA_GUARD: 'A router advertisement or redirect from an endpoint: only the gateway is a router.',

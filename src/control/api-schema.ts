@@ -1,0 +1,88 @@
+import { type Static, Type } from '@sinclair/typebox';
+import type { Endpoint } from './endpoint.ts';
+import type { DeckErrorCode } from './error.ts';
+
+/** What the API takes and gives beyond the deck's own types. Text is only bounded here; the deck knows what it may be. */
+
+const Text = Type.String({ maxLength: 4096 });
+const Mtu = Type.Integer();
+
+export const CreateNetworkBody = Type.Object(
+  {
+    name: Text,
+    subnet: Type.Optional(Text),
+    gateway: Type.Optional(Text),
+    ipv6: Type.Optional(Type.Boolean()),
+    ipv6Subnet: Type.Optional(Text),
+    ipv6Gateway: Type.Optional(Text),
+    mtu: Type.Optional(Mtu),
+  },
+  { additionalProperties: false },
+);
+export type CreateNetworkBody = Static<typeof CreateNetworkBody>;
+
+const endpointFields = {
+  network: Type.Optional(Text),
+  name: Type.Optional(Text),
+  ip: Type.Optional(Text),
+  ip6: Type.Optional(Text),
+  mac: Type.Optional(Text),
+  ifname: Type.Optional(Text),
+  mtu: Type.Optional(Mtu),
+  faults: Type.Optional(Text),
+};
+
+export const AttachBody = Type.Object(
+  { netns: Type.Optional(Text), pid: Type.Optional(Type.Integer()), ...endpointFields },
+  { additionalProperties: false },
+);
+export type AttachBody = Static<typeof AttachBody>;
+
+/** A sandbox that the caller has made and holds for as long as the connection is open. */
+export const OpenSandboxBody = Type.Object(
+  {
+    /** Value of `TAPDECK_SANDBOX` in its processes. */
+    id: Type.String({ pattern: '^[0-9a-f]{32}$' }),
+    pid: Type.Integer(),
+    ...endpointFields,
+  },
+  { additionalProperties: false },
+);
+export type OpenSandboxBody = Static<typeof OpenSandboxBody>;
+
+export const NameParams = Type.Object({ name: Type.String() });
+export type NameParams = Static<typeof NameParams>;
+
+/** Body of every answer that is not 2xx. */
+export interface ErrorBody {
+  code: DeckErrorCode | 'internal';
+  /** One line for people. */
+  message: string;
+}
+
+export interface VersionInfo {
+  version: string;
+  pid: number;
+  /** RFC 3339. */
+  startedAt: string;
+  /** Whether the daemon ends with its last endpoint. */
+  untilEmpty: boolean;
+  /** What it had to clean up when it started. */
+  notices: string[];
+}
+
+/** Lines of the stream that holds a sandbox. The first is `attached`. */
+export type SandboxEvent =
+  | { event: 'attached'; endpoint: Endpoint }
+  /** Somebody else detached the endpoint. */
+  | { event: 'detached' }
+  /** The interface vanished. */
+  | { event: 'gone' }
+  /** The daemon is ending, and the sandbox with it. */
+  | { event: 'closing' };
+
+/** Answer to the end of a sandbox. */
+export interface SandboxClosed {
+  /** The daemon ends because this was its last endpoint. */
+  ending: boolean;
+}

@@ -1,0 +1,120 @@
+import { type FastifyError, type FastifyInstance, type FastifyReply, fastify } from 'fastify';
+import {
+  AttachBody,
+  CreateNetworkBody,
+  type ErrorBody,
+  NameParams,
+  OpenSandboxBody,
+  type SandboxClosed,
+  type VersionInfo,
+} from './api-schema.ts';
+import type { Deck } from './deck.ts';
+import { DeckError, type DeckErrorCode } from './error.ts';
+import type { Leases } from './leases.ts';
+
+const STATUS: Record<DeckErrorCode, number> = {
+  invalid: 400,
+  permission: 403,
+  'not-found': 404,
+  conflict: 409,
+  unavailable: 503,
+};
+
+/** What the API serves. */
+export interface ApiParts {
+  deck: Deck;
+  leases: Leases;
+  version(): VersionInfo;
+  /** Whether nothing keeps the daemon any longer. */
+  ending(): boolean;
+  /** Told about defects: what a request failed with that is no `DeckError`. */
+  onDefect(error: Error, request: string): void;
+}
+
+/** The management API: JSON over HTTP, every path under /v1. Not listening yet. */
+export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts): FastifyInstance {
+  const app = fastify({
+    logger: false,
+    // Clients that hold sandboxes must not keep the daemon from ending.
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 1024 },
+    // What is sent is meant: nothing is dropped or turned into another type.
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
+  });
+
+  app.setErrorHandler((error: FastifyError | DeckError, request, reply) => {
+    if (error instanceof DeckError) return refuse(reply, error.code, error.message);
+    const status = error.statusCode ?? 500;
+    if (status < 500) return refuse(reply, 'invalid', error.message, status);
+    onDefect(error, `${request.method} ${request.url}`);
+    return refuse(reply, 'internal', `the daemon failed: ${error.message}; its log has the details`, 500);
+  });
+  app.setNotFoundHandler((request, reply) =>
+    refuse(reply, 'not-found', `there is no ${request.method} ${request.url} in this version`),
+  );
+
+  app.get('/v1/health', async () => ({ status: 'ok' }));
+  app.get('/v1/version', async () => version());
+
+  app.get('/v1/networks', async () => deck.networks());
+  app.post<{ Body: CreateNetworkBody }>(
+    '/v1/networks',
+    { schema: { body: CreateNetworkBody } },
+    async ({ body }, reply) => reply.code(201).send(await deck.createNetwork(body)),
+  );
+  app.get<{ Params: NameParams }>(
+    '/v1/networks/:name',
+    { schema: { params: NameParams } },
+    async ({ params }) => deck.network(params.name),
+  );
+  app.delete<{ Params: NameParams }>(
+    '/v1/networks/:name',
+    { schema: { params: NameParams } },
+    async ({ params }) => deck.removeNetwork(params.name),
+  );
+
+  app.get('/v1/endpoints', async () => deck.endpoints());
+  app.post<{ Body: AttachBody }>('/v1/endpoints', { schema: { body: AttachBody } }, async ({ body }, reply) =>
+    reply.code(201).send(await deck.attach(body)),
+  );
+  app.get<{ Params: NameParams }>(
+    '/v1/endpoints/:name',
+    { schema: { params: NameParams } },
+    async ({ params }) => deck.endpoint(params.name),
+  );
+  app.delete<{ Params: NameParams }>(
+    '/v1/endpoints/:name',
+    { schema: { params: NameParams } },
+    async ({ params }) => deck.detach(params.name),
+  );
+
+  // Answers with a stream of `SandboxEvent`s, one per line; the sandbox lives as long as the connection.
+  app.post<{ Body: OpenSandboxBody }>(
+    '/v1/sandboxes',
+    { schema: { body: OpenSandboxBody } },
+    async ({ body }, reply) => {
+      await leases.open(body, reply.raw);
+      reply.hijack();
+    },
+  );
+  app.delete<{ Params: { id: string } }>('/v1/sandboxes/:id', async ({ params }): Promise<SandboxClosed> => {
+    await leases.close(params.id);
+    return { ending: ending() };
+  });
+
+  app.get('/v1/fdb', async () => deck.fdb());
+  app.get('/v1/neighbors', async () => deck.neighbors());
+  app.get('/v1/drops', async () => deck.drops());
+  app.get('/v1/counters', async () => deck.counters());
+  return app;
+}
+
+function refuse(
+  reply: FastifyReply,
+  code: ErrorBody['code'],
+  message: string,
+  status = code === 'internal' ? 500 : STATUS[code],
+): FastifyReply {
+  const body: ErrorBody = { code, message: message.replace(/\s*\n\s*/g, ' ') };
+  return reply.code(status).send(body);
+}

@@ -1,0 +1,149 @@
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { createInterface } from 'node:readline';
+import type { ErrorBody, OpenSandboxBody, SandboxClosed, SandboxEvent, VersionInfo } from './api-schema.ts';
+import type { Endpoint } from './endpoint.ts';
+import { DeckError, unavailable } from './error.ts';
+
+/** Nobody listens at the socket. */
+export class DaemonAbsent extends DeckError {
+  constructor(socket: string) {
+    super(
+      'unavailable',
+      `no daemon is running at ${socket}; start one with \`tapdeck daemon\`, or use \`tapdeck run\``,
+    );
+    this.name = 'DaemonAbsent';
+  }
+}
+
+/** What a connection fails with when the daemon is not there, or not any more. */
+const ABSENT = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK']);
+
+/** The daemon's API from outside. Every call is a connection of its own. Methods throw a `DeckError`. */
+export class DaemonClient {
+  readonly socket: string;
+
+  constructor(socket: string) {
+    this.socket = socket;
+  }
+
+  version(): Promise<VersionInfo> {
+    return this.get('/v1/version');
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.#call('GET', path);
+  }
+
+  post<T>(path: string, body: object): Promise<T> {
+    return this.#call('POST', path, body);
+  }
+
+  delete<T>(path: string): Promise<T> {
+    return this.#call('DELETE', path);
+  }
+
+  /** Attaches a sandbox, which the daemon ends when the answered connection is closed, by whatever. */
+  async openSandbox(body: OpenSandboxBody): Promise<SandboxConnection> {
+    const response = await this.#send('POST', '/v1/sandboxes', body);
+    if (response.statusCode !== 200) throw await this.#refusal(response);
+    return SandboxConnection.begin(response, this);
+  }
+
+  async #call<T>(method: string, path: string, body?: object): Promise<T> {
+    const response = await this.#send(method, path, body);
+    if (response.statusCode! >= 300) throw await this.#refusal(response);
+    return JSON.parse(await this.#text(response)) as T;
+  }
+
+  #send(method: string, path: string, body?: object): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const content = body && Buffer.from(JSON.stringify(body));
+      const headers = content && { 'content-type': 'application/json', 'content-length': content.length };
+      const sent: ClientRequest = request(
+        { socketPath: this.socket, method, path, agent: false, ...(headers && { headers }) },
+        resolve,
+      );
+      sent.on('error', (error) => reject(this.#connectionError(error)));
+      sent.end(content);
+    });
+  }
+
+  async #refusal(response: IncomingMessage): Promise<DeckError> {
+    const text = await this.#text(response);
+    try {
+      const { code, message } = JSON.parse(text) as ErrorBody;
+      return new DeckError(code === 'internal' ? 'unavailable' : code, message);
+    } catch {
+      return unavailable(`the daemon at ${this.socket} answered ${response.statusCode} without saying why`);
+    }
+  }
+
+  async #text(response: IncomingMessage): Promise<string> {
+    try {
+      const chunks: Buffer[] = [];
+      for await (const chunk of response) chunks.push(chunk as Buffer);
+      return Buffer.concat(chunks).toString('utf8');
+    } catch (error) {
+      throw this.#connectionError(error as NodeJS.ErrnoException);
+    }
+  }
+
+  #connectionError(error: NodeJS.ErrnoException): DeckError {
+    if (error.code && ABSENT.has(error.code)) return new DaemonAbsent(this.socket);
+    if (error.code === 'EACCES' || error.code === 'EPERM') {
+      return new DeckError(
+        'permission',
+        `no permission to talk to the daemon at ${this.socket}; be the user who started it, or start your own with --host unix:///PATH`,
+      );
+    }
+    return unavailable(`cannot talk to the daemon at ${this.socket}: ${error.message}`);
+  }
+}
+
+/** A sandbox as its client holds it: by an open connection, on which the daemon tells what happens to it. */
+export class SandboxConnection {
+  readonly endpoint: Endpoint;
+  /** The sandbox's events after `attached`; ends with the connection. */
+  readonly events: AsyncIterable<SandboxEvent>;
+  readonly #response: IncomingMessage;
+  readonly #client: DaemonClient;
+
+  static async begin(response: IncomingMessage, client: DaemonClient): Promise<SandboxConnection> {
+    const reader = createInterface({ input: response });
+    // A connection that breaks has an error and a `close`, but no `end`, for which the reader waits.
+    response.on('error', () => {});
+    response.on('close', () => reader.close());
+    const lines = reader[Symbol.asyncIterator]();
+    const first = await lines.next();
+    const event = first.done ? undefined : (JSON.parse(first.value) as SandboxEvent);
+    if (event?.event !== 'attached') throw new DaemonAbsent(client.socket);
+    return new SandboxConnection(response, event.endpoint, lines, client);
+  }
+
+  private constructor(
+    response: IncomingMessage,
+    endpoint: Endpoint,
+    lines: AsyncIterator<string>,
+    client: DaemonClient,
+  ) {
+    this.#response = response;
+    this.#client = client;
+    this.endpoint = endpoint;
+    this.events = parse(lines);
+  }
+
+  /** Ends the sandbox and waits until nothing of it is left. */
+  async close(id: string): Promise<SandboxClosed> {
+    try {
+      return await this.#client.delete<SandboxClosed>(`/v1/sandboxes/${id}`);
+    } finally {
+      this.#response.destroy();
+    }
+  }
+}
+
+async function* parse(lines: AsyncIterator<string>): AsyncGenerator<SandboxEvent> {
+  for (let line = await lines.next(); !line.done; line = await lines.next()) {
+    yield JSON.parse(line.value) as SandboxEvent;
+  }
+}

@@ -1,0 +1,177 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { constants } from 'node:os';
+import type { Duplex, Readable } from 'node:stream';
+import { DeckError, invalid, unavailable } from './error.ts';
+import { NetnsHold } from './netns-hold.ts';
+
+/** Environment variable that every process of a sandbox inherits; its value is the sandbox's id. */
+export const SANDBOX_VARIABLE = 'TAPDECK_SANDBOX';
+
+/** Milliseconds that processes have between TERM and KILL. */
+export const DEFAULT_GRACE = 2000;
+
+type Stdio = 'inherit' | 'ignore' | 'pipe';
+
+export interface SandboxOptions {
+  /** Program and arguments. */
+  command: readonly string[];
+  /** stdin, stdout and stderr of it; inherited by default. */
+  stdio?: readonly [Stdio, Stdio, Stdio];
+  env?: NodeJS.ProcessEnv;
+  cwd?: string;
+}
+
+/** How the command of a sandbox ended. */
+export interface SandboxEnd {
+  /** As a shell gives it: the command's own, or 128 and the number of the signal that ended it. */
+  exitCode: number;
+  signal: NodeJS.Signals | null;
+}
+
+/**
+ * Descriptor 3 is a socket to us, descriptor 4 what is to be the command's stderr: until the shell has taken
+ * over, unshare and setpriv write their complaints to descriptor 2, which is a pipe to us.
+ */
+const SCRIPT =
+  'exec 2>&4 4>&-; echo ready >&3; IFS= read -r go <&3 && [ "$go" = go ] || exit 125; exec 3>&-; exec "$@"';
+const STDERR_LIMIT = 2000;
+
+/**
+ * A command in a network namespace of its own, and for ordinary users in a user namespace of its own in which
+ * they are root. It waits until `go`, so that its interface is there before it looks for one.
+ *
+ * It does not outlive us: the kernel kills the command when we die. (`setpriv` comes after `unshare`, because
+ * a change of credentials clears what it sets.)
+ */
+export class Sandbox {
+  /** Value of `TAPDECK_SANDBOX` in it. */
+  readonly id: string;
+  /** The command's process, from the start on: each program replaces the one before it. */
+  readonly pid: number;
+  readonly process: ChildProcess;
+  /** The command's stdout and stderr where they are pipes. */
+  readonly stdout: Readable | null;
+  readonly stderr: Readable | null;
+  /** Settles when the command has ended; other processes of the sandbox may still run. */
+  readonly ended: Promise<SandboxEnd>;
+  readonly #hold: NetnsHold;
+  readonly #asUser: boolean;
+
+  /** Makes the namespaces and leaves the command waiting in them. Throws a `DeckError`. */
+  static async start({
+    command,
+    stdio = ['inherit', 'inherit', 'inherit'],
+    env,
+    cwd,
+  }: SandboxOptions): Promise<Sandbox> {
+    if (command.length === 0) throw invalid('no command to run; give one after --');
+    const id = randomBytes(16).toString('hex');
+    const asUser = process.getuid?.() !== 0;
+    const unshare = ['--net', ...(asUser ? ['--user', '--map-root-user'] : [])];
+    const shell = ['setpriv', '--pdeathsig', 'KILL', '--', '/bin/sh', '-c', SCRIPT, 'tapdeck', ...command];
+    const child = spawn('unshare', [...unshare, '--', ...shell], {
+      stdio: [
+        stdio[0],
+        stdio[1] === 'inherit' ? 1 : stdio[1],
+        'pipe',
+        'pipe',
+        stdio[2] === 'inherit' ? 2 : stdio[2],
+      ],
+      env: { ...(env ?? process.env), [SANDBOX_VARIABLE]: id },
+      ...(cwd !== undefined && { cwd }),
+    } satisfies SpawnOptions);
+    await untilReady(child, asUser);
+    try {
+      return new Sandbox(id, child, new NetnsHold(child.pid!), asUser);
+    } catch (error) {
+      child.kill('SIGKILL');
+      throw error;
+    }
+  }
+
+  private constructor(id: string, child: ChildProcess, hold: NetnsHold, asUser: boolean) {
+    this.id = id;
+    this.pid = child.pid!;
+    this.process = child;
+    this.stdout = child.stdout;
+    this.stderr = (child.stdio[4] as Readable | null | undefined) ?? null;
+    this.#hold = hold;
+    this.#asUser = asUser;
+    this.ended = once(child, 'exit').then(([code, signal]: (number | NodeJS.Signals | null)[]) => {
+      const name = signal as NodeJS.Signals | null;
+      return { exitCode: name ? 128 + constants.signals[name] : (code as number), signal: name };
+    });
+  }
+
+  /** Identity of the network namespace: `net:[4026532180]`. */
+  get netns(): string {
+    return this.#hold.netns;
+  }
+
+  /** Lets the command begin. */
+  go(): void {
+    const socket = this.process.stdio[3] as Duplex;
+    socket.end('go\n');
+    // All that is left in it is the end of the shell's side.
+    socket.resume();
+  }
+
+  /** Runs another command in the same namespaces; it ends with the sandbox. */
+  exec(command: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    const into = ['--target', `${this.pid}`, '--net'];
+    if (this.#asUser) into.push('--user', '--preserve-credentials');
+    return spawn('nsenter', [...into, '--', ...command], options);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.process.kill(signal);
+  }
+
+  /**
+   * Ends whatever runs in the sandbox, the command and what it left behind, and gives the namespaces back.
+   * @param grace milliseconds between TERM and KILL
+   */
+  async close(grace = DEFAULT_GRACE): Promise<void> {
+    // A command that still waits for `go` ends with its socket.
+    this.process.stdio[3]?.destroy();
+    await this.#hold.endProcesses(grace);
+    this.#hold.release();
+  }
+}
+
+/** Waits for the shell's "ready", by which it is in its namespaces. */
+async function untilReady(child: ChildProcess, asUser: boolean): Promise<void> {
+  const socket = child.stdio[3] as Duplex;
+  let complaint = '';
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(0, STDERR_LIMIT);
+  });
+  const failed = new Promise<never>((_, reject) => {
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        error.code === 'ENOENT'
+          ? unavailable('there is no "unshare" to make namespaces with; install util-linux')
+          : unavailable(`cannot start "unshare": ${error.message}`),
+      );
+    });
+    // Not `exit`: what it wrote to stderr may still be on its way.
+    child.once('close', () => reject(explain(complaint, asUser)));
+  });
+  // Unheard once the sandbox is ready.
+  failed.catch(() => {});
+  socket.on('error', () => {});
+  await Promise.race([once(socket, 'data'), failed]);
+}
+
+function explain(complaint: string, asUser: boolean): DeckError {
+  const why = complaint.trim().replace(/\s*\n\s*/g, ' | ') || 'no reason given';
+  if (/setpriv/.test(why)) {
+    return unavailable(`cannot run a command in a sandbox: ${why}; install util-linux 2.33 or newer`);
+  }
+  const remedy = asUser
+    ? 'allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or run as root'
+    : 'it takes CAP_SYS_ADMIN: run tapdeck as root outside of any container';
+  return new DeckError('permission', `cannot make a network namespace: ${why}; ${remedy}`);
+}

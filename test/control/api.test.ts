@@ -1,0 +1,116 @@
+import type { FastifyInstance } from 'fastify';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { buildApi } from '../../src/control/api.ts';
+import type { Deck } from '../../src/control/deck.ts';
+import { Leases } from '../../src/control/leases.ts';
+import { StateFile } from '../../src/control/state-file.ts';
+import { FakeDataPlane } from './fake-data-plane.ts';
+import { fakeDeck } from './fake-deck.ts';
+
+let plane: FakeDataPlane;
+let deck: Deck;
+let app: FastifyInstance;
+let defects: Error[];
+
+beforeEach(async () => {
+  plane = new FakeDataPlane();
+  deck = await fakeDeck(plane);
+  defects = [];
+  app = buildApi({
+    deck,
+    leases: new Leases(deck, new StateFile('/nonexistent/state')),
+    version: () => ({ version: '1.2.3', pid: 1, startedAt: '', untilEmpty: false, notices: [] }),
+    ending: () => false,
+    onDefect: (error) => defects.push(error),
+  });
+});
+
+afterEach(async () => {
+  await app.close();
+  await deck.close();
+});
+
+async function call(method: 'GET' | 'POST' | 'DELETE', url: string, payload?: object | string) {
+  const headers = typeof payload === 'string' ? { 'content-type': 'application/json' } : {};
+  const response = await app.inject({ method, url, headers, ...(payload !== undefined && { payload }) });
+  return { status: response.statusCode, body: response.json() };
+}
+
+describe('API', () => {
+  it('makes, lists, shows and removes networks', async () => {
+    const made = await call('POST', '/v1/networks', { name: 'lab', subnet: '10.1.0.0/24', ipv6: true });
+    expect(made.status).toBe(201);
+    expect(made.body).toMatchObject({ name: 'lab', ipv4: { gateway: '10.1.0.1' }, endpoints: [] });
+    expect((await call('GET', '/v1/networks')).body).toHaveLength(2);
+    expect((await call('GET', '/v1/networks/lab')).body).toEqual(made.body);
+    expect((await call('DELETE', '/v1/networks/lab')).status).toBe(200);
+    expect((await call('GET', '/v1/networks/lab')).status).toBe(404);
+  });
+
+  it('attaches, lists, shows and detaches endpoints', async () => {
+    const made = await call('POST', '/v1/endpoints', { netns: '/run/netns/a', mtu: 1500 });
+    expect(made).toMatchObject({ status: 201, body: { name: 'a', ipv4: '172.17.0.2', mtu: 1500 } });
+    expect((await call('GET', '/v1/endpoints')).body).toEqual([made.body]);
+    expect((await call('GET', '/v1/endpoints/a')).body).toEqual(made.body);
+    expect((await call('DELETE', '/v1/endpoints/a')).body).toEqual(made.body);
+    expect((await call('GET', '/v1/endpoints')).body).toEqual([]);
+  });
+
+  it('shows the tables', async () => {
+    await call('POST', '/v1/endpoints', { pid: 1, name: 'a' });
+    expect((await call('GET', '/v1/fdb')).body).toEqual([]);
+    expect((await call('GET', '/v1/neighbors')).body).toEqual([]);
+    expect((await call('GET', '/v1/drops')).body[0]).toMatchObject({ reason: 'FDB_SAME_PORT', count: 1 });
+    expect((await call('GET', '/v1/counters')).body).toMatchObject({
+      ledger: { balanced: true },
+      ports: [{ endpoint: 'a' }],
+    });
+    expect((await call('GET', '/v1/version')).body).toMatchObject({ version: '1.2.3' });
+    expect((await call('GET', '/v1/health')).body).toEqual({ status: 'ok' });
+  });
+
+  it.each([
+    ['a field that does not exist', '/v1/endpoints', { netns: '/x', publish: '80' }, 400, 'invalid'],
+    ['a field of another type', '/v1/endpoints', { pid: '1' }, 400, 'invalid'],
+    ['a number as text', '/v1/networks', { name: 'x', mtu: '1500' }, 400, 'invalid'],
+    ['a missing field', '/v1/networks', {}, 400, 'invalid'],
+    ['no object', '/v1/networks', '[]', 400, 'invalid'],
+    ['no JSON', '/v1/networks', '{', 400, 'invalid'],
+    ['prototype pollution', '/v1/networks', '{"name":"x","__proto__":{"y":1}}', 400, 'invalid'],
+    ['too much', '/v1/networks', JSON.stringify({ name: 'x'.repeat(2 << 20) }), 413, 'invalid'],
+    ['neither path nor process', '/v1/endpoints', {}, 400, 'invalid'],
+    ['a name in use', '/v1/networks', { name: 'bridge' }, 409, 'conflict'],
+    ['a network that does not exist', '/v1/endpoints', { pid: 1, network: 'x' }, 404, 'not-found'],
+    ['a sandbox without its mark', '/v1/sandboxes', { pid: 1, id: 'x' }, 400, 'invalid'],
+    ['a path that does not exist', '/v1/nothing', {}, 404, 'not-found'],
+  ])('refuses %s', async (_, url, payload, status, code) => {
+    const answer = await call('POST', url, payload);
+    expect(answer).toMatchObject({ status, body: { code } });
+    expect(Object.keys(answer.body).sort()).toEqual(['code', 'message']);
+    expect(answer.body.message).toMatch(/^[^\n]+$/);
+    expect(deck.endpoints()).toEqual([]);
+    expect(deck.networks()).toHaveLength(1);
+    expect(defects).toEqual([]);
+  });
+
+  it('says so when the data plane fails, with one line', async () => {
+    plane.failing.set('snapshot', 'the data plane\nhas stopped');
+    expect(await call('GET', '/v1/fdb')).toEqual({
+      status: 503,
+      body: { code: 'unavailable', message: 'the data plane has stopped' },
+    });
+  });
+
+  it('reports defects without their stack', async () => {
+    deck.networks = () => {
+      throw new TypeError('x is not a function');
+    };
+    const answer = await call('GET', '/v1/networks');
+    expect(answer.status).toBe(500);
+    expect(answer.body).toEqual({
+      code: 'internal',
+      message: 'the daemon failed: x is not a function; its log has the details',
+    });
+    expect(defects).toHaveLength(1);
+  });
+});

@@ -1,0 +1,176 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DaemonAbsent, DaemonClient } from '../../src/control/client.ts';
+import { Daemon } from '../../src/control/daemon.ts';
+import { formatLine } from '../../src/control/log.ts';
+import { ensureFolder, type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
+import { fakeDeck } from './fake-deck.ts';
+
+let folder: string;
+let paths: RuntimePaths;
+let lines: string[];
+let daemons: Daemon[];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tapdeck-'));
+  paths = runtimePaths(`unix://${folder}/tapdeck.sock`);
+  lines = [];
+  daemons = [];
+});
+
+afterEach(async () => {
+  await Promise.all(daemons.map((daemon) => daemon.stop('the test is over')));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function start(options: { untilEmpty?: boolean } = {}): Promise<Daemon> {
+  const log = pino({}, { write: (line: string) => void lines.push(formatLine(line)) });
+  const daemon = await Daemon.start({ paths, log, openDeck: () => fakeDeck(), ...options });
+  daemons.push(daemon);
+  return daemon;
+}
+
+describe('daemon', () => {
+  it('serves its user alone, and removes everything at the end', async () => {
+    const daemon = await start();
+    expect(statSync(paths.socket).mode & 0o777).toBe(0o600);
+    const client = new DaemonClient(paths.socket);
+    expect(await client.version()).toMatchObject({ pid: process.pid, untilEmpty: false, notices: [] });
+    expect(await client.post('/v1/endpoints', { pid: 1, name: 'a' })).toMatchObject({ name: 'a' });
+    await expect(client.post('/v1/endpoints', { pid: 1, name: 'a' })).rejects.toMatchObject({
+      code: 'conflict',
+    });
+    await daemon.stop('asked');
+    await daemon.ended;
+    expect(readdirSync(folder)).toEqual([]);
+    await expect(client.version()).rejects.toBeInstanceOf(DaemonAbsent);
+    await expect(client.version()).rejects.toThrow(
+      `no daemon is running at ${paths.socket}; start one with \`tapdeck daemon\`, or use \`tapdeck run\``,
+    );
+  });
+
+  it('refuses to be the second one and names the first', async () => {
+    await start();
+    await expect(start()).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining(`a daemon (pid ${process.pid}) is running at ${paths.socket}`),
+    });
+    expect(await new DaemonClient(paths.socket).version()).toMatchObject({ pid: process.pid });
+  });
+
+  it('is only one however many start at once', async () => {
+    const results = await Promise.allSettled(Array.from({ length: 8 }, () => start()));
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    expect(await new DaemonClient(paths.socket).version()).toMatchObject({ pid: process.pid });
+  });
+
+  it('cleans up after one that was killed, and says so', async () => {
+    // What kill -9 leaves: a lock file with a pid and no lock, a socket without a listener.
+    const server = createServer().listen(`${paths.socket}.old`);
+    await once(server, 'listening');
+    writeFileSync(paths.lock, '4711\n');
+    writeFileSync(paths.state, 'half a sta');
+    symlinkSync('nowhere', join(folder, 'other'));
+    await new Promise((resolve) => server.close(resolve));
+    const abandoned = spawn(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(paths.socket)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ]);
+    await once(abandoned, 'exit');
+    expect(existsSync(paths.socket)).toBe(true);
+
+    const daemon = await start();
+    const notice = 'cleaned up after a daemon that did not exit cleanly (pid 4711)';
+    expect(daemon.notices).toEqual([notice]);
+    expect(lines.join('')).toContain(notice);
+    expect(await new DaemonClient(paths.socket).version()).toMatchObject({ notices: [notice] });
+    await daemon.stop('asked');
+    expect(readdirSync(folder)).toEqual(['other']);
+  });
+
+  it('takes the place of nothing but an abandoned socket', async () => {
+    writeFileSync(paths.socket, 'precious');
+    await expect(start()).rejects.toThrow('exists and is not a socket');
+    rmSync(paths.socket);
+
+    const other = createServer().listen(paths.socket);
+    await once(other, 'listening');
+    await expect(start()).rejects.toThrow('another program listens at');
+    await new Promise((resolve) => other.close(resolve));
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('that is to end when empty ends with its last endpoint', async () => {
+    const daemon = await start({ untilEmpty: true });
+    const client = new DaemonClient(paths.socket);
+    await client.post('/v1/endpoints', { pid: 1, name: 'a' });
+    await client.post('/v1/endpoints', { pid: 2, name: 'b' });
+    await client.delete('/v1/endpoints/a');
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(await client.version()).toMatchObject({ untilEmpty: true });
+    await client.delete('/v1/endpoints/b');
+    await daemon.ended;
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe('paths', () => {
+  const uid = process.getuid!();
+
+  it("are root's or the user's own", () => {
+    const socket = runtimePaths(undefined, { XDG_RUNTIME_DIR: '/run/user/1234' }).socket;
+    expect(socket).toBe(uid === 0 ? '/run/tapdeck/tapdeck.sock' : '/run/user/1234/tapdeck/tapdeck.sock');
+  });
+
+  it('are where the option says, else the environment', () => {
+    const env = { TAPDECK_HOST: 'unix:///tmp/env.sock' };
+    expect(runtimePaths(undefined, env)).toMatchObject({
+      socket: '/tmp/env.sock',
+      lock: '/tmp/env.lock',
+      own: false,
+    });
+    expect(runtimePaths('unix:///tmp/option.sock', env).socket).toBe('/tmp/option.sock');
+  });
+
+  it.each([
+    'tcp://127.0.0.1:1',
+    '/tmp/x.sock',
+    'unix://x.sock',
+    'unix://',
+    'unix:///tmp/',
+    `unix:///${'x'.repeat(107)}`,
+    'unix:///a\0b',
+  ])('refuse %j', (host) => {
+    expect(() => runtimePaths(host)).toThrow(/^(host|socket path)/);
+  });
+
+  it('of our own are made for the user alone, and not through a link', () => {
+    const own = { ...paths, folder: join(folder, 'own'), own: true };
+    mkdirSync(own.folder);
+    chmodSync(own.folder, 0o755);
+    ensureFolder(own);
+    expect(statSync(own.folder).mode & 0o777).toBe(0o700);
+    const link = { ...own, folder: join(folder, 'link') };
+    symlinkSync(own.folder, link.folder);
+    expect(() => ensureFolder(link)).toThrow('does not belong to you');
+    const file = { ...own, folder: join(folder, 'file', 'deeper') };
+    writeFileSync(join(folder, 'file'), '');
+    expect(() => ensureFolder(file)).toThrow('cannot make the folder');
+  });
+});
