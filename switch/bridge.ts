@@ -67,6 +67,11 @@ export class Bridge {
     return this.#decide(frame, ethDstHi(bytes, at), ethDstLo(bytes, at), now);
   }
 
+  /** The port behind which a station is known to be, or -1. */
+  locate(macHi: number, macLo: number, now: number): PortId {
+    return this.#fdb.lookup(this.id, macHi, macLo, now);
+  }
+
   #decide(frame: Frame, hi: number, lo: number, now: number): Verdict {
     const ingress = frame.ingress;
     if (!isGroup(hi)) {
