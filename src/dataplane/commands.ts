@@ -1,5 +1,6 @@
 import type { FdbEntry } from '../../switch/fdb.ts';
 import type { PortId } from '../../switch/frame.ts';
+import type { NeighborEntry } from '../../switch/neighbors.ts';
 import type { NetworkOptions } from '../../switch/network.ts';
 import type { PortOptions } from '../../switch/ports.ts';
 
@@ -11,20 +12,6 @@ export interface PortSpec extends PortOptions {
   /** The endpoint's addresses, entered as permanent neighbors so that the gateway need not ask for them. */
   ipv4?: number;
   ipv6?: readonly number[];
-}
-
-/** One neighbor of a gateway, as listed for people and programs. */
-export interface NeighborEntry {
-  network: number;
-  family: 4 | 6;
-  /** IPv4: one int32 word; IPv6: four. */
-  address: readonly number[];
-  /** INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, PERMANENT: Linux's NUD states. */
-  state: string;
-  /** null while unresolved. */
-  mac: { hi: number; lo: number } | null;
-  /** Milliseconds since the entry was last confirmed. */
-  age: number;
 }
 
 /** A port's counters since it was added. */
@@ -75,4 +62,4 @@ export interface SnapshotWants {
   neighbors?: boolean;
 }
 
-export type { NetworkOptions };
+export type { NeighborEntry, NetworkOptions };

@@ -37,13 +37,19 @@ export class TapDevice implements Device {
   readonly mtu: number;
   /** Name of the error that the device ended with (`EBADFD`), '' while it lives. */
   ending = '';
+  readonly #closeDescriptor: (fd: number) => void;
   #gone = false;
   #closed = false;
   #bytes: Uint8Array | null = null;
   #addresses: SlotAddresses = NO_ADDRESSES;
 
-  constructor({ fd, ifname, mac, mtu }: OpenTap) {
+  /**
+   * @param closeDescriptor how to close: closing a TAP takes the kernel 15 ms, which the thread that forwards
+   *   frames leaves to another
+   */
+  constructor({ fd, ifname, mac, mtu }: OpenTap, closeDescriptor: (fd: number) => void = close) {
     this.fd = fd;
+    this.#closeDescriptor = closeDescriptor;
     this.ifname = ifname;
     this.mac = mac;
     this.mtu = mtu;

@@ -25,4 +25,6 @@ export type Reply = { id: number; value: unknown } | { id: number; error: string
 /** Data plane to main thread, unasked. */
 export type Notice =
   | { notice: 'gone'; port: PortId }
+  /** The descriptor is no longer used; closing a TAP takes 15 ms, so the data plane does not do it. */
+  | { notice: 'close'; fd: number }
   | { notice: 'log'; level: 'warn' | 'error'; message: string };

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { close } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
 import type { NetworkOptions, PortSpec, Snapshot, SnapshotWants } from '../dataplane/commands.ts';
@@ -20,8 +21,10 @@ export class DataPlaneThread implements DataPlane {
   readonly #goneListeners: ((port: PortId) => void)[] = [];
   readonly #logListeners: LogListener[] = [];
   readonly #exited: Promise<void>;
+  /** Descriptors that are being closed, on Node's thread pool. */
+  readonly #closing = new Set<Promise<void>>();
   #nextId = 0;
-  #closing = false;
+  #stopping = false;
   #dead: Error | undefined;
 
   /** @param seed for hashes and random choices; drawn at random when absent */
@@ -60,8 +63,9 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('addTap', tap, spec, faults);
   }
 
-  removePort(port: PortId): Promise<void> {
-    return this.#call('removePort', port);
+  async removePort(port: PortId): Promise<void> {
+    await this.#call('removePort', port);
+    await this.#allClosed();
   }
 
   snapshot(wants: SnapshotWants): Promise<Snapshot> {
@@ -78,11 +82,12 @@ export class DataPlaneThread implements DataPlane {
 
   /** Closes all ports and ends the thread. */
   async close(): Promise<void> {
-    if (this.#closing) return this.#exited;
-    this.#closing = true;
+    if (this.#stopping) return this.#exited;
+    this.#stopping = true;
     // The thread may have died by itself; then there is nothing to stop.
     await this.#call('stop').catch(() => {});
     await this.#exited;
+    await this.#allClosed();
     this.#requests.port1.close();
     this.#bell.close();
   }
@@ -102,14 +107,36 @@ export class DataPlaneThread implements DataPlane {
 
   #receive(message: Reply | Notice): void {
     if ('notice' in message) {
-      if (message.notice === 'gone') for (const listener of this.#goneListeners) listener(message.port);
-      else for (const listener of this.#logListeners) listener(message.level, message.message);
-      return;
+      switch (message.notice) {
+        case 'gone':
+          for (const listener of this.#goneListeners) listener(message.port);
+          return;
+        case 'close':
+          this.#closeDescriptor(message.fd);
+          return;
+        case 'log':
+          for (const listener of this.#logListeners) listener(message.level, message.message);
+          return;
+      }
     }
     const pending = this.#pending.get(message.id);
     this.#pending.delete(message.id);
     if ('error' in message) pending?.reject(new Error(message.error));
     else pending?.resolve(message.value as never);
+  }
+
+  #closeDescriptor(fd: number): void {
+    const done = new Promise<void>((resolve) => {
+      close(fd, () => {
+        this.#closing.delete(done);
+        resolve();
+      });
+    });
+    this.#closing.add(done);
+  }
+
+  async #allClosed(): Promise<void> {
+    await Promise.all(this.#closing);
   }
 
   #fail(error: Error): void {

@@ -48,7 +48,7 @@ class DataPlaneWorker {
   }
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): PortId {
-    let device: Device = new TapDevice(tap);
+    let device: Device = new TapDevice(tap, (fd) => this.#notify({ notice: 'close', fd }));
     if (faults !== undefined) device = new FaultyDevice(device, this.#dataplane.arena, parseFaults(faults));
     const port = this.#dataplane.addPort(device, spec);
     this.#loop.add(port, device, faults !== undefined);
