@@ -1,0 +1,226 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CaptureError } from '../capture/capture-error.ts';
+import { PcapWriter } from '../capture/pcap-writer.ts';
+import { FaultyDevice } from '../device/faulty.ts';
+import { earliest } from './capture-source.ts';
+import { tablesDifference, writeExpectation } from './expectation.ts';
+import { frameLine } from './frame-difference.ts';
+import { nanoseconds, OutputCheck } from './output-check.ts';
+import { EXPECTED_FILE, loadScenario, type Scenario } from './scenario.ts';
+import { openInputs } from './scenario-input.ts';
+import { imbalance, type Tables } from './tables.ts';
+import { verdictWords } from './verdict-words.ts';
+import { VirtualDeck } from './virtual-deck.ts';
+
+export interface ScenarioOptions {
+  /** Write what came out as what is expected, instead of comparing. */
+  update?: boolean;
+  /** Hears of every frame that comes in, with its verdict, and of every frame that goes out. */
+  onStep?: (step: ScenarioStep) => void;
+  /** Hears of everything that is wrong with a capture that goes in; without it, that is the difference. */
+  warn?: (problem: CaptureError) => void;
+}
+
+/** One frame on its way into or out of the deck, for whoever wants to see every decision. */
+export interface ScenarioStep {
+  direction: 'in' | 'out';
+  /** Virtual milliseconds. */
+  now: number;
+  port: string;
+  /** The frame in one line. */
+  frame: string;
+  /** Of frames that come in. */
+  verdict: string;
+}
+
+export interface ScenarioResult {
+  scenario: Scenario;
+  /** The first difference in words, over several lines; undefined when all is as expected. */
+  difference: string | undefined;
+  /** Files written by `update`. */
+  updated: string[];
+  /** Virtual milliseconds. */
+  duration: number;
+  tables: Tables;
+  /** Of all frames sent and all tables. */
+  sha256: string;
+}
+
+/**
+ * Runs the scenario of a folder in virtual time and compares what comes out with what is expected.
+ * @throws YamlError, CaptureError when the scenario's files are not as they should be
+ */
+export function runScenario(folder: string, options: ScenarioOptions = {}): ScenarioResult {
+  const { update = false, onStep, warn } = options;
+  const scenario = loadScenario(folder);
+  const problems: CaptureError[] = [];
+  const outputs = update ? new Updates(scenario) : new Checks(scenario);
+  const deck = new VirtualDeck({
+    seed: scenario.seed,
+    ...(scenario.ageing !== undefined && { ageing: scenario.ageing }),
+    onOutput: (port, now, bytes, at, length) => {
+      outputs.see(port.name, now, bytes, at, length);
+      onStep?.({ direction: 'out', now, port: port.name, frame: frameLine(bytes, at, length), verdict: '' });
+    },
+  });
+  const sources = openInputs(scenario, warn ?? ((problem) => void problems.push(problem)));
+  try {
+    build(scenario, deck);
+    const commands = [...scenario.commands];
+    const bySource = new Map(sources.map((each) => [each.source, deck.ports.get(each.port)!]));
+    const all = sources.map(({ source }) => source);
+    for (let source = earliest(all); source || commands.length > 0; source = earliest(all)) {
+      const [command] = commands;
+      // A command comes before frames of the same instant.
+      if (command && (!source || command.at <= source.due)) {
+        commands.shift();
+        deck.advance(command.at);
+        deck[command.action](command.port);
+        continue;
+      }
+      const { record, length, due } = source!;
+      const port = bySource.get(source!)!;
+      deck.advance(due);
+      const frame = onStep ? frameLine(record!.data, 0, length) : '';
+      const taken = deck.receive(port, record!.data, 0, length);
+      const { lastVerdict } = deck.dataplane;
+      const verdict = taken
+        ? verdictWords(lastVerdict, (id) => deck.nameOfPort(id))
+        : 'lost: the port is detached';
+      onStep?.({ direction: 'in', now: deck.now, port: port.name, frame, verdict });
+      source!.next();
+    }
+    deck.advance(scenario.duration ?? deck.now);
+    const tables = deck.tables();
+    const expected = join(folder, EXPECTED_FILE);
+    const sha256 = deck.finish(tables);
+    const defect = defectOf(deck, tables);
+    const updated = update && !defect ? outputs.write() : [];
+    if (update && !defect) {
+      writeExpectation(expected, tables);
+      updated.push(expected);
+    }
+    const difference =
+      defect ??
+      problems[0]?.message ??
+      outputs.difference() ??
+      (update ? undefined : tablesDifference(expected, tables));
+    return { scenario, difference, updated, duration: deck.now, tables, sha256 };
+  } finally {
+    for (const { source } of sources) source.close();
+  }
+}
+
+function build(scenario: Scenario, deck: VirtualDeck): void {
+  for (const { name, options } of scenario.networks) deck.addNetwork(name, options);
+  for (const { name, spec, faults } of scenario.ports) {
+    deck.attach(name, {
+      ...spec,
+      ...(faults && { wrap: (device, arena) => new FaultyDevice(device, arena, faults) }),
+    });
+  }
+  // Whose first command is to be attached is not there from the beginning.
+  const seen = new Set<string>();
+  for (const { action, port } of scenario.commands) {
+    if (action === 'attach' && !seen.has(port)) deck.detach(port);
+    seen.add(port);
+  }
+}
+
+/** What must never be, whatever the scenario expects. */
+function defectOf(deck: VirtualDeck, tables: Tables): string | undefined {
+  const [exception] = deck.exceptions;
+  if (exception) {
+    const { error, port, now, frame } = exception;
+    const stack = error instanceof Error ? error.stack : String(error);
+    return `a defect of tapdeck: handling a frame of port ${port} at ${now} ms failed: ${stack}\n  frame ${frame}`;
+  }
+  const off = imbalance(tables.ledger);
+  return off === 0 ? undefined : `a defect of tapdeck: the ledger is off by ${off} frames`;
+}
+
+interface Outputs {
+  see(port: string, now: number, bytes: Uint8Array, at: number, length: number): void;
+  difference(): string | undefined;
+  /** Makes what was seen the expectation; answers the files. */
+  write(): string[];
+}
+
+/** Compares what every port sends. */
+class Checks implements Outputs {
+  readonly #checks: Map<string, OutputCheck>;
+
+  constructor(scenario: Scenario) {
+    this.#checks = new Map(
+      scenario.ports.map(({ name, output }) => {
+        if (output && !existsSync(output.path))
+          this.#missing ??= `there is no ${output.file} for port ${name}`;
+        return [name, new OutputCheck(name, output && existsSync(output.path) ? output : undefined)];
+      }),
+    );
+  }
+  #missing: string | undefined;
+
+  see(port: string, now: number, bytes: Uint8Array, at: number, length: number): void {
+    this.#checks.get(port)!.see(now, bytes, at, length);
+  }
+
+  difference(): string | undefined {
+    if (this.#missing) return `${this.#missing}; run with --update to write what comes out`;
+    const found = [...this.#checks.values()]
+      .map((check) => check.finish())
+      .filter((each) => each !== undefined);
+    found.sort((a, b) => a.at - b.at);
+    return found[0]?.words;
+  }
+
+  write(): string[] {
+    return [];
+  }
+}
+
+/** Writes what every port sends. */
+class Updates implements Outputs {
+  /** In memory until the end: a run that fails leaves the files as they are. */
+  readonly #writers = new Map<string, { path: string; chunks: Uint8Array[]; writer: PcapWriter }>();
+  /** Ports whose frames are compared, not written. */
+  readonly #recorded: Map<string, OutputCheck>;
+  readonly #silent = new Map<string, number>();
+
+  constructor(scenario: Scenario) {
+    this.#recorded = new Map();
+    for (const { name, output } of scenario.ports) {
+      if (!output) this.#silent.set(name, 0);
+      else if (output.recorded) this.#recorded.set(name, new OutputCheck(name, output));
+      else {
+        const chunks: Uint8Array[] = [];
+        const writer = new PcapWriter((bytes) => void chunks.push(bytes.slice()), { nanoseconds: true });
+        this.#writers.set(name, { path: output.path, chunks, writer });
+      }
+    }
+  }
+
+  see(port: string, now: number, bytes: Uint8Array, at: number, length: number): void {
+    const writer = this.#writers.get(port)?.writer;
+    if (writer) writer.write(BigInt(nanoseconds(now)), bytes, at, length);
+    else if (this.#silent.has(port)) this.#silent.set(port, this.#silent.get(port)! + 1);
+    else this.#recorded.get(port)!.see(now, bytes, at, length);
+  }
+
+  difference(): string | undefined {
+    for (const [port, count] of this.#silent) {
+      if (count > 0) return `port ${port} sent ${count} frames, and the scenario names no 'out' for it`;
+    }
+    for (const check of this.#recorded.values()) {
+      const found = check.finish();
+      if (found) return found.words;
+    }
+    return undefined;
+  }
+
+  write(): string[] {
+    for (const { path, chunks } of this.#writers.values()) writeFileSync(path, Buffer.concat(chunks));
+    return [...this.#writers.values()].map(({ path }) => path);
+  }
+}

@@ -1,0 +1,359 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import {
+  formatMac,
+  type Ipv6,
+  ipv4Mask,
+  isGroup,
+  isZeroMac,
+  type Mac,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+} from '../../wire/address.ts';
+import type { NetworkOptions } from '../dataplane/commands.ts';
+import { FaultsError, type LineFaults, parseFaults } from '../device/faulty.ts';
+import type { VirtualPortSpec } from './virtual-deck.ts';
+import { YamlValue } from './yaml-value.ts';
+
+/** The name of the file that makes a folder a scenario. */
+export const SCENARIO_FILE = 'scenario.yaml';
+export const EXPECTED_FILE = 'expected.yaml';
+
+/** Frames of a capture file, all or those of some stations. */
+export interface CaptureReference {
+  /** As the scenario names it. */
+  file: string;
+  path: string;
+  /** Only frames with one of these source MACs, and none with one of those. */
+  from: readonly string[] | undefined;
+  notFrom: readonly string[] | undefined;
+}
+
+/** A capture that goes into the deck. */
+export interface ScenarioInput extends CaptureReference {
+  /** Virtual milliseconds at which its first frame comes; without it all captures share one clock. */
+  at: number | undefined;
+}
+
+/** A capture that is to come out of the deck. */
+export interface ScenarioOutput extends CaptureReference {
+  /**
+   * Recorded by somebody else (a kernel, say): bytes and order are compared, times are not, and `--update` never
+   * writes it.
+   */
+  recorded: boolean;
+}
+
+export interface ScenarioPort {
+  name: string;
+  spec: Omit<VirtualPortSpec, 'wrap'>;
+  inputs: ScenarioInput[];
+  output: ScenarioOutput | undefined;
+  faults: LineFaults | undefined;
+}
+
+export const ACTIONS = ['attach', 'detach', 'block', 'unblock'] as const;
+
+/** Something that is done to a port at a time. */
+export interface ScenarioCommand {
+  /** Virtual milliseconds. */
+  at: number;
+  action: (typeof ACTIONS)[number];
+  port: string;
+}
+
+/** A scenario as its `scenario.yaml` says it; see docs/scenarios.md. */
+export interface Scenario {
+  folder: string;
+  /** The file as messages name it. */
+  file: string;
+  networks: { name: string; options: NetworkOptions }[];
+  ports: ScenarioPort[];
+  commands: ScenarioCommand[];
+  seed: number;
+  /** Milliseconds; the deck's default when left out. */
+  ageing: number | undefined;
+  /** Virtual milliseconds at which it ends; with its last frame or command when left out. */
+  duration: number | undefined;
+}
+
+/** Keys of Compose that say nothing about the network: a scenario runs no containers. */
+const OTHER_SERVICE_KEYS = [
+  'image',
+  'build',
+  'command',
+  'entrypoint',
+  'container_name',
+  'hostname',
+  'environment',
+  'labels',
+  'depends_on',
+  'restart',
+];
+
+const MTU_OPTION = 'com.docker.network.driver.mtu';
+const ICC_OPTION = 'com.docker.network.bridge.enable_icc';
+const DEFAULT_MTU = 65520;
+
+/**
+ * Reads and checks a scenario's folder.
+ * @throws YamlError with file, line and column; or the system's error when there is no scenario
+ */
+export function loadScenario(folder: string): Scenario {
+  const file = join(folder, SCENARIO_FILE);
+  const root = YamlValue.parse(file, readFileSync(file, 'utf8'));
+  return new ScenarioReader(folder, file, root).scenario;
+}
+
+class ScenarioReader {
+  readonly scenario: Scenario;
+  readonly #folder: string;
+  readonly #isolated = new Set<string>();
+
+  constructor(folder: string, file: string, root: YamlValue) {
+    this.#folder = folder;
+    const top = root.fields(['name', 'networks', 'services', 'x-tapdeck'] as const, ['version']);
+    const own = top['x-tapdeck']?.fields(['seed', 'ageing', 'duration', 'ports', 'commands'] as const) ?? {};
+    this.scenario = {
+      folder,
+      file,
+      networks: [],
+      ports: [],
+      commands: [],
+      seed: own.seed?.integer(0, 0xffff_ffff) ?? 0,
+      ageing: own.ageing?.duration(),
+      duration: own.duration?.duration(),
+    };
+    for (const [name, value] of top.networks?.entries() ?? []) this.#network(name, value);
+    for (const [name, value] of top.services?.entries() ?? []) this.#service(name, value);
+    if (this.scenario.ports.length === 0)
+      (top.services ?? root).fail('a scenario needs at least one service');
+    for (const [name, value] of own.ports?.entries() ?? []) this.#port(name, value);
+    this.scenario.commands = (own.commands?.list() ?? []).map((value) => this.#command(value));
+    this.scenario.commands.sort((a, b) => a.at - b.at);
+  }
+
+  #network(name: string, value: YamlValue): void {
+    const keys = [
+      'driver',
+      'driver_opts',
+      'enable_ipv4',
+      'enable_ipv6',
+      'internal',
+      'ipam',
+      'x-tapdeck',
+    ] as const;
+    const fields = value.fields(keys, ['labels', 'name', 'attachable']);
+    fields.driver?.word(['bridge', 'tapdeck']);
+    fields.internal?.boolean();
+    let mtu = DEFAULT_MTU;
+    for (const [option, setting] of fields.driver_opts?.entries() ?? []) {
+      if (option === MTU_OPTION) {
+        mtu = Number(setting.text());
+        if (!Number.isInteger(mtu) || mtu < 68 || mtu > DEFAULT_MTU) {
+          setting.fail(`must be a whole number from 68 to ${DEFAULT_MTU}, not '${setting.text()}'`);
+        }
+      } else if (option === ICC_OPTION) {
+        if (!setting.boolean()) this.#isolated.add(name);
+      } else setting.fail(`unknown driver option; allowed: ${MTU_OPTION}, ${ICC_OPTION}`);
+    }
+    const { ipv4, ipv6 } = this.#ipam(fields.ipam);
+    const own = fields['x-tapdeck']?.fields(['gateway_mac'] as const);
+    const mac = own?.gateway_mac ? macOf(own.gateway_mac) : gatewayMac(ipv4, this.scenario.networks.length);
+    this.scenario.networks.push({
+      name,
+      options: {
+        macHi: mac.hi,
+        macLo: mac.lo,
+        ipv4: fields.enable_ipv4?.boolean() === false ? null : ipv4,
+        ipv6: fields.enable_ipv6?.boolean() === false ? null : ipv6,
+        mtu,
+      },
+    });
+  }
+
+  #ipam(value: YamlValue | undefined): Pick<NetworkOptions, 'ipv4' | 'ipv6'> {
+    const found: Pick<NetworkOptions, 'ipv4' | 'ipv6'> = { ipv4: null, ipv6: null };
+    const fields = value?.fields(['driver', 'config'] as const);
+    fields?.driver?.word(['default']);
+    for (const entry of fields?.config?.list() ?? []) {
+      const { subnet, gateway } = entry.fields(['subnet', 'gateway'] as const);
+      if (!subnet) return entry.fail('needs a subnet, such as 10.0.0.0/24 or fd00::/64');
+      const text = subnet.text();
+      const [address = '', length = ''] = text.split('/');
+      const prefix = /^\d{1,3}$/.test(length) ? Number(length) : Number.NaN;
+      const base4 = parseIpv4(address);
+      const base6 = parseIpv6(address);
+      if (base4 !== undefined && prefix <= 32) {
+        if (found.ipv4) subnet.fail('a network has one IPv4 subnet');
+        const chosen = gateway ? ipv4Of(gateway) : (base4 | 1) >> 0;
+        found.ipv4 = { address: chosen, prefix };
+        if (((chosen ^ base4) & ipv4Mask(prefix)) !== 0) gateway!.fail(`is outside the subnet ${text}`);
+      } else if (base6 !== undefined && prefix <= 128) {
+        if (found.ipv6) subnet.fail('a network has one IPv6 subnet');
+        const chosen: Ipv6 = gateway ? ipv6Of(gateway) : [base6[0], base6[1], base6[2], base6[3] | 1];
+        found.ipv6 = { address: chosen, prefix };
+        if (!inIpv6Subnet(chosen, base6, prefix)) gateway!.fail(`is outside the subnet ${text}`);
+      } else subnet.fail(`must be a subnet such as 10.0.0.0/24 or fd00::/64, not '${text}'`);
+    }
+    return found;
+  }
+
+  #service(name: string, value: YamlValue): void {
+    if (name.includes('.')) value.fail('a service has no dot in its name: ports are called service.network');
+    const { networks } = value.fields(['networks'] as const, OTHER_SERVICE_KEYS);
+    const attachments: [string, YamlValue | undefined][] = networks?.isList
+      ? networks.list().map((item) => [item.text(), undefined])
+      : (networks?.entries() ?? [['default', undefined]]);
+    for (const [network, attachment] of attachments) {
+      const known = this.scenario.networks.find((each) => each.name === network);
+      if (!known && network === 'default') this.#network('default', YamlValue.parse('', ''));
+      else if (!known) {
+        const names = this.scenario.networks.map((each) => each.name).join(', ') || 'none';
+        (attachment ?? networks ?? value).fail(`there is no network '${network}'; there are: ${names}`);
+      }
+      const port = attachments.length === 1 ? name : `${name}.${network}`;
+      this.#attachment(port, network, attachment);
+    }
+  }
+
+  #attachment(name: string, network: string, value: YamlValue | undefined): void {
+    const keys = ['ipv4_address', 'ipv6_address', 'mac_address', 'x-tapdeck'] as const;
+    const fields = value?.fields(keys, ['aliases', 'priority']) ?? {};
+    const own = fields['x-tapdeck']?.fields(['isolated', 'learn_limit', 'storm_limit', 'mtu'] as const);
+    const { options } = this.scenario.networks.find((each) => each.name === network)!;
+    const mac = fields.mac_address && macOf(fields.mac_address);
+    const ipv4 = fields.ipv4_address && ipv4Of(fields.ipv4_address);
+    const ipv6 = fields.ipv6_address && ipv6Of(fields.ipv6_address);
+    const subnet = options.ipv4;
+    if (ipv4 !== undefined && (!subnet || ((ipv4 ^ subnet.address) & ipv4Mask(subnet.prefix)) !== 0)) {
+      fields.ipv4_address!.fail(`is in no subnet of the network '${network}'`);
+    }
+    const subnet6 = options.ipv6;
+    if (ipv6 && (!subnet6 || !inIpv6Subnet(ipv6, subnet6.address, subnet6.prefix))) {
+      fields.ipv6_address!.fail(`is in no subnet of the network '${network}'`);
+    }
+    this.scenario.ports.push({
+      name,
+      spec: {
+        network,
+        isolated: own?.isolated?.boolean() ?? this.#isolated.has(network),
+        ...(mac && { mac }),
+        ...(ipv4 !== undefined && { ipv4 }),
+        ...(ipv6 && { ipv6 }),
+        ...(own?.learn_limit && { learnLimit: own.learn_limit.integer(0, 65536) }),
+        ...(own?.storm_limit && { stormLimit: own.storm_limit.integer(0, 1_000_000) }),
+        ...(own?.mtu && { mtu: own.mtu.integer(68, DEFAULT_MTU) }),
+      },
+      inputs: [],
+      output: undefined,
+      faults: undefined,
+    });
+  }
+
+  #port(name: string, value: YamlValue): void {
+    const port = this.#findPort(name, value);
+    const fields = value.fields(['in', 'out', 'faults'] as const);
+    if (fields.in) {
+      const inputs = fields.in.isList ? fields.in.list() : [fields.in];
+      port.inputs = inputs.map((input) => this.#input(input));
+    }
+    if (fields.out) port.output = this.#output(fields.out);
+    if (fields.faults) {
+      try {
+        port.faults = parseFaults(fields.faults.text());
+      } catch (error) {
+        if (!(error instanceof FaultsError)) throw error;
+        fields.faults.fail(error.message.replace(/^faults: /, ''));
+      }
+    }
+  }
+
+  #input(value: YamlValue): ScenarioInput {
+    if (!value.isMap) return { ...this.#reference(value, undefined, undefined), at: undefined };
+    const { capture, from, not_from, at } = value.fields(['capture', 'from', 'not_from', 'at'] as const);
+    if (!capture) return value.fail('needs a capture: the name of a pcap or pcapng file');
+    return { ...this.#reference(capture, from, not_from), at: at?.duration() };
+  }
+
+  #output(value: YamlValue): ScenarioOutput {
+    if (value.isMap) {
+      const { recorded, from, not_from } = value.fields(['recorded', 'from', 'not_from'] as const);
+      if (!recorded) return value.fail('needs recorded: the name of a capture made by somebody else');
+      return { ...this.#reference(recorded, from, not_from), recorded: true };
+    }
+    const file = value.text();
+    if (!/^[^/\\]+\.pcap$/.test(file))
+      value.fail(`must be a .pcap file in the scenario's folder, not '${file}'`);
+    const path = join(this.#folder, file);
+    return { file, path, from: undefined, notFrom: undefined, recorded: false };
+  }
+
+  #reference(
+    capture: YamlValue,
+    from: YamlValue | undefined,
+    notFrom: YamlValue | undefined,
+  ): CaptureReference {
+    const file = capture.text();
+    const path = resolve(this.#folder, file);
+    if (!existsSync(path)) capture.fail(`there is no file '${file}' (looked in ${this.#folder})`);
+    const macs = (value: YamlValue): string[] =>
+      (value.isList ? value.list() : [value]).map((item) => {
+        const { hi, lo } = macOf(item);
+        return formatMac(hi, lo);
+      });
+    return { file, path, from: from && macs(from), notFrom: notFrom && macs(notFrom) };
+  }
+
+  #command(value: YamlValue): ScenarioCommand {
+    const fields = value.fields(['at', ...ACTIONS] as const);
+    if (!fields.at) return value.fail('needs at: when it happens, such as 5s');
+    const chosen = ACTIONS.filter((action) => fields[action] !== undefined);
+    if (chosen.length !== 1) return value.fail(`needs exactly one of ${ACTIONS.join(', ')}`);
+    const action = chosen[0]!;
+    const port = this.#findPort(fields[action]!.text(), fields[action]!);
+    return { at: fields.at.duration(), action, port: port.name };
+  }
+
+  #findPort(name: string, value: YamlValue): ScenarioPort {
+    const { ports } = this.scenario;
+    const port = ports.find((each) => each.name === name);
+    return (
+      port ??
+      value.fail(`there is no port '${name}'; there are: ${ports.map((each) => each.name).join(', ')}`)
+    );
+  }
+}
+
+/** Docker's way: 02:42 and the IPv4 address; without one, a number. */
+function gatewayMac(ipv4: NetworkOptions['ipv4'], index: number): Mac {
+  return { hi: 0x0242, lo: ipv4 ? ipv4.address : index + 1 };
+}
+
+function macOf(value: YamlValue): Mac {
+  const mac = parseMac(value.text());
+  if (!mac || isGroup(mac.hi) || isZeroMac(mac.hi, mac.lo)) {
+    return value.fail(`must be the MAC of a station, such as 02:42:0a:00:00:02, not '${value.text()}'`);
+  }
+  return mac;
+}
+
+function ipv4Of(value: YamlValue): number {
+  return (
+    parseIpv4(value.text()) ?? value.fail(`must be an IPv4 address such as 10.0.0.2, not '${value.text()}'`)
+  );
+}
+
+function ipv6Of(value: YamlValue): Ipv6 {
+  return (
+    parseIpv6(value.text()) ?? value.fail(`must be an IPv6 address such as fd00::2, not '${value.text()}'`)
+  );
+}
+
+function inIpv6Subnet(address: readonly number[], base: readonly number[], prefix: number): boolean {
+  return [0, 1, 2, 3].every((word) => {
+    const bits = Math.min(32, Math.max(0, prefix - 32 * word));
+    return ((address[word]! ^ base[word]!) & ipv4Mask(bits)) === 0;
+  });
+}

@@ -1,0 +1,206 @@
+import { formatMac, parseIpv4, parseIpv6, parseMac } from '../../wire/address.ts';
+import type { NetworkOptions } from '../dataplane/commands.ts';
+import type { DataplaneOptions } from '../dataplane/dataplane.ts';
+import { FaultyDevice, parseFaults } from '../device/faulty.ts';
+import { imbalance, type Tables } from '../replay/tables.ts';
+import { verdictWords } from '../replay/verdict-words.ts';
+import { VirtualDeck, type VirtualPort } from '../replay/virtual-deck.ts';
+import type { Station } from './frames.ts';
+
+/** A network of a deck for tests; addresses of the gateway with their prefix lengths. */
+export interface MemoryNetwork {
+  /** The gateway's, `10.0.0.1/24`; none when left out. */
+  ipv4?: string;
+  /** The gateway's, `fd00::1/64`; none when left out. */
+  ipv6?: string;
+  /** The gateway's; 02:42 and its IPv4 address when left out. */
+  mac?: string;
+  /** 65520 when left out. */
+  mtu?: number;
+}
+
+/** A port of a deck for tests. */
+export interface MemoryPort {
+  /** The deck's only network, when left out. */
+  network?: string;
+  /** Entered as the endpoint's own: static fdb entry, permanent neighbors. Left out, everything is learned. */
+  station?: Station;
+  isolated?: boolean;
+  learnLimit?: number;
+  /** Flooded frames a second. */
+  stormLimit?: number;
+  mtu?: number;
+  /** A bad line in front of the port: `loss=5%,delay=10ms,seed=7`. */
+  faults?: string;
+}
+
+export interface MemoryDeckOptions extends Pick<DataplaneOptions, 'seed' | 'ageing' | 'arena'> {
+  /** One network `lan` without addresses when left out. */
+  networks?: Record<string, MemoryNetwork>;
+  ports: Record<string, MemoryPort>;
+}
+
+/** One frame that the deck sent. */
+export interface TakenFrame {
+  /** Virtual milliseconds. */
+  now: number;
+  bytes: Uint8Array;
+}
+
+/**
+ * A deck for tests: the real switch between ports in memory, with a clock that stands still until it is moved.
+ *
+ * ```ts
+ * const deck = memoryDeck({ ports: { a: {}, b: {} } });
+ * deck.send('a', icmpEcho({ from: alice, to: bob }));
+ * expect(deck.take('b')).toHaveLength(1);
+ * ```
+ */
+export class MemoryDeck {
+  /** For what is not offered here. */
+  readonly virtual: VirtualDeck;
+  readonly #gateways = new Map<string, Station>();
+  readonly #sent = new Map<string, TakenFrame[]>();
+
+  constructor(options: MemoryDeckOptions) {
+    const { networks = { lan: {} }, ports, ...rest } = options;
+    this.virtual = new VirtualDeck({
+      ...rest,
+      onOutput: (port, now, bytes, at, length) => {
+        this.#sent.get(port.name)!.push({ now, bytes: bytes.slice(at, at + length) });
+      },
+    });
+    for (const [index, [name, network]] of Object.entries(networks).entries()) {
+      const made = networkOptions(network, index);
+      this.virtual.addNetwork(name, made);
+      this.#gateways.set(name, {
+        mac: formatMac(made.macHi, made.macLo),
+        ...(network.ipv4 && { ipv4: network.ipv4.split('/')[0]! }),
+        ...(network.ipv6 && { ipv6: network.ipv6.split('/')[0]! }),
+      });
+    }
+    const [only] = Object.keys(networks);
+    for (const [name, port] of Object.entries(ports)) this.attach(name, { network: only!, ...port });
+  }
+
+  /** Virtual milliseconds. */
+  get now(): number {
+    return this.virtual.now;
+  }
+
+  /** The gateway of a network (the only one when left out), as a station to write frames to. */
+  gateway(network = [...this.#gateways.keys()][0]!): Station {
+    const gateway = this.#gateways.get(network);
+    if (!gateway) throw new RangeError(`there is no network '${network}'`);
+    return gateway;
+  }
+
+  /** Adds a port, or attaches one again that was detached. */
+  attach(name: string, port: MemoryPort = {}): void {
+    if (this.#sent.has(name)) {
+      this.virtual.attach(name);
+      return;
+    }
+    const { station, faults, network = [...this.#gateways.keys()][0]!, ...rest } = port;
+    const line = faults === undefined ? undefined : parseFaults(faults);
+    this.#sent.set(name, []);
+    this.virtual.attach(name, {
+      ...rest,
+      network,
+      ...(station && { mac: need(parseMac(station.mac), station.mac) }),
+      ...(station?.ipv4 && { ipv4: need(parseIpv4(station.ipv4), station.ipv4) }),
+      ...(station?.ipv6 && { ipv6: need(parseIpv6(station.ipv6), station.ipv6) }),
+      ...(line && { wrap: (device, arena) => new FaultyDevice(device, arena, line) }),
+    });
+  }
+
+  detach(name: string): void {
+    this.virtual.detach(name);
+  }
+
+  /** A frame comes in by a port; answers the verdict in words, such as `forwarded to b` or `dropped: IP_CSUM`. */
+  send(name: string, frame: Uint8Array): string {
+    const port = this.#port(name);
+    if (!this.virtual.receive(port, frame))
+      throw new RangeError(`the port '${name}' cannot receive this frame`);
+    const [failed] = this.virtual.exceptions;
+    if (failed) throw failed.error;
+    return verdictWords(this.virtual.dataplane.lastVerdict, (id) => this.virtual.nameOfPort(id));
+  }
+
+  /** Takes what the deck has sent by a port since the last time. */
+  take(name: string): Uint8Array[] {
+    return this.takeTimed(name).map(({ bytes }) => bytes);
+  }
+
+  /** The same with the times. */
+  takeTimed(name: string): TakenFrame[] {
+    this.#port(name);
+    return this.#sent.get(name)!.splice(0);
+  }
+
+  /** Takes everything that was sent: by port, ports that sent nothing left out. */
+  takeAll(): Record<string, Uint8Array[]> {
+    const taken: Record<string, Uint8Array[]> = {};
+    for (const name of this.#sent.keys()) {
+      const frames = this.take(name);
+      if (frames.length > 0) taken[name] = frames;
+    }
+    return taken;
+  }
+
+  /** Lets `milliseconds` pass: timers run at their own times. */
+  advance(milliseconds: number): void {
+    this.virtual.advance(this.now + milliseconds);
+  }
+
+  /** Ledger, drops, ports, fdb and neighbors. @throws when the ledger does not balance: a defect of tapdeck */
+  tables(): Tables {
+    const tables = this.virtual.tables();
+    const off = imbalance(tables.ledger);
+    if (off !== 0) throw new Error(`the ledger is off by ${off} frames: a defect of tapdeck`);
+    return tables;
+  }
+
+  /** How many frames were dropped for each reason. */
+  drops(): Record<string, number> {
+    return this.tables().drops;
+  }
+
+  #port(name: string): VirtualPort {
+    const port = this.virtual.ports.get(name);
+    if (!port) throw new RangeError(`there is no port '${name}'`);
+    return port;
+  }
+}
+
+/** A deck for tests; see `MemoryDeck`. */
+export function memoryDeck(options: MemoryDeckOptions): MemoryDeck {
+  return new MemoryDeck(options);
+}
+
+function networkOptions({ ipv4, ipv6, mac, mtu = 65520 }: MemoryNetwork, index: number): NetworkOptions {
+  const [address4, prefix4] = ipv4?.split('/') ?? [];
+  const [address6, prefix6] = ipv6?.split('/') ?? [];
+  const own4 = address4 === undefined ? undefined : need(parseIpv4(address4), ipv4!);
+  const own6 = address6 === undefined ? undefined : need(parseIpv6(address6), ipv6!);
+  const { hi, lo } = mac === undefined ? { hi: 0x0242, lo: own4 ?? index + 1 } : need(parseMac(mac), mac);
+  return {
+    macHi: hi,
+    macLo: lo,
+    ipv4: own4 === undefined ? null : { address: own4, prefix: length(prefix4, 32, ipv4!) },
+    ipv6: own6 === undefined ? null : { address: own6, prefix: length(prefix6, 128, ipv6!) },
+    mtu,
+  };
+}
+
+function length(text: string | undefined, most: number, whole: string): number {
+  const prefix = Number(text);
+  if (text === undefined || !Number.isInteger(prefix) || prefix > most) need(undefined, whole);
+  return prefix;
+}
+
+function need<T>(value: T | undefined, text: string): T {
+  if (value === undefined) throw new TypeError(`'${text}' is not an address of the kind that is needed here`);
+  return value;
+}
