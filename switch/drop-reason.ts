@@ -49,6 +49,10 @@ export const DropReason = {
   RA_GUARD: 35,
   /** ND whose sender is impossible, as for ARP_SPOOF. */
   ND_SPOOF: 36,
+  /** ND to the gateway's MAC that neither asks for the gateway nor answers it. */
+  ND_NOT_FOR_US: 37,
+  /** Tagged for a VLAN (IEEE 802.1Q): the gateway is in none, and hears only untagged and priority-tagged frames. */
+  VLAN_NOT_OURS: 38,
 
   /** Source address that cannot be a host's: multicast, broadcast, loopback, 0/8, or the gateway's own (RFC 1812 §5.3.7). */
   IP_MARTIAN_SOURCE: 40,

@@ -1,20 +1,34 @@
 import type { Frame } from './frame.ts';
 import type { Verdict } from './verdict.ts';
 
+/** How a frame came into the outbox: which side of the ledger it is on. */
+export const Provenance = {
+  /** The deck made it: an answer, a request, an error. It is new in the ledger. */
+  ORIGINATED: 0,
+  /** It was answered HOLD before and goes on now (or is given up): it is no longer held. */
+  RESUMED: 1,
+  /** A further piece of a frame that has a verdict of its own, such as its second fragment: one more copy. */
+  COPIED: 2,
+} as const;
+export type Provenance = (typeof Provenance)[keyof typeof Provenance];
+
 /**
- * Frames that the deck itself originates (ARP requests and answers, ICMP errors, frames whose next hop has
- * just been resolved), in order, each with its verdict and held once. A stage puts them in; the edge takes
- * them out after the frame that caused them.
+ * Frames that leave the deck without having just come in, in order, each with its verdict and held once. A stage
+ * puts them in; the edge takes them out after the frame that caused them, and keeps the ledger by `provenance`.
  */
 export class Outbox {
+  /** How the frame that `shift` gave last had come in. */
+  provenance: Provenance = Provenance.ORIGINATED;
   readonly #ring: (Frame | undefined)[];
+  readonly #provenances: Uint8Array;
   readonly #mask: number;
   #head = 0;
   #tail = 0;
 
-  /** @param capacity frames, a power of two */
+  /** @param capacity frames, a power of two; twice as many as can be held at one time */
   constructor(capacity = 4096) {
     this.#ring = new Array(capacity).fill(undefined);
+    this.#provenances = new Uint8Array(capacity);
     this.#mask = capacity - 1;
   }
 
@@ -22,13 +36,23 @@ export class Outbox {
     return (this.#tail - this.#head) | 0;
   }
 
-  /** Takes over the caller's reference; false (and nothing taken) when full. */
-  push(frame: Frame, verdict: Verdict): boolean {
-    if (this.size > this.#mask) return false;
-    frame.verdict = verdict;
-    this.#ring[this.#tail & this.#mask] = frame;
-    this.#tail = (this.#tail + 1) | 0;
-    return true;
+  /** A frame that the deck made. Takes over the caller's reference; false (and nothing taken) when there is no room. */
+  originate(frame: Frame, verdict: Verdict): boolean {
+    return this.#offer(frame, verdict, Provenance.ORIGINATED);
+  }
+
+  /** One more piece of another frame. Takes over the caller's reference; false (and nothing taken) when there is no room. */
+  copy(frame: Frame, verdict: Verdict): boolean {
+    return this.#offer(frame, verdict, Provenance.COPIED);
+  }
+
+  /**
+   * A frame whose verdict was HOLD, with the reference that its holder took. There is always room: half of the
+   * ring is kept free for these, or a frame would be lost to the ledger.
+   */
+  resume(frame: Frame, verdict: Verdict): void {
+    if (this.size > this.#mask) throw new RangeError('more frames were held than the outbox has room for');
+    this.#put(frame, verdict, Provenance.RESUMED);
   }
 
   /** The oldest frame, with its reference; undefined when empty. */
@@ -36,8 +60,23 @@ export class Outbox {
     if (this.#head === this.#tail) return undefined;
     const index = this.#head & this.#mask;
     const frame = this.#ring[index];
+    this.provenance = this.#provenances[index] as Provenance;
     this.#ring[index] = undefined;
     this.#head = (this.#head + 1) | 0;
     return frame;
+  }
+
+  #offer(frame: Frame, verdict: Verdict, provenance: Provenance): boolean {
+    if (this.size > this.#mask >> 1) return false;
+    this.#put(frame, verdict, provenance);
+    return true;
+  }
+
+  #put(frame: Frame, verdict: Verdict, provenance: Provenance): void {
+    const index = this.#tail & this.#mask;
+    frame.verdict = verdict;
+    this.#ring[index] = frame;
+    this.#provenances[index] = provenance;
+    this.#tail = (this.#tail + 1) | 0;
   }
 }

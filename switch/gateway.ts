@@ -1,0 +1,274 @@
+import {
+  isGroup,
+  isIpv6Multicast,
+  SOLICITED_NODE_W1,
+  SOLICITED_NODE_W2,
+  solicitedNodeW3,
+} from '../wire/address.ts';
+import { copy, get32 } from '../wire/bytes.ts';
+import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethDstHi } from '../wire/ethernet.ts';
+import { ICMP_UNREACH_PORT, ICMP_UNREACH_PROTOCOL, ICMP_UNREACHABLE } from '../wire/icmp.ts';
+import {
+  ICMPV6_ECHO_REQUEST,
+  ICMPV6_PARAMETER_HEADER,
+  ICMPV6_PARAMETER_NEXT_HEADER,
+  ICMPV6_PARAMETER_OPTION,
+  ICMPV6_PARAMETER_PROBLEM,
+  ICMPV6_UNREACH_PORT,
+  ICMPV6_UNREACHABLE,
+  icmpv6Type,
+} from '../wire/icmpv6.ts';
+import { ipv4Dst, ipv4Src, isIpv4SourceRouted } from '../wire/ipv4.ts';
+import {
+  findIpv6Extension,
+  IPV6_DST,
+  IPV6_EXT_ROUTING,
+  IPV6_LEN,
+  IPV6_NO_NEXT,
+  IPV6_ROUTING_SEGMENTS_LEFT,
+  IPV6_SRC,
+} from '../wire/ipv6.ts';
+import { Malformed } from '../wire/malformed.ts';
+import { isNd } from '../wire/nd.ts';
+import { parse, parseNetwork } from '../wire/parse.ts';
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
+import { transportChecksumOk } from '../wire/transport.ts';
+import { checkVnet, VNET_LEN } from '../wire/virtio-net.ts';
+import { Arp } from './arp.ts';
+import { DropReason } from './drop-reason.ts';
+import { findForbiddenOption, protocolField } from './extension-headers.ts';
+import type { Frame } from './frame.ts';
+import type { Icmp } from './icmp.ts';
+import type { Icmpv6 } from './icmpv6.ts';
+import { isGatewayIpv6, isIpv4Source, isIpv6Host } from './martian.ts';
+import { ALL_NODES_W0, ALL_NODES_W3, Nd } from './nd.ts';
+import type { Neighbors } from './neighbors.ts';
+import type { Network } from './network.ts';
+import type { Originator } from './originator.ts';
+import { isUntagged, stripPriorityTag } from './priority-tag.ts';
+import { Reassembly } from './reassembly.ts';
+import { sendTcpReset } from './tcp-reset.ts';
+import { CONSUME, drop, PASS, type Verdict, VerdictKind, verdictKind } from './verdict.ts';
+
+/** ff02::2, the group of all routers of a link (RFC 4291 §2.7.1); its other words are those of all nodes. */
+const ALL_ROUTERS_W3 = 2;
+/** Offset of the type in a routing header (RFC 8200 §4.4). */
+const ROUTING_TYPE = 2;
+
+/**
+ * The deck itself as a station of each network: what it answers when it is spoken to. INPUT, in netfilter's words.
+ */
+export class Gateway {
+  readonly #originator: Originator;
+  readonly #icmp: Icmp;
+  readonly #icmpv6: Icmpv6;
+  readonly #arp: Arp;
+  readonly #nd: Nd;
+  readonly #reassembly: Reassembly;
+
+  constructor(originator: Originator, neighbors: Neighbors, icmp: Icmp, icmpv6: Icmpv6) {
+    this.#originator = originator;
+    this.#icmp = icmp;
+    this.#icmpv6 = icmpv6;
+    this.#arp = new Arp(originator, neighbors);
+    this.#nd = new Nd(originator, neighbors);
+    this.#reassembly = new Reassembly(originator, icmp, icmpv6);
+  }
+
+  /** When `expire` is next worth calling, ms. */
+  get deadline(): number {
+    return this.#reassembly.deadline;
+  }
+
+  /** Does what is due at `now`. */
+  expire(now: number): void {
+    this.#reassembly.expire(now);
+  }
+
+  /** Forgets what was begun for a network that is no more. */
+  removeNetwork(id: number): void {
+    this.#reassembly.removeNetwork(id);
+  }
+
+  /**
+   * A parsed frame to the gateway's MAC: ARP, or an IP packet to an address of a gateway (which may be that of another
+   * network). The frame is the gateway's alone and may become the answer.
+   */
+  input(frame: Frame, network: Network, now: number): Verdict {
+    if (!isUntagged(frame)) return drop(DropReason.VLAN_NOT_OURS);
+    stripPriorityTag(frame);
+    switch (frame.etherType) {
+      case ETHERTYPE_ARP:
+        return this.#arp.input(frame, network, now);
+      case ETHERTYPE_IPV4:
+        return this.#ipv4(frame, network, now);
+      case ETHERTYPE_IPV6:
+        return this.#ipv6(frame, network, now);
+      default:
+        return drop(DropReason.UNHANDLED_PROTO);
+    }
+  }
+
+  /**
+   * A frame that the bridge floods, of which `parseEthernet` is known. It is not changed, because others get it, too.
+   * PASS when it is none of the gateway's business. Broadcast and IPv4 multicast are not, but for ARP: no service
+   * listens there, and an echo request to all is ignored as Linux does (RFC 1122 §3.2.2.6 leaves it open).
+   */
+  hear(frame: Frame, network: Network, now: number): Verdict {
+    if (!isGroup(ethDstHi(frame.bytes, frame.at)) || !isUntagged(frame)) return PASS;
+    switch (frame.etherType) {
+      case ETHERTYPE_ARP: {
+        const fault = parseNetwork(frame);
+        return fault === Malformed.NONE ? this.#arp.input(frame, network, now) : drop(fault);
+      }
+      case ETHERTYPE_IPV6:
+        return listens(frame, network) ? this.#hearIpv6(frame, network, now) : PASS;
+      default:
+        return PASS;
+    }
+  }
+
+  #hearIpv6(frame: Frame, network: Network, now: number): Verdict {
+    const fault = parseNetwork(frame) || checkVnet(frame);
+    if (fault !== Malformed.NONE) return drop(fault);
+    if (frame.protocol !== PROTO_ICMPV6 || frame.l4 === 0) return PASS;
+    const type = icmpv6Type(frame.bytes, frame.l4);
+    if (isNd(type)) return this.#nd.input(frame, network, now);
+    // RFC 4443 §4.2: echo requests to a group should be answered, by a frame of our own.
+    if (type !== ICMPV6_ECHO_REQUEST || frame.moreFragments) return PASS;
+    const answer = this.#originator.arena.allocate(frame.length);
+    if (answer === undefined) {
+      this.#originator.failures++;
+      return drop(DropReason.NOMEM);
+    }
+    copy(frame.bytes, frame.at - VNET_LEN, answer.bytes, answer.at - VNET_LEN, VNET_LEN + frame.length);
+    answer.moveHeaders(frame);
+    answer.ingress = frame.ingress;
+    const verdict = this.input(answer, network, now);
+    if (verdictKind(verdict) === VerdictKind.DROP || !this.#originator.outbox.originate(answer, verdict)) {
+      this.#originator.arena.release(answer);
+      return verdictKind(verdict) === VerdictKind.DROP ? verdict : CONSUME;
+    }
+    return CONSUME;
+  }
+
+  #ipv4(frame: Frame, network: Network, now: number): Verdict {
+    const { bytes, l3 } = frame;
+    if (!network.hasIpv4) return drop(DropReason.UNHANDLED_PROTO);
+    const src = ipv4Src(bytes, l3);
+    // Also "land": a packet that claims to come from where it goes.
+    if (!isIpv4Source(network, src) || src === ipv4Dst(bytes, l3)) return drop(DropReason.IP_MARTIAN_SOURCE);
+    if (isIpv4SourceRouted(bytes, l3)) return drop(DropReason.IP_SOURCE_ROUTED);
+    if (frame.moreFragments || frame.fragmentOffset !== 0) return this.#reassemble(frame, network, now);
+    return this.#transport(frame, network, now);
+  }
+
+  #ipv6(frame: Frame, network: Network, now: number): Verdict {
+    const { bytes, l3 } = frame;
+    if (!network.hasIpv6) return drop(DropReason.UNHANDLED_PROTO);
+    const s0 = get32(bytes, l3 + IPV6_SRC);
+    const s1 = get32(bytes, l3 + IPV6_SRC + 4);
+    const s2 = get32(bytes, l3 + IPV6_SRC + 8);
+    const s3 = get32(bytes, l3 + IPV6_SRC + 12);
+    const d0 = get32(bytes, l3 + IPV6_DST);
+    if (isIpv6Multicast(d0) && !listens(frame, network)) return drop(DropReason.IP_GROUP);
+    const land =
+      s0 === d0 &&
+      s1 === get32(bytes, l3 + IPV6_DST + 4) &&
+      s2 === get32(bytes, l3 + IPV6_DST + 8) &&
+      s3 === get32(bytes, l3 + IPV6_DST + 12);
+    // Duplicate address detection comes from nobody: `nd` knows when that is right.
+    const isNdMessage =
+      frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(bytes, frame.l4));
+    if (isNdMessage) return this.#nd.input(frame, network, now);
+    if (land || !isIpv6Host(s0, s1, s2) || isGatewayIpv6(network, s0, s1, s2, s3)) {
+      return drop(DropReason.IP_MARTIAN_SOURCE);
+    }
+    const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);
+    if (routing !== 0 && bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0) {
+      // RFC 5095 §3, RFC 8200 §4.4: the gateway knows no type of routing header, and type 0 least of all.
+      this.#parameterProblem(frame, network, ICMPV6_PARAMETER_HEADER, routing + ROUTING_TYPE, now);
+      return drop(DropReason.IP_SOURCE_ROUTED);
+    }
+    if (frame.moreFragments || frame.fragmentOffset !== 0) return this.#reassemble(frame, network, now);
+    const option = findForbiddenOption(frame);
+    if (option !== 0) {
+      // RFC 8200 §4.2: 01 discards in silence, 10 and 11 tell the sender.
+      if (bytes[option] >>> 6 !== 1)
+        this.#parameterProblem(frame, network, ICMPV6_PARAMETER_OPTION, option, now);
+      return drop(DropReason.IPV6_INHDR);
+    }
+    return this.#transport(frame, network, now);
+  }
+
+  #reassemble(frame: Frame, network: Network, now: number): Verdict {
+    const verdict = this.#reassembly.input(frame, network, now);
+    const whole = this.#reassembly.take();
+    if (whole === null) return verdict;
+    const { outbox, arena } = this.#originator;
+    // In front of what it causes: its verdict is written where the outbox reads it later.
+    if (!outbox.originate(whole, PASS)) {
+      this.#originator.failures++;
+      arena.release(whole);
+      return verdict;
+    }
+    const fault = parse(whole);
+    whole.verdict = fault === Malformed.NONE ? this.#whole(whole, network, now) : drop(fault);
+    return verdict;
+  }
+
+  #whole(frame: Frame, network: Network, now: number): Verdict {
+    const isNdMessage =
+      frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(frame.bytes, frame.l4));
+    // RFC 6980 §5: nobody has to send these in pieces, but who wants to slip past a guard.
+    if (isNdMessage) return drop(DropReason.ND_INVALID);
+    return frame.etherType === ETHERTYPE_IPV4
+      ? this.#ipv4(frame, network, now)
+      : this.#ipv6(frame, network, now);
+  }
+
+  #transport(frame: Frame, network: Network, now: number): Verdict {
+    const isIpv4 = frame.etherType === ETHERTYPE_IPV4;
+    switch (frame.protocol) {
+      case PROTO_ICMP:
+        if (isIpv4) return this.#icmp.input(frame, network, now);
+        break;
+      case PROTO_ICMPV6:
+        if (!isIpv4) return this.#icmpv6.input(frame, network, now);
+        break;
+      case PROTO_UDP:
+        if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+        if (isIpv4) this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_PORT, 0, now);
+        else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_PORT, 0, now);
+        return drop(DropReason.NO_SOCKET);
+      case PROTO_TCP:
+        if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+        sendTcpReset(this.#originator, frame, network, now);
+        return drop(DropReason.NO_SOCKET);
+    }
+    if (isIpv4) this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_PROTOCOL, 0, now);
+    else if (frame.protocol !== IPV6_NO_NEXT) {
+      this.#parameterProblem(frame, network, ICMPV6_PARAMETER_NEXT_HEADER, protocolField(frame), now);
+    }
+    return drop(DropReason.UNHANDLED_PROTO);
+  }
+
+  /** @param at what is wrong, as an offset in the frame's bytes */
+  #parameterProblem(frame: Frame, network: Network, code: number, at: number, now: number): void {
+    this.#icmpv6.error(frame, network, ICMPV6_PARAMETER_PROBLEM, code, at - frame.l3, now);
+  }
+}
+
+/** Whether an IPv6 packet, of which only the Ethernet header need be parsed, goes to a group in which the gateway is. */
+function listens(frame: Frame, network: Network): boolean {
+  const { bytes, l3 } = frame;
+  if (!network.hasIpv6 || l3 + IPV6_LEN > frame.end) return false;
+  const d0 = get32(bytes, l3 + IPV6_DST);
+  const d1 = get32(bytes, l3 + IPV6_DST + 4);
+  const d2 = get32(bytes, l3 + IPV6_DST + 8);
+  const d3 = get32(bytes, l3 + IPV6_DST + 12);
+  if (d0 !== ALL_NODES_W0 || d1 !== SOLICITED_NODE_W1) return false;
+  if (d2 === 0) return d3 === ALL_NODES_W3 || d3 === ALL_ROUTERS_W3;
+  if (d2 !== SOLICITED_NODE_W2) return false;
+  return d3 === solicitedNodeW3(network.ipv6[3]) || d3 === solicitedNodeW3(network.linkLocal[3]);
+}

@@ -1,0 +1,59 @@
+import type { Network } from './network.ts';
+
+/**
+ * Whether the address can be one host's: not this network (0/8), loopback (127/8), multicast or reserved (224/3),
+ * RFC 1812 §5.3.7 and RFC 1122 §3.2.1.3.
+ */
+export function isIpv4Host(address: number): boolean {
+  const first = address >>> 24;
+  return first !== 0 && first !== 127 && first < 224;
+}
+
+/** Whether the address is the broadcast of the network's subnet; prefixes of 31 and 32 bits have none (RFC 3021). */
+export function isSubnetBroadcast(network: Network, address: number): boolean {
+  return network.ipv4Prefix < 31 && network.containsIpv4(address) && (address | network.ipv4Mask) === -1;
+}
+
+/** Whether an IPv4 source in a network can be that of another host there, or behind a host there. */
+export function isIpv4Source(network: Network, address: number): boolean {
+  return isIpv4Host(address) && address !== network.ipv4 && !isSubnetBroadcast(network, address);
+}
+
+/**
+ * Whether the address can be one host's: not multicast, unspecified, loopback, IPv4-compatible or IPv4-mapped
+ * (RFC 4291 §2.5, §2.7). The last word does not matter.
+ */
+export function isIpv6Host(w0: number, w1: number, w2: number): boolean {
+  if (w0 >>> 24 === 0xff) return false;
+  return (w0 | w1) !== 0 || (w2 !== 0 && w2 !== 0xffff);
+}
+
+/** Whether the address is one of the gateway's two in this network. */
+export function isGatewayIpv6(network: Network, w0: number, w1: number, w2: number, w3: number): boolean {
+  if (!network.hasIpv6) return false;
+  const { ipv6, linkLocal } = network;
+  return (
+    (w3 === ipv6[3] && w2 === ipv6[2] && w1 === ipv6[1] && w0 === ipv6[0]) ||
+    (w3 === linkLocal[3] && w2 === linkLocal[2] && w1 === linkLocal[1] && w0 === linkLocal[0])
+  );
+}
+
+/** Whether the IPv6 address lies in the network's prefix. */
+export function containsIpv6(network: Network, w0: number, w1: number, w2: number, w3: number): boolean {
+  if (!network.hasIpv6) return false;
+  const { ipv6, ipv6Prefix } = network;
+  return (
+    ((w0 ^ ipv6[0]) & prefixWord(ipv6Prefix, 0)) === 0 &&
+    ((w1 ^ ipv6[1]) & prefixWord(ipv6Prefix, 1)) === 0 &&
+    ((w2 ^ ipv6[2]) & prefixWord(ipv6Prefix, 2)) === 0 &&
+    ((w3 ^ ipv6[3]) & prefixWord(ipv6Prefix, 3)) === 0
+  );
+}
+
+/** Word 0 to 3 of the mask of an IPv6 prefix. */
+export function prefixWord(prefix: number, word: number): number {
+  const bits = prefix - word * 32;
+  if (bits >= 32) return -1;
+  // A shift by 32 is a shift by 0.
+  return bits <= 0 ? 0 : -1 << (32 - bits);
+}
