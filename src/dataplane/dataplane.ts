@@ -2,10 +2,14 @@ import { Bridge } from '../../switch/bridge.ts';
 import type { Device } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import { Fdb } from '../../switch/fdb.ts';
+import { Fragmenter } from '../../switch/fragmenter.ts';
 import { Arena, type ArenaSize, type Frame, type PortId } from '../../switch/frame.ts';
 import { Gateway } from '../../switch/gateway.ts';
+import { Icmp } from '../../switch/icmp.ts';
+import { Icmpv6 } from '../../switch/icmpv6.ts';
 import { Neighbors } from '../../switch/neighbors.ts';
 import { Network, type NetworkOptions } from '../../switch/network.ts';
+import { Originator } from '../../switch/originator.ts';
 import { Outbox, Provenance } from '../../switch/outbox.ts';
 import {
   PORT_STRIDE,
@@ -18,6 +22,7 @@ import {
   TX_DROPPED,
   TX_FRAMES,
 } from '../../switch/ports.ts';
+import { RateLimit } from '../../switch/rate-limit.ts';
 import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { ETHERTYPE_ARP } from '../../wire/ethernet.ts';
 import { Malformed } from '../../wire/malformed.ts';
@@ -72,9 +77,14 @@ export class Dataplane {
     this.fdb = new Fdb(this.ports, [random.next() | 0, random.next() | 0]);
     if (options.ageing !== undefined) this.fdb.ageing = options.ageing;
     this.egress = new Egress(this.arena, this.ports, this.ledger, this.#bridges);
-    this.neighbors = new Neighbors(this.arena, this.#outbox, random);
-    this.#gateway = new Gateway(this.arena, this.#outbox, this.neighbors, random);
-    this.#router = new Router(this.#gateway, this.neighbors, this.#routes);
+    const originator = new Originator(this.arena, this.#outbox);
+    const fragmenter = new Fragmenter(originator, random);
+    const limit = new RateLimit(random);
+    const icmp = new Icmp(originator, fragmenter, limit);
+    const icmpv6 = new Icmpv6(originator, fragmenter, limit);
+    this.neighbors = new Neighbors(originator, icmp, icmpv6, random);
+    this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6);
+    this.#router = new Router(this.arena, this.ports, fragmenter, icmp, icmpv6, this.neighbors, this.#routes);
     this.#onException = options.onException ?? (() => {});
   }
 

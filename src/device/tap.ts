@@ -114,7 +114,7 @@ export class TapDevice implements Device {
     if (this.#closed) return;
     this.#closed = true;
     this.#gone = true;
-    close(this.fd);
+    this.#closeDescriptor(this.fd);
   }
 
   #end(number: number): void {
