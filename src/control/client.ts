@@ -46,7 +46,12 @@ export class DaemonClient {
   async openSandbox(body: OpenSandboxBody): Promise<SandboxConnection> {
     const response = await this.#send('POST', '/v1/sandboxes', body);
     if (response.statusCode !== 200) throw await this.#refusal(response);
-    return SandboxConnection.begin(response, this);
+    return SandboxConnection.begin(response, this.socket);
+  }
+
+  /** Ends a sandbox and waits until nothing of it is left; one that is not there is no error. */
+  closeSandbox(id: string): Promise<SandboxClosed> {
+    return this.delete(`/v1/sandboxes/${id}`);
   }
 
   async #call<T>(method: string, path: string, body?: object): Promise<T> {
@@ -106,9 +111,8 @@ export class SandboxConnection {
   /** The sandbox's events after `attached`; ends with the connection. */
   readonly events: AsyncIterable<SandboxEvent>;
   readonly #response: IncomingMessage;
-  readonly #client: DaemonClient;
 
-  static async begin(response: IncomingMessage, client: DaemonClient): Promise<SandboxConnection> {
+  static async begin(response: IncomingMessage, socket: string): Promise<SandboxConnection> {
     const reader = createInterface({ input: response });
     // A connection that breaks has an error and a `close`, but no `end`, for which the reader waits.
     response.on('error', () => {});
@@ -116,29 +120,19 @@ export class SandboxConnection {
     const lines = reader[Symbol.asyncIterator]();
     const first = await lines.next();
     const event = first.done ? undefined : (JSON.parse(first.value) as SandboxEvent);
-    if (event?.event !== 'attached') throw new DaemonAbsent(client.socket);
-    return new SandboxConnection(response, event.endpoint, lines, client);
+    if (event?.event !== 'attached') throw new DaemonAbsent(socket);
+    return new SandboxConnection(response, event.endpoint, lines);
   }
 
-  private constructor(
-    response: IncomingMessage,
-    endpoint: Endpoint,
-    lines: AsyncIterator<string>,
-    client: DaemonClient,
-  ) {
+  private constructor(response: IncomingMessage, endpoint: Endpoint, lines: AsyncIterator<string>) {
     this.#response = response;
-    this.#client = client;
     this.endpoint = endpoint;
     this.events = parse(lines);
   }
 
-  /** Ends the sandbox and waits until nothing of it is left. */
-  async close(id: string): Promise<SandboxClosed> {
-    try {
-      return await this.#client.delete<SandboxClosed>(`/v1/sandboxes/${id}`);
-    } finally {
-      this.#response.destroy();
-    }
+  /** Breaks the connection, at which the daemon ends the sandbox. */
+  destroy(): void {
+    this.#response.destroy();
   }
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, readFileSync, rmSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { buildApi } from './api.ts';
@@ -11,6 +11,7 @@ import type { Log } from './log.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
 import { DEFAULT_GRACE } from './sandbox.ts';
 import { endRecorded, StateFile } from './state-file.ts';
+import { packageVersion } from './version.ts';
 
 /** Milliseconds that a daemon started by `run` waits for its first sandbox, and after its last one. */
 const FIRST_SANDBOX = 10_000;
@@ -167,20 +168,6 @@ export class Daemon {
       if (this.#isEmpty()) void this.stop('the last sandbox has gone');
     }, wait);
   }
-}
-
-/** `version` of package.json. */
-export function packageVersion(): string {
-  // Two folders up from src/control, and three from dist/src/control.
-  for (const path of ['../../package.json', '../../../package.json']) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
-      if (name === 'tapdeck') return version;
-    } catch {
-      // The other one, then.
-    }
-  }
-  return 'unknown';
 }
 
 function lockAt({ lock, socket }: RuntimePaths): DaemonLock {

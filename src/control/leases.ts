@@ -27,7 +27,7 @@ export class Leases {
   readonly #leases = new Map<string, Lease>();
   #opening = 0;
   #ended = false;
-  /** Called when a lease has been closed. */
+  /** Called when a sandbox has been closed, also one that never got as far as being held. */
   onClosed: () => void = () => {};
 
   constructor(deck: Deck, state: StateFile) {
@@ -75,6 +75,7 @@ export class Leases {
   async close(id: string): Promise<void> {
     const lease = this.#leases.get(id);
     if (lease) await this.#close(lease);
+    else this.onClosed();
   }
 
   /** Ends all sandboxes, those that are being opened too. */

@@ -1,0 +1,37 @@
+import { resolve } from 'node:path';
+import type { DaemonClient } from '../control/client.ts';
+import type { Endpoint } from '../control/endpoint.ts';
+import { invalid } from '../control/error.ts';
+import { type EndpointFlags, endpointOptions, wholeNumber } from './endpoint-options.ts';
+import { eachOf } from './network.ts';
+import { EXIT_DONE, type Format, print } from './output.ts';
+
+export interface AttachFlags extends EndpointFlags {
+  netns?: string;
+  pid?: string;
+}
+
+export async function attach(client: DaemonClient, format: Format, flags: AttachFlags): Promise<number> {
+  const { netns, pid } = flags;
+  if ((netns === undefined) === (pid === undefined)) {
+    throw invalid('give either --netns PATH or --pid PID: which network namespace is to be attached');
+  }
+  const target = netns === undefined ? { pid: wholeNumber('--pid', pid!) } : { netns: netnsPath(netns) };
+  const endpoint = await client.post<Endpoint>('/v1/endpoints', { ...target, ...endpointOptions(flags) });
+  print(
+    format,
+    endpoint,
+    () => `${[endpoint.name, endpoint.ipv4, endpoint.ipv6].filter(Boolean).join(' ')}\n`,
+  );
+}
+
+/** The daemon has another working folder; a name without a slash is one that `ip netns` knows. */
+export function netnsPath(given: string): string {
+  return given.includes('/') ? resolve(given) : `/run/netns/${given}`;
+}
+
+export async function detach(client: DaemonClient, names: readonly string[]): Promise<number> {
+  return eachOf(names, async (name) => {
+    await client.delete(`/v1/endpoints/${encodeURIComponent(name)}`);
+  });
+}

@@ -1,0 +1,37 @@
+import { Daemon } from '../control/daemon.ts';
+import { DeckError } from '../control/error.ts';
+import { createLog } from '../control/log.ts';
+import type { RuntimePaths } from '../control/paths.ts';
+import { EXIT_DONE } from './output.ts';
+
+/** What an embedded daemon tells the `run` that started it, over the channel between them. */
+export type DaemonMessage =
+  | { ready: true; notices: readonly string[] }
+  | { ready: false; code: DeckError['code']; message: string };
+
+/** Runs the daemon until somebody ends it. */
+export async function runDaemon(
+  paths: RuntimePaths,
+  { untilEmpty = false }: { untilEmpty?: boolean },
+): Promise<number> {
+  const log = createLog({ pretty: process.stderr.isTTY });
+  let daemon: Daemon;
+  try {
+    daemon = await Daemon.start({ paths, log, untilEmpty });
+  } catch (error) {
+    if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });
+    throw error;
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    // Asked for twice, it is still ending: nothing may be left behind.
+    process.on(signal, () => void daemon.stop(signal));
+  }
+  log.info(`daemon ready at unix://${paths.socket}`);
+  tell({ ready: true, notices: daemon.notices });
+  await daemon.ended;
+  return EXIT_DONE;
+}
+
+function tell(message: DaemonMessage): void {
+  process.send?.(message, () => process.disconnect?.());
+}

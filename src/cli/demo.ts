@@ -1,0 +1,4 @@
+/** The two-minute tour. */
+export async function demo(): Promise<number> {
+  return 0;
+}

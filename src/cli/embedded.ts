@@ -1,0 +1,84 @@
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { VersionInfo } from '../control/api-schema.ts';
+import { DaemonAbsent, DaemonClient } from '../control/client.ts';
+import { DeckError, unavailable } from '../control/error.ts';
+import { ensureFolder, type RuntimePaths } from '../control/paths.ts';
+import { findProcess } from '../control/process.ts';
+import { SANDBOX_VARIABLE } from '../control/sandbox.ts';
+import type { DaemonMessage } from './daemon.ts';
+import { say } from './output.ts';
+
+/** Milliseconds for a daemon to come up, or to make room for the next one. */
+const START_TIMEOUT = 15_000;
+
+export interface ReachedDaemon {
+  client: DaemonClient;
+  version: VersionInfo;
+}
+
+/**
+ * The daemon at the socket; one is started if there is none. Several may do this at once: all but one of the
+ * daemons find the lock taken, and their starters use the one that has it.
+ */
+export async function reachDaemon(paths: RuntimePaths, host: string | undefined): Promise<ReachedDaemon> {
+  const client = new DaemonClient(paths.socket);
+  const deadline = performance.now() + START_TIMEOUT;
+  for (;;) {
+    try {
+      return { client, version: await client.version() };
+    } catch (error) {
+      if (!(error instanceof DaemonAbsent)) throw error;
+    }
+    const answer = await startDaemon(paths, host);
+    if (answer.ready) {
+      for (const notice of answer.notices) say(notice);
+      continue;
+    }
+    // Another one was faster, or is just ending.
+    if (answer.code !== 'conflict' || performance.now() > deadline)
+      throw new DeckError(answer.code, answer.message);
+    await sleep(20);
+  }
+}
+
+/** Starts a daemon that outlives us and ends with its last sandbox; waits until it listens or gives up. */
+async function startDaemon(paths: RuntimePaths, host: string | undefined): Promise<DaemonMessage> {
+  ensureFolder(paths);
+  const log = openSync(paths.log, 'a', 0o600);
+  const main = fileURLToPath(new URL('../main.js', import.meta.url));
+  const { [SANDBOX_VARIABLE]: _, ...env } = process.env;
+  try {
+    const child = spawn(
+      process.execPath,
+      [main, ...(host === undefined ? [] : ['--host', host]), 'daemon', '--until-empty'],
+      // A session of its own: ctrl-C here is not meant for it.
+      { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },
+    );
+    const answer = await new Promise<DaemonMessage>((resolve, reject) => {
+      child.once('message', resolve);
+      child.once('error', (error) => reject(unavailable(`cannot start a daemon: ${error.message}`)));
+      child.once('exit', (code, signal) => {
+        reject(
+          unavailable(`the daemon ended (${signal ?? `code ${code}`}) before it was ready; see ${paths.log}`),
+        );
+      });
+    });
+    child.unref();
+    child.channel?.unref();
+    return answer;
+  } finally {
+    closeSync(log);
+  }
+}
+
+/** Waits until a daemon that said it was ending has ended, unless somebody gave it a reason to stay. */
+export async function awaitEnd(paths: RuntimePaths, { pid }: VersionInfo): Promise<void> {
+  for (let waited = 0; waited < 5000 && findProcess(pid); waited += 10) {
+    // It removes the socket first of all.
+    if (waited > 300 && existsSync(paths.socket)) return;
+    await sleep(10);
+  }
+}

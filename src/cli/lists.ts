@@ -1,0 +1,140 @@
+import type { DaemonClient } from '../control/client.ts';
+import type { Endpoint } from '../control/endpoint.ts';
+import type { CountersView, DropView, FdbView, NeighborView } from '../control/views.ts';
+import { EXIT_DONE, type Format, print } from './output.ts';
+import { formatDuration, formatTable } from './table.ts';
+
+/** The commands that only show what there is. */
+
+export async function ps(
+  client: DaemonClient,
+  format: Format,
+  { quiet }: { quiet?: boolean },
+): Promise<number> {
+  const endpoints = await client.get<Endpoint[]>('/v1/endpoints');
+  if (quiet) {
+    process.stdout.write(endpoints.map(({ name }) => `${name}\n`).join(''));
+    return EXIT_DONE;
+  }
+  print(format, endpoints, () => endpointTable(endpoints, Date.now()));
+  return EXIT_DONE;
+}
+
+/** @param now milliseconds since 1970 */
+export function endpointTable(endpoints: readonly Endpoint[], now: number): string {
+  return formatTable(
+    ['NAME', 'NETWORK', 'IPV4', 'IPV6', 'MAC', 'IFNAME', 'PID', 'STATUS'],
+    endpoints.map(({ name, network, ipv4, ipv6, mac, ifname, pid, createdAt }) => [
+      name,
+      network,
+      ipv4 ?? '-',
+      ipv6 ?? '-',
+      mac,
+      ifname,
+      String(pid ?? '-'),
+      `Up ${formatDuration(now - Date.parse(createdAt))}`,
+    ]),
+  );
+}
+
+export async function fdb(
+  client: DaemonClient,
+  format: Format,
+  { network }: { network?: string },
+): Promise<number> {
+  const entries = (await client.get<FdbView[]>('/v1/fdb')).filter(
+    (entry) => !network || entry.network === network,
+  );
+  print(format, entries, () => fdbLines(entries));
+  return EXIT_DONE;
+}
+
+/** As `bridge fdb show` prints them; the device is the endpoint's interface. */
+export function fdbLines(entries: readonly FdbView[]): string {
+  return entries
+    .map(({ mac, network, endpoint, ifname, state, age }) => {
+      const device = ifname === null ? endpoint : `${endpoint}.${ifname}`;
+      const permanent = endpoint === 'gateway' && ifname === null;
+      const tail = state === 'learned' ? `used ${Math.round(age ?? 0)}` : permanent ? 'permanent' : 'static';
+      return `${mac} dev ${device} master ${network} ${tail}\n`;
+    })
+    .join('');
+}
+
+export async function neigh(
+  client: DaemonClient,
+  format: Format,
+  { network }: { network?: string },
+): Promise<number> {
+  const all = await client.get<NeighborView[]>('/v1/neighbors');
+  const entries = all.filter((entry) => !network || entry.network === network);
+  print(format, entries, () => neighborLines(entries));
+  return EXIT_DONE;
+}
+
+/** As `ip neigh` prints them; the device is the network. */
+export function neighborLines(entries: readonly NeighborView[]): string {
+  return entries
+    .map(
+      ({ address, network, mac, state }) =>
+        `${address} dev ${network} ${mac ? `lladdr ${mac} ` : ''}${state}\n`,
+    )
+    .join('');
+}
+
+export async function drops(
+  client: DaemonClient,
+  format: Format,
+  { all }: { all?: boolean },
+): Promise<number> {
+  const rows = (await client.get<DropView[]>('/v1/drops')).filter(({ count }) => all || count > 0);
+  print(format, rows, () => dropTable(rows));
+  return EXIT_DONE;
+}
+
+export function dropTable(rows: readonly DropView[]): string {
+  return formatTable(
+    ['REASON', 'COUNT', 'MEANING'],
+    rows.map(({ reason, count, text }) => [reason, count, text]),
+  );
+}
+
+export async function counters(client: DaemonClient, format: Format): Promise<number> {
+  const view = await client.get<CountersView>('/v1/counters');
+  print(format, view, () => countersText(view));
+  return EXIT_DONE;
+}
+
+export function countersText({ ledger, ports }: CountersView): string {
+  const { received, originated, copies, sent, consumed, held, dropped, balanced } = ledger;
+  const sides = [
+    `received ${received} + originated ${originated} + copies ${copies}`,
+    `sent ${sent} + consumed ${consumed} + held ${held} + dropped ${dropped}`,
+  ];
+  const verdict = balanced ? '=' : '≠ (a defect: please report it)';
+  const table = formatTable(
+    [
+      'ENDPOINT',
+      'NETWORK',
+      'IFNAME',
+      'RX FRAMES',
+      'RX BYTES',
+      'RX DROPPED',
+      'TX FRAMES',
+      'TX BYTES',
+      'TX DROPPED',
+    ],
+    ports.map((port) => [
+      port.endpoint,
+      port.network,
+      port.ifname ?? '-',
+      port.rxFrames,
+      port.rxBytes,
+      port.rxDropped,
+      port.txFrames,
+      port.txBytes,
+      port.txDropped,
+    ]),
+  );
+  return `${sides[0]} ${verdict} ${sides[1]}\n\n${table}`;
+}

@@ -1,0 +1,172 @@
+import { familyOf } from '../control/address.ts';
+import type { DaemonClient } from '../control/client.ts';
+import type { Endpoint } from '../control/endpoint.ts';
+import { DeckError, invalid } from '../control/error.ts';
+import { checkName, quote } from '../control/name.ts';
+import type { CreateNetworkOptions, NetworkInfo } from '../control/network.ts';
+import { wholeNumber } from './endpoint-options.ts';
+import { EXIT_DONE, EXIT_FAILED, type Format, print, report } from './output.ts';
+import { formatTable } from './table.ts';
+
+/** `tapdeck network …`, spelled as in Docker. */
+
+export interface CreateFlags {
+  subnet?: string[];
+  gateway?: string[];
+  ipv6?: boolean;
+  mtu?: string;
+}
+
+export async function createNetwork(client: DaemonClient, name: string, flags: CreateFlags): Promise<number> {
+  const { id } = await client.post<NetworkInfo>('/v1/networks', networkOptions(name, flags));
+  process.stdout.write(`${id}\n`);
+  return EXIT_DONE;
+}
+
+/** Sorts the repeatable options by family. Throws a `DeckError`. */
+export function networkOptions(
+  name: string,
+  { subnet, gateway, ipv6, mtu }: CreateFlags,
+): CreateNetworkOptions {
+  checkName('network', name);
+  const [subnet4, subnet6] = byFamily('--subnet', subnet);
+  const [gateway4, gateway6] = byFamily('--gateway', gateway);
+  return {
+    name,
+    ...(subnet4 !== undefined && { subnet: subnet4 }),
+    ...(subnet6 !== undefined && { ipv6Subnet: subnet6 }),
+    ...(gateway4 !== undefined && { gateway: gateway4 }),
+    ...(gateway6 !== undefined && { ipv6Gateway: gateway6 }),
+    ...(ipv6 && { ipv6 }),
+    ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu) }),
+  };
+}
+
+function byFamily(option: string, values: readonly string[] = []): [string | undefined, string | undefined] {
+  const found: [string | undefined, string | undefined] = [undefined, undefined];
+  for (const value of values) {
+    const index = familyOf(value) === 4 ? 0 : 1;
+    if (found[index] !== undefined) {
+      throw invalid(
+        `${option} ${quote(value)}: a network has one IPv${index === 0 ? 4 : 6} subnet; make a network for each`,
+      );
+    }
+    found[index] = value;
+  }
+  return found;
+}
+
+export async function listNetworks(
+  client: DaemonClient,
+  format: Format,
+  { quiet }: { quiet?: boolean },
+): Promise<number> {
+  const networks = await client.get<NetworkInfo[]>('/v1/networks');
+  if (quiet) {
+    process.stdout.write(networks.map(({ id }) => `${id.slice(0, 12)}\n`).join(''));
+    return EXIT_DONE;
+  }
+  print(format, networks, () => networkTable(networks));
+  return EXIT_DONE;
+}
+
+export function networkTable(networks: readonly NetworkInfo[]): string {
+  return formatTable(
+    ['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE', 'SUBNETS', 'MTU'],
+    networks.map(({ id, name, driver, ipv4, ipv6, mtu }) => [
+      id.slice(0, 12),
+      name,
+      driver,
+      'local',
+      [ipv4?.subnet, ipv6?.subnet].filter(Boolean).join(', '),
+      mtu,
+    ]),
+  );
+}
+
+/** Prints what exists of the networks that were named, also when one of them does not. */
+export async function inspectNetworks(client: DaemonClient, names: readonly string[]): Promise<number> {
+  const endpoints = await client.get<Endpoint[]>('/v1/endpoints');
+  const found: object[] = [];
+  let code = EXIT_DONE;
+  for (const name of names) {
+    try {
+      const network = await client.get<NetworkInfo>(`/v1/networks/${encodeURIComponent(name)}`);
+      found.push(inspection(network, endpoints));
+    } catch (error) {
+      if (!(error instanceof DeckError)) throw error;
+      report(error);
+      code = EXIT_FAILED;
+    }
+  }
+  process.stdout.write(`${JSON.stringify(found, null, 4)}\n`);
+  return code;
+}
+
+/** A network in the shape of `docker network inspect`. */
+export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[]): object {
+  const { id, name, createdAt, ipv4, ipv6, mtu } = network;
+  const prefixOf = (subnet: string | undefined) => subnet?.slice(subnet.indexOf('/')) ?? '';
+  const withPrefix = (address: string | null, subnet: string | undefined) =>
+    address === null ? '' : `${address}${prefixOf(subnet)}`;
+  const members = endpoints.filter((endpoint) => endpoint.network === name);
+  return {
+    Name: name,
+    Id: id,
+    Created: createdAt,
+    Scope: 'local',
+    Driver: 'tapdeck',
+    EnableIPv4: ipv4 !== null,
+    EnableIPv6: ipv6 !== null,
+    IPAM: {
+      Driver: 'default',
+      Options: {},
+      Config: [ipv4, ipv6].flatMap((pool) => (pool ? [{ Subnet: pool.subnet, Gateway: pool.gateway }] : [])),
+    },
+    Internal: false,
+    Attachable: true,
+    Ingress: false,
+    ConfigFrom: { Network: '' },
+    ConfigOnly: false,
+    Containers: Object.fromEntries(
+      members.map((endpoint) => [
+        endpoint.id,
+        {
+          Name: endpoint.name,
+          EndpointID: endpoint.id,
+          MacAddress: endpoint.mac,
+          IPv4Address: withPrefix(endpoint.ipv4, ipv4?.subnet),
+          IPv6Address: withPrefix(endpoint.ipv6, ipv6?.subnet),
+        },
+      ]),
+    ),
+    Options: { 'com.docker.network.driver.mtu': String(mtu) },
+    Labels: {},
+  };
+}
+
+/** Removes several; goes on when one cannot be removed. */
+export async function removeNetworks(client: DaemonClient, names: readonly string[]): Promise<number> {
+  return eachOf(names, async (name) => {
+    await client.delete(`/v1/networks/${encodeURIComponent(name)}`);
+  });
+}
+
+/** Does something for each name and prints those for which it was done; the exit code is 1 when one failed. */
+export async function eachOf(
+  names: readonly string[],
+  work: (name: string) => Promise<void>,
+): Promise<number> {
+  let code = EXIT_DONE;
+  for (const name of names) {
+    try {
+      await work(name);
+      process.stdout.write(`${name}\n`);
+    } catch (error) {
+      if (!(error instanceof DeckError)) throw error;
+      report(error);
+      code = EXIT_FAILED;
+    }
+  }
+  return code;
+}

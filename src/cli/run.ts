@@ -1,0 +1,165 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:os';
+import { basename } from 'node:path';
+import { DaemonAbsent, type SandboxConnection } from '../control/client.ts';
+import type { AttachOptions } from '../control/endpoint.ts';
+import { DeckError, unavailable } from '../control/error.ts';
+import { isName } from '../control/name.ts';
+import type { RuntimePaths } from '../control/paths.ts';
+import { isInForeground } from '../control/process.ts';
+import { Sandbox } from '../control/sandbox.ts';
+import { awaitEnd, type ReachedDaemon, reachDaemon } from './embedded.ts';
+import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
+import { EXIT_DECK_FAILED, report, say } from './output.ts';
+
+/** Milliseconds between a signal that was passed on and KILL. */
+const SIGNAL_GRACE = 10_000;
+/** How often the daemon may be ending just when we want it. */
+const ATTEMPTS = 5;
+
+/** Runs a command in a sandbox on the switch; answers its exit code, or 125 when it never began. */
+export async function run(
+  paths: RuntimePaths,
+  host: string | undefined,
+  command: readonly string[],
+  flags: EndpointFlags,
+): Promise<number> {
+  // What is wrong in itself is said before anything begins.
+  const options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
+  const signals = new Signals();
+  const attempt = new Attempt(paths, host);
+  try {
+    return await attempt.run(command, options, signals);
+  } catch (error) {
+    report(error);
+    return EXIT_DECK_FAILED;
+  } finally {
+    await attempt.cleanUp();
+    signals.stop();
+  }
+}
+
+/** `ping-3f2a`: the command, and something to tell it from others. */
+function proposeName(program: string): string {
+  const name = basename(program).slice(0, 48);
+  return `${isName(name) ? name : 'sandbox'}-${randomBytes(2).toString('hex')}`;
+}
+
+/** One sandbox from its making to its end, and what has to be cleaned up wherever it stops. */
+class Attempt {
+  readonly #paths: RuntimePaths;
+  readonly #host: string | undefined;
+  #daemon: ReachedDaemon | undefined;
+  #sandbox: Sandbox | undefined;
+  #connection: SandboxConnection | undefined;
+
+  constructor(paths: RuntimePaths, host: string | undefined) {
+    this.#paths = paths;
+    this.#host = host;
+  }
+
+  async run(command: readonly string[], options: AttachOptions, signals: Signals): Promise<number> {
+    const [daemon, made] = await Promise.allSettled([
+      reachDaemon(this.#paths, this.#host),
+      Sandbox.start({ command }),
+    ]);
+    if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
+    if (made.status === 'fulfilled') this.#sandbox = made.value;
+    if (daemon.status === 'rejected') throw daemon.reason;
+    if (made.status === 'rejected') throw made.reason;
+    const sandbox = made.value;
+    const connection = await this.#open(sandbox, options);
+    if (signals.first) return 128 + constants.signals[signals.first];
+
+    signals.passTo(sandbox);
+    sandbox.go();
+    const end = await Promise.race([sandbox.ended, watch(connection)]);
+    if (end !== 'daemon gone') return end.exitCode;
+    throw unavailable(
+      `the daemon has gone, and the network of ${connection.endpoint.name} with it; run it again`,
+    );
+  }
+
+  /** Ends what runs, and waits until the daemon has removed every trace of it. */
+  async cleanUp(): Promise<void> {
+    await this.#sandbox?.close();
+    if (!this.#daemon) return;
+    const { client, version } = this.#daemon;
+    try {
+      const { ending } = await client.closeSandbox(this.#sandbox?.id ?? 'none');
+      if (ending) await awaitEnd(this.#paths, version);
+    } catch (error) {
+      if (error instanceof DaemonAbsent) await awaitEnd(this.#paths, version);
+      else if (!(error instanceof DeckError)) throw error;
+    } finally {
+      this.#connection?.destroy();
+    }
+  }
+
+  async #open(sandbox: Sandbox, options: AttachOptions): Promise<SandboxConnection> {
+    for (let attempt = 1; ; attempt++) {
+      const { client } = this.#daemon!;
+      try {
+        this.#connection = await client.openSandbox({ ...options, id: sandbox.id, pid: sandbox.pid });
+        return this.#connection;
+      } catch (error) {
+        const absent = await client.version().then(
+          () => false,
+          (error) => error instanceof DaemonAbsent,
+        );
+        if (!absent || attempt === ATTEMPTS) throw error;
+        this.#daemon = await reachDaemon(this.#paths, this.#host);
+      }
+    }
+  }
+}
+
+/** Tells what happens to the sandbox; settles when the daemon has gone without a word. */
+async function watch({ events, endpoint }: SandboxConnection): Promise<'daemon gone'> {
+  for await (const { event } of events) {
+    if (event === 'detached') say(`${endpoint.name} was detached; the command runs on without this network`);
+    if (event === 'gone')
+      say(`interface ${endpoint.ifname} has gone; the command runs on without this network`);
+    if (event === 'closing') {
+      say('the daemon is ending, and this sandbox with it');
+      // It ends our command, whose exit code is the answer.
+      return new Promise(() => {});
+    }
+  }
+  return 'daemon gone';
+}
+
+/**
+ * Signals to us are meant for the command. Those that a terminal sends for ctrl-C and ctrl-\ have reached it
+ * already: they go to the whole process group. What a command makes of them is its own affair, a shell goes
+ * on; all others are followed by KILL if the command is still there after a while.
+ */
+class Signals {
+  /** The first that came. */
+  first: NodeJS.Signals | undefined;
+  #sandbox: Sandbox | undefined;
+  #kill: NodeJS.Timeout | undefined;
+  readonly #receive = (name: NodeJS.Signals) => {
+    this.first ??= name;
+    const sandbox = this.#sandbox;
+    if (!sandbox) return;
+    if ((name === 'SIGINT' || name === 'SIGQUIT') && isInForeground()) return;
+    sandbox.kill(name);
+    this.#kill ??= setTimeout(() => sandbox.kill('SIGKILL'), SIGNAL_GRACE);
+  };
+
+  constructor() {
+    for (const name of PASSED_ON) process.on(name, this.#receive);
+  }
+
+  passTo(sandbox: Sandbox): void {
+    this.#sandbox = sandbox;
+  }
+
+  stop(): void {
+    clearTimeout(this.#kill);
+    for (const name of PASSED_ON) process.off(name, this.#receive);
+  }
+}
+
+const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
