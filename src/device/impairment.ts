@@ -40,7 +40,7 @@ export class Impairment {
   };
   readonly #faults: Readonly<Faults>;
   readonly #arena: Arena;
-  readonly #shared: boolean;
+  readonly #readOnly: boolean;
   readonly #random: Random;
   readonly #bits: Random;
   readonly #cut: boolean;
@@ -48,11 +48,11 @@ export class Impairment {
   readonly #late: LateQueue;
   #overtaken = 0;
 
-  /** @param shared whether others may go on reading the bytes of frames that enter: then only copies are changed */
-  constructor(faults: Readonly<Faults>, seed: number, arena: Arena, shared: boolean) {
+  /** @param readOnly whether whoever gets the frames leaves their bytes alone: then both of a duplicate are one slot */
+  constructor(faults: Readonly<Faults>, seed: number, arena: Arena, readOnly: boolean) {
     this.#faults = faults;
     this.#arena = arena;
-    this.#shared = shared;
+    this.#readOnly = readOnly;
     this.#random = new Random(seed);
     this.#bits = new Random(~seed);
     // The receiver of a partial checksum finishes it over whatever the bytes are then, or believes it unseen: a
@@ -148,7 +148,7 @@ export class Impairment {
   #corrupted(frame: Frame): Frame {
     if (frame.length === 0) return frame;
     let target = frame;
-    if (this.#shared || frame.references > 1) {
+    if (frame.references > 1) {
       const copy = this.#copy(frame);
       if (copy === undefined) return frame;
       this.#arena.release(frame);
@@ -167,7 +167,7 @@ export class Impairment {
   #twin(frame: Frame): Frame | undefined {
     let twin: Frame | undefined = frame;
     // Whoever receives a frame rewrites it in place, so the second needs bytes of its own.
-    if (this.#shared) this.#arena.retain(frame);
+    if (this.#readOnly) this.#arena.retain(frame);
     else twin = this.#copy(frame);
     if (twin !== undefined) this.counters.duplicated++;
     return twin;

@@ -344,6 +344,14 @@ describe.each(DIRECTIONS)('faulty device, %s', (direction) => {
     }
   });
 
+  it('lets nobody say of a corrupted frame that its checksum has been verified', () => {
+    const line = new Line(direction, { corrupt: 1 });
+    const frame = line.arena.allocate(64)!;
+    writeVnet(frame.bytes, frame.at - VNET_LEN, VNET_F_DATA_VALID, VNET_GSO_NONE, 0, 0, 0, 0);
+    line.sendFrame(frame, 0);
+    expect(line.events[0]!.bytes.slice(0, VNET_LEN)).toEqual(new Uint8Array(VNET_LEN));
+  });
+
   it('leaves frames with partial checksums alone that it does not corrupt', () => {
     const line = new Line(direction, { delay: 1 });
     const frame = tcpFrame(line.arena, 500);
