@@ -11,6 +11,7 @@ import { parse } from '../../wire/parse.ts';
 import { segmentCount, writeSegment } from '../../wire/segmentation.ts';
 import { transportChecksumOk } from '../../wire/transport.ts';
 import {
+  VNET_F_DATA_VALID,
   VNET_F_NEEDS_CSUM,
   VNET_GSO_NONE,
   VNET_GSO_TCPV4,
@@ -30,15 +31,23 @@ interface Event {
 
 /** A faulty line whose frames can be sent either way, with time as a number. */
 class Line {
-  readonly arena = new Arena({ small: 4096, big: 8 });
-  readonly slots = this.arena.free;
+  readonly arena: Arena;
+  readonly slots: number;
   readonly inner: MemoryDevice;
   readonly device: FaultyDevice;
   readonly events: Event[] = [];
   readonly #direction: Direction;
 
-  constructor(direction: Direction, faults: Partial<Faults>, seed = 1, options: MemoryDeviceOptions = {}) {
+  constructor(
+    direction: Direction,
+    faults: Partial<Faults>,
+    seed = 1,
+    options: MemoryDeviceOptions = {},
+    small = 256,
+  ) {
     this.#direction = direction;
+    this.arena = new Arena({ small, big: 8 });
+    this.slots = this.arena.free;
     this.inner = new MemoryDevice(this.arena, { capacity: 4096, ...options });
     this.device = new FaultyDevice(this.inner, this.arena, {
       [direction]: { ...NO_FAULTS, ...faults },
@@ -540,7 +549,7 @@ describe('faulty device', () => {
   });
 
   it('gives others their turn while it loses everything', () => {
-    const line = new Line('receive', { loss: 1 });
+    const line = new Line('receive', { loss: 1 }, 1, {}, 1000);
     for (let i = 0; i < 1000; i++) line.inner.injectBytes(new Uint8Array(60));
     expect(line.device.receive(line.arena, 0)).toBeNull();
     expect(line.inner.waiting).toBeGreaterThan(700);
