@@ -1,7 +1,7 @@
 import { type Device, Transmit } from '../../switch/device.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
+import { FrameRing } from '../../switch/frame-ring.ts';
 import { gsoType, needsChecksum, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
-import { FrameRing } from './frame-ring.ts';
 
 export interface MemoryDeviceOptions {
   /** Whether it takes GSO frames and partial checksums; true by default. */

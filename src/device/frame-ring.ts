@@ -1,1 +1,0 @@
-export { FrameRing } from '../../switch/frame-ring.ts';
