@@ -320,8 +320,8 @@ function llc(packet: Packet): string {
   const { bytes, l3, at, etherType } = packet;
   const room = at + packet.length - l3;
   if (room < 3) return `802.3, length ${etherType}`;
-  const dsap = bytes[l3];
-  const ssap = bytes[l3 + 1];
+  const dsap = get16(bytes, l3) >>> 8;
+  const ssap = get16(bytes, l3) & 0xff;
   if (dsap !== 0x42 || ssap !== 0x42 || room < 7) {
     return `802.3 LLC dsap 0x${hex(dsap, 2)} ssap 0x${hex(ssap, 2)}, length ${etherType}`;
   }

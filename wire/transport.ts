@@ -32,10 +32,13 @@ export function transportChecksumOk(packet: Packet): boolean {
   return transportSum(packet) === 0xffff;
 }
 
-/** Computes the transport checksum anew and writes it; it is then no longer partial. Does nothing for other protocols. */
+/**
+ * Computes the transport checksum anew and writes it; it is then no longer partial. Does nothing for other protocols, and
+ * for fragments, whose checksum covers bytes that are elsewhere.
+ */
 export function fillTransportChecksum(packet: Packet): void {
   const offset = checksumOffset(packet);
-  if (offset < 0) return;
+  if (offset < 0 || packet.moreFragments) return;
   const field = packet.l4 + offset;
   set16(packet.bytes, field, 0);
   const check = ~transportSum(packet) & 0xffff;
