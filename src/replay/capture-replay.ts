@@ -4,10 +4,9 @@ import { get16, get32 } from '../../wire/bytes.ts';
 import { ETH_SRC } from '../../wire/ethernet.ts';
 import { CaptureError } from '../capture/capture-error.ts';
 import { type CaptureRecord, PacketFlags } from '../capture/capture-record.ts';
-import { FileSink } from '../capture/file-sink.ts';
-import { PcapngWriter } from '../capture/pcapng-writer.ts';
 import type { NetworkOptions } from '../dataplane/commands.ts';
 import { CaptureSource, type Unreplayed } from './capture-source.ts';
+import { OutputFile } from './output-file.ts';
 import type { Tables } from './tables.ts';
 import { type VerdictName, verdictName, verdictWords } from './verdict-words.ts';
 import { type ReplayException, VirtualDeck, type VirtualPort } from './virtual-deck.ts';
@@ -84,21 +83,17 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
   const plan = survey(path, (record) => progress(record, 0));
   const source = new CaptureSource(path, { ...(warn && { warn }) });
   const first = source.record?.timestamp ?? 0n;
-  const sink = output === undefined ? undefined : new FileSink(output);
+  const file = output === undefined ? undefined : new OutputFile(output, first);
   try {
-    const writer = sink && new PcapngWriter(sink.write);
     const deck = new VirtualDeck({
       seed,
-      onOutput: (port, now, bytes, at, length) => {
-        const time = first + BigInt(Math.round(now * 1e6));
-        writer?.write(port.index, time, bytes, at, length, { flags: PacketFlags.OUTBOUND });
-      },
+      onOutput: (port, now, bytes, at, length) => file?.write(port.index, now, bytes, at, length),
     });
     deck.addNetwork('bridge', BRIDGE);
     const ports = new Map<string, VirtualPort>();
     for (const [name, mac] of plan.ports) {
       ports.set(name, deck.attach(name, { network: 'bridge' }));
-      writer?.addInterface({ name, ...(mac && { macAddress: macBytes(mac) }) });
+      file?.addPort(name, mac);
     }
 
     const verdicts = { forwarded: 0, flooded: 0, consumed: 0, held: 0, dropped: 0 };
@@ -125,7 +120,7 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
         port: port.name,
         bytes: record.data,
         length,
-        verdict: verdictWords(lastVerdict, (id) => deck.nameOfPort(id)),
+        verdict: verdictWords(lastVerdict, port.name, (id) => deck.nameOfPort(id)),
       });
     }
     const tables = deck.tables();
@@ -144,7 +139,7 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
     };
   } finally {
     source.close();
-    sink?.close();
+    file?.close();
   }
 }
 
@@ -204,10 +199,6 @@ function nameInterface(names: Map<number, string>, { interfaceId, interfaceName 
   const name = interfaceName ?? `interface ${interfaceId}`;
   const taken = [...names.values()].includes(name);
   names.set(interfaceId, taken ? `${name} (${interfaceId})` : name);
-}
-
-function macBytes({ hi, lo }: Mac): Uint8Array {
-  return Uint8Array.of(hi >>> 8, hi, lo >>> 24, lo >>> 16, lo >>> 8, lo);
 }
 
 function regularFileSize(path: string): number {

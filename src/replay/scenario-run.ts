@@ -7,6 +7,7 @@ import { earliest } from './capture-source.ts';
 import { tablesDifference, writeExpectation } from './expectation.ts';
 import { frameLine } from './frame-difference.ts';
 import { nanoseconds, OutputCheck } from './output-check.ts';
+import { OutputFile } from './output-file.ts';
 import { EXPECTED_FILE, loadScenario, type Scenario } from './scenario.ts';
 import { openInputs } from './scenario-input.ts';
 import { imbalance, type Tables } from './tables.ts';
@@ -16,6 +17,8 @@ import { VirtualDeck } from './virtual-deck.ts';
 export interface ScenarioOptions {
   /** Write what came out as what is expected, instead of comparing. */
   update?: boolean;
+  /** Path of a pcapng for everything that the deck sent, an interface per port. */
+  output?: string;
   /** Hears of every frame that comes in, with its verdict, and of every frame that goes out. */
   onStep?: (step: ScenarioStep) => void;
   /** Hears of everything that is wrong with a capture that goes in; without it, that is the difference. */
@@ -52,21 +55,31 @@ export interface ScenarioResult {
  * @throws YamlError, CaptureError when the scenario's files are not as they should be
  */
 export function runScenario(folder: string, options: ScenarioOptions = {}): ScenarioResult {
-  const { update = false, onStep, warn } = options;
+  const { update = false, output, onStep, warn } = options;
   const scenario = loadScenario(folder);
   const problems: CaptureError[] = [];
   const outputs = update ? new Updates(scenario) : new Checks(scenario);
-  const deck = new VirtualDeck({
+  const teller = onStep && new StepTeller(onStep);
+  const deck: VirtualDeck = new VirtualDeck({
     seed: scenario.seed,
     ...(scenario.ageing !== undefined && { ageing: scenario.ageing }),
     onOutput: (port, now, bytes, at, length) => {
       outputs.see(port.name, now, bytes, at, length);
-      onStep?.({ direction: 'out', now, port: port.name, frame: frameLine(bytes, at, length), verdict: '' });
+      file?.write(port.index, now, bytes, at, length);
+      teller?.sent(port.name, now, frameLine(bytes, at, length));
     },
+    ...(teller && {
+      onInput: (port, now, bytes, at, length) =>
+        teller.received(port.name, now, frameLine(bytes, at, length)),
+      onVerdict: (port, verdict) =>
+        teller.decided(verdictWords(verdict, port.name, (id) => deck.nameOfPort(id))),
+    }),
   });
+  const file = output === undefined ? undefined : new OutputFile(output);
   const sources = openInputs(scenario, warn ?? ((problem) => void problems.push(problem)));
   try {
     build(scenario, deck);
+    for (const { name, spec } of scenario.ports) file?.addPort(name, spec.mac);
     const commands = [...scenario.commands];
     const bySource = new Map(sources.map((each) => [each.source, deck.ports.get(each.port)!]));
     const all = sources.map(({ source }) => source);
@@ -80,18 +93,13 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
         continue;
       }
       const { record, length, due } = source!;
-      const port = bySource.get(source!)!;
       deck.advance(due);
-      const frame = onStep ? frameLine(record!.data, 0, length) : '';
-      const taken = deck.receive(port, record!.data, 0, length);
-      const { lastVerdict } = deck.dataplane;
-      const verdict = taken
-        ? verdictWords(lastVerdict, (id) => deck.nameOfPort(id))
-        : 'lost: the port is detached';
-      onStep?.({ direction: 'in', now: deck.now, port: port.name, frame, verdict });
+      // What comes in by a port that is detached is lost, as on a cable that is unplugged.
+      deck.receive(bySource.get(source!)!, record!.data, 0, length);
       source!.next();
     }
     deck.advance(scenario.duration ?? deck.now);
+    teller?.flush();
     const tables = deck.tables();
     const expected = join(folder, EXPECTED_FILE);
     const sha256 = deck.finish(tables);
@@ -109,6 +117,7 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
     return { scenario, difference, updated, duration: deck.now, tables, sha256 };
   } finally {
     for (const { source } of sources) source.close();
+    file?.close();
   }
 }
 
@@ -138,6 +147,38 @@ function defectOf(deck: VirtualDeck, tables: Tables): string | undefined {
   }
   const off = imbalance(tables.ledger);
   return off === 0 ? undefined : `a defect of tapdeck: the ledger is off by ${off} frames`;
+}
+
+/** Tells of each frame that came in before it tells of what was sent because of it. */
+class StepTeller {
+  readonly #onStep: (step: ScenarioStep) => void;
+  #received: ScenarioStep | undefined;
+  #sent: ScenarioStep[] = [];
+
+  constructor(onStep: (step: ScenarioStep) => void) {
+    this.#onStep = onStep;
+  }
+
+  received(port: string, now: number, frame: string): void {
+    this.flush();
+    this.#received = { direction: 'in', now, port, frame, verdict: '' };
+  }
+
+  decided(verdict: string): void {
+    if (this.#received) this.#received.verdict = verdict;
+    this.flush();
+  }
+
+  sent(port: string, now: number, frame: string): void {
+    this.#sent.push({ direction: 'out', now, port, frame, verdict: '' });
+  }
+
+  flush(): void {
+    if (this.#received) this.#onStep(this.#received);
+    for (const step of this.#sent) this.#onStep(step);
+    this.#received = undefined;
+    this.#sent = [];
+  }
 }
 
 interface Outputs {

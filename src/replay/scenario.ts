@@ -156,7 +156,7 @@ class ScenarioReader {
         }
       } else if (option === ICC_OPTION) {
         if (!setting.boolean()) this.#isolated.add(name);
-      } else setting.fail(`unknown driver option; allowed: ${MTU_OPTION}, ${ICC_OPTION}`);
+      } else setting.failKey(`unknown driver option; allowed: ${MTU_OPTION}, ${ICC_OPTION}`);
     }
     const { ipv4, ipv6 } = this.#ipam(fields.ipam);
     const own = fields['x-tapdeck']?.fields(['gateway_mac'] as const);

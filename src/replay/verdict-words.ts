@@ -19,10 +19,17 @@ export function verdictName(verdict: Verdict): VerdictName {
   }
 }
 
-/** A verdict as one says it: `forwarded to b`, `flooded`, `dropped: MAC_RESERVED`. */
-export function verdictWords(verdict: Verdict, portName: (port: number) => string): string {
+/**
+ * A verdict as one says it: `forwarded to b`, `flooded`, `dropped: MAC_RESERVED`.
+ * @param ingress name of the port by which the frame came
+ */
+export function verdictWords(verdict: Verdict, ingress: string, portName: (port: number) => string): string {
   const name = verdictName(verdict);
-  if (name === 'forwarded') return `forwarded to ${portName(verdictArgument(verdict))}`;
+  if (name === 'forwarded') {
+    const port = portName(verdictArgument(verdict));
+    // An echo request becomes its own reply; a router sends back whom it is no detour for.
+    return port === ingress ? `sent back to ${port}` : `forwarded to ${port}`;
+  }
   if (name === 'dropped') return `dropped: ${DROP_REASON_NAMES[verdictArgument(verdict)] ?? 'no verdict'}`;
   if (name === 'consumed') return 'consumed by the gateway';
   if (name === 'held') return 'held until the next hop or the other fragments are known';

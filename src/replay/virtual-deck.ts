@@ -1,4 +1,4 @@
-import type { Device } from '../../switch/device.ts';
+import type { Device, Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM, type PortId } from '../../switch/frame.ts';
 import type { NetworkOptions } from '../../switch/network.ts';
 import {
@@ -10,6 +10,7 @@ import {
   TX_DROPPED,
   TX_FRAMES,
 } from '../../switch/ports.ts';
+import type { Verdict } from '../../switch/verdict.ts';
 import type { PortSpec } from '../dataplane/commands.ts';
 import { Dataplane, type DataplaneOptions } from '../dataplane/dataplane.ts';
 import { Digest } from './digest.ts';
@@ -31,8 +32,20 @@ export interface VirtualPortSpec extends Omit<PortSpec, 'network'> {
 
 export interface VirtualDeckOptions extends Omit<DataplaneOptions, 'onException'> {
   /** Hears of every frame that leaves the deck. `bytes` is borrowed: copy what is to be kept. */
-  onOutput?: (port: VirtualPort, now: number, bytes: Uint8Array, at: number, length: number) => void;
+  onOutput?: FrameListener;
+  /** Hears of every frame that the deck receives, before it decides. The same goes for `bytes`. */
+  onInput?: FrameListener;
+  /** Hears what the deck decided about the frame that `onInput` told of last, after what it sent was told. */
+  onVerdict?: (port: VirtualPort, verdict: Verdict) => void;
 }
+
+export type FrameListener = (
+  port: VirtualPort,
+  now: number,
+  bytes: Uint8Array,
+  at: number,
+  length: number,
+) => void;
 
 /** A port of a deck in virtual time. */
 export class VirtualPort {
@@ -55,6 +68,44 @@ export class VirtualPort {
     this.index = index;
     this.end = end;
     this.device = spec.wrap ? spec.wrap(end, arena) : end;
+  }
+}
+
+/** A device whose received frames are told to somebody. */
+class WatchedDevice implements Device {
+  readonly fd = -1;
+  readonly #device: Device;
+  readonly #listener: (frame: Frame, now: number) => void;
+
+  constructor(device: Device, listener: (frame: Frame, now: number) => void) {
+    this.#device = device;
+    this.#listener = listener;
+  }
+
+  get offload(): boolean {
+    return this.#device.offload;
+  }
+
+  get gone(): boolean {
+    return this.#device.gone;
+  }
+
+  receive(arena: Arena, now: number): Frame | null {
+    const frame = this.#device.receive(arena, now);
+    if (frame) this.#listener(frame, now);
+    return frame;
+  }
+
+  transmit(frame: Frame, now: number): Transmit {
+    return this.#device.transmit(frame, now);
+  }
+
+  deadline(): number {
+    return this.#device.deadline();
+  }
+
+  close(): void {
+    this.#device.close();
   }
 }
 
@@ -85,12 +136,16 @@ export class VirtualDeck {
   /** Ports whose devices have something to do by themselves. */
   readonly #timed = new Set<VirtualPort>();
   readonly #digest = new Digest();
-  readonly #onOutput: NonNullable<VirtualDeckOptions['onOutput']>;
+  readonly #onOutput: FrameListener;
+  readonly #onInput: FrameListener | undefined;
+  readonly #onVerdict: VirtualDeckOptions['onVerdict'];
   #now = 0;
 
   constructor(options: VirtualDeckOptions = {}) {
-    const { onOutput = () => {}, ...rest } = options;
+    const { onOutput = () => {}, onInput, onVerdict, ...rest } = options;
     this.#onOutput = onOutput;
+    this.#onInput = onInput;
+    this.#onVerdict = onVerdict;
     this.dataplane = new Dataplane({ ...rest, onException: (error, frame) => this.#excuse(error, frame) });
   }
 
@@ -116,6 +171,12 @@ export class VirtualDeck {
       });
       const added = new VirtualPort(name, spec, index, end, this.dataplane.arena);
       port = added;
+      const onInput = this.#onInput;
+      if (onInput) {
+        const listener = ({ bytes, at, length }: Frame, now: number) =>
+          onInput(added, now, bytes, at, length);
+        added.device = new WatchedDevice(added.device, listener);
+      }
     } else if (port.id >= 0) throw new RangeError(`the port '${name}' is attached already`);
     const network = this.#networks.get(port.spec.network);
     if (network === undefined) throw new RangeError(`there is no network '${port.spec.network}'`);
@@ -218,7 +279,9 @@ export class VirtualDeck {
   }
 
   #drain(port: VirtualPort): void {
-    while (this.dataplane.poll(port.id, 64, this.#now) === 64);
+    while (this.dataplane.poll(port.id, 1, this.#now) > 0) {
+      this.#onVerdict?.(port, this.dataplane.lastVerdict);
+    }
   }
 
   #attached(name: string): VirtualPort {

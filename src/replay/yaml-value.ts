@@ -29,15 +29,17 @@ export class YamlValue {
   readonly path: string;
   readonly #source: Source;
   readonly #node: Node | null;
-  /** Where to point when the value itself is empty. */
+  /** Where the value stands, or its key when the value is empty. */
   readonly #offset: number;
+  readonly #keyOffset: number;
 
-  private constructor(source: Source, node: unknown, path: string, offset: number) {
+  private constructor(source: Source, node: unknown, path: string, keyOffset: number) {
     this.path = path;
     this.#source = source;
     const target = isAlias(node) ? node.resolve(source.document) : node;
     this.#node = (target ?? null) as Node | null;
-    this.#offset = (node as ParsedNode | null)?.range?.[0] ?? offset;
+    this.#offset = (node as ParsedNode | null)?.range?.[0] ?? keyOffset;
+    this.#keyOffset = keyOffset;
   }
 
   /** @throws YamlError when the text is not YAML */
@@ -52,8 +54,12 @@ export class YamlValue {
 
   /** Refuses the value: what is wrong and, if it helps, what is allowed. */
   fail(what: string): never {
-    const path = this.path === '' ? '' : `${this.path}: `;
-    throw new YamlError(`${place(this.#source, this.#offset)}: ${path}${what}`);
+    return this.#refuse(this.#offset, what);
+  }
+
+  /** Refuses the key under which the value stands. */
+  failKey(what: string): never {
+    return this.#refuse(this.#keyOffset, what);
   }
 
   /** Whether nothing stands here (`key:` alone). */
@@ -94,7 +100,7 @@ export class YamlValue {
     for (const [key, value] of this.entries()) {
       if ((allowed as readonly string[]).includes(key)) found[key as K] = value;
       else if (key === 'x-tapdeck' || !(key.startsWith('x-') || ignored.includes(key))) {
-        value.fail(`unknown key; allowed: ${allowed.join(', ')}`);
+        value.failKey(`unknown key; allowed: ${allowed.join(', ')}`);
       }
     }
     return found;
@@ -160,6 +166,11 @@ export class YamlValue {
   /** The plain value; for files that are only compared. */
   plain(): unknown {
     return this.#node === null ? null : this.#node.toJS(this.#source.document);
+  }
+
+  #refuse(offset: number, what: string): never {
+    const path = this.path === '' ? '' : `${this.path}: `;
+    throw new YamlError(`${place(this.#source, offset)}: ${path}${what}`);
   }
 
   #show(): string {

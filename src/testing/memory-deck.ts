@@ -125,7 +125,7 @@ export class MemoryDeck {
       throw new RangeError(`the port '${name}' cannot receive this frame`);
     const [failed] = this.virtual.exceptions;
     if (failed) throw failed.error;
-    return verdictWords(this.virtual.dataplane.lastVerdict, (id) => this.virtual.nameOfPort(id));
+    return verdictWords(this.virtual.dataplane.lastVerdict, name, (id) => this.virtual.nameOfPort(id));
   }
 
   /** Takes what the deck has sent by a port since the last time. */

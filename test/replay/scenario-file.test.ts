@@ -1,0 +1,157 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { loadScenario } from '../../src/replay/scenario.ts';
+import { formatIpv4, formatMac } from '../../wire/address.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tapdeck-scenario-'));
+  writeFileSync(join(folder, 'a.pcap'), '');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+function load(text: string) {
+  writeFileSync(join(folder, 'scenario.yaml'), text);
+  return loadScenario(folder);
+}
+
+/** The refusal of a scenario, without the folder. */
+function refusal(text: string): string {
+  try {
+    load(text);
+  } catch (error) {
+    return (error as Error).message.replace(`${folder}/`, '');
+  }
+  throw new Error('accepted');
+}
+
+test('everything a scenario can say', () => {
+  const scenario = load(`
+networks:
+  lan:
+    driver: bridge
+    driver_opts: { com.docker.network.driver.mtu: 1500, com.docker.network.bridge.enable_icc: "false" }
+    ipam: { config: [ { subnet: 10.0.0.0/24 }, { subnet: "fd00::/64", gateway: "fd00::ff" } ] }
+  far: { x-tapdeck: { gateway_mac: 02:00:00:00:00:77 } }
+services:
+  a:
+    image: alpine
+    networks:
+      lan: { mac_address: 02:42:0a:00:00:0a, ipv4_address: 10.0.0.10, ipv6_address: "fd00::a" }
+  r: { networks: [lan, far] }
+x-tapdeck:
+  seed: 7
+  ageing: 1m30s
+  duration: 500ms
+  ports:
+    a:
+      in: [ a.pcap, { capture: a.pcap, from: 02:42:0A:00:00:0A, at: 20us } ]
+      out: out.pcap
+      faults: loss=5%,seed=3
+    r.far: { out: { recorded: a.pcap, not_from: [02:00:00:00:00:01] } }
+  commands:
+    - { at: 2s, detach: a }
+    - { at: 1s, block: r.lan }
+`);
+  const [lan, far] = scenario.networks;
+  expect(formatIpv4(lan!.options.ipv4!.address)).toBe('10.0.0.1');
+  expect(lan!.options.ipv6).toEqual({ address: [0xfd000000 | 0, 0, 0, 0xff], prefix: 64 });
+  expect(lan!.options.mtu).toBe(1500);
+  expect(formatMac(lan!.options.macHi, lan!.options.macLo)).toBe('02:42:0a:00:00:01');
+  expect(far!.options).toMatchObject({ ipv4: null, ipv6: null, macHi: 0x0200, macLo: 0x77 });
+  expect(scenario.ports.map((port) => port.name)).toEqual(['a', 'r.lan', 'r.far']);
+  const [a, , rFar] = scenario.ports;
+  expect(a!.spec).toMatchObject({ isolated: true, mac: { hi: 0x0242 }, ipv4: 0x0a00000a });
+  expect(a!.inputs[1]).toMatchObject({ from: ['02:42:0a:00:00:0a'], at: 0.02 });
+  expect(a!.output).toMatchObject({ file: 'out.pcap', recorded: false });
+  expect(a!.faults).toMatchObject({ seed: 3, receive: { loss: 0.05 } });
+  expect(rFar!.output).toMatchObject({ recorded: true, notFrom: ['02:00:00:00:00:01'] });
+  expect(scenario.commands.map((command) => command.action)).toEqual(['block', 'detach']);
+  expect(scenario).toMatchObject({ seed: 7, ageing: 90_000, duration: 500 });
+});
+
+test('a service without networks is on the default network, as in Compose', () => {
+  const scenario = load('services:\n  a: {}\n');
+  expect(scenario.networks.map((network) => network.name)).toEqual(['default']);
+  expect(scenario.ports.map((port) => port.spec.network)).toEqual(['default']);
+});
+
+describe('refused with file, line and column', () => {
+  test.each([
+    ['services:\n  a: [\n', /^scenario.yaml:3:1: /],
+    [
+      'servics:\n  a: {}\n',
+      'scenario.yaml:1:1: servics: unknown key; allowed: name, networks, services, x-tapdeck',
+    ],
+    ['services: {}\n', 'scenario.yaml:1:11: services: a scenario needs at least one service'],
+    [
+      'services:\n  a: { networks: [lan] }\n',
+      "scenario.yaml:2:18: services.a.networks: there is no network 'lan'; there are: none",
+    ],
+    [
+      'services: { a: { x-tapdeck: {} } }\n',
+      'scenario.yaml:1:18: services.a.x-tapdeck: unknown key; allowed: networks',
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { seed: seven }\n',
+      "scenario.yaml:2:20: x-tapdeck.seed: must be a whole number from 0 to 4294967295, not 'seven'",
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { ageing: 300 }\n',
+      "scenario.yaml:2:22: x-tapdeck.ageing: must be a duration such as 300s, 1m30s, 500ms or 20us, not '300'",
+    ],
+    [
+      'services: { a: }\nx-tapdeck:\n  ports:\n    b: {}\n',
+      "scenario.yaml:4:8: x-tapdeck.ports.b: there is no port 'b'; there are: a",
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { ports: { a: { in: b.pcap } } }\n',
+      /^scenario.yaml:2:32: x-tapdeck.ports.a.in: there is no file 'b.pcap'/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { ports: { a: { out: ../b.pcap } } }\n',
+      /a .pcap file in the scenario's folder/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { ports: { a: { faults: loss=5 } } }\n',
+      /^scenario.yaml:2:36: x-tapdeck.ports.a.faults: loss=5: not a share/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { commands: [ { at: 5s, explode: a } ] }\n',
+      /commands\[0\].explode: unknown key; allowed: at, attach, detach, block, unblock/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { commands: [ { at: 5s } ] }\n',
+      /commands\[0\]: needs exactly one of attach, detach, block, unblock/,
+    ],
+    [
+      'networks: { n: { ipam: { config: [ { subnet: 10.0.0.0/33 } ] } } }\nservices: { a: }\n',
+      /must be a subnet such as 10.0.0.0\/24/,
+    ],
+    [
+      'networks: { n: { ipam: { config: [ { subnet: 10.0.0.0/24, gateway: 10.0.1.1 } ] } } }\nservices: { a: }\n',
+      /gateway: is outside the subnet 10.0.0.0\/24/,
+    ],
+    [
+      'networks: { n: }\nservices: { a: { networks: { n: { mac_address: 01:00:5e:00:00:01 } } } }\n',
+      /must be the MAC of a station/,
+    ],
+    [
+      'networks: { n: }\nservices: { a: { networks: { n: { ipv4_address: 10.0.0.1 } } } }\n',
+      /is in no subnet of the network 'n'/,
+    ],
+    [
+      'networks: { n: { driver: overlay } }\nservices: { a: }\n',
+      "scenario.yaml:1:26: networks.n.driver: must be bridge or tapdeck, not 'overlay'",
+    ],
+    [
+      'networks: { n: { driver_opts: { mtu: 1500 } } }\nservices: { a: }\n',
+      /networks.n.driver_opts.mtu: unknown driver option; allowed: com.docker/,
+    ],
+    ['services: { a: }\nservices: { b: }\n', /^scenario.yaml:2:1: /],
+  ])('%j', (text, expected) => {
+    expect(refusal(text)).toMatch(expected);
+  });
+});
