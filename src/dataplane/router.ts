@@ -3,7 +3,7 @@ import type { Fragmenter } from '../../switch/fragmenter.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
 import type { Icmp } from '../../switch/icmp.ts';
 import type { Icmpv6 } from '../../switch/icmpv6.ts';
-import { containsIpv6, isIpv4Source, isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
+import { isGatewayIpv6, isIpv4Source, isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
 import type { Neighbors } from '../../switch/neighbors.ts';
 import type { Network } from '../../switch/network.ts';
 import type { Ports } from '../../switch/ports.ts';
@@ -179,14 +179,12 @@ export class Router {
    * does not speak for another.
    */
   #comesBackIpv4(src: number, network: Network): boolean {
-    return network.containsIpv4(src) || this.#routes.lookupIpv4(src)?.network === network;
+    return this.#routes.lookupIpv4(src)?.network === network;
   }
 
   #comesBackIpv6(w0: number, w1: number, w2: number, w3: number, network: Network): boolean {
-    if (isOwnIpv6(network, w0, w1, w2, w3)) return false;
-    return (
-      containsIpv6(network, w0, w1, w2, w3) || this.#routes.lookupIpv6(w0, w1, w2, w3)?.network === network
-    );
+    if (isGatewayIpv6(network, w0, w1, w2, w3)) return false;
+    return this.#routes.lookupIpv6(w0, w1, w2, w3)?.network === network;
   }
 
   /** Whether the packet goes back into its own network from a port that the bridge keeps apart from the others there. */
@@ -232,9 +230,4 @@ function isTooLong(frame: Frame, mtu: number): boolean {
 function isRoutable(address: number): boolean {
   const first = address >>> 24;
   return first !== 0 && first !== 127 && first < 224 && !isIpv4LinkLocal(address);
-}
-
-function isOwnIpv6(network: Network, w0: number, w1: number, w2: number, w3: number): boolean {
-  const { ipv6 } = network;
-  return w3 === ipv6[3] && w2 === ipv6[2] && w1 === ipv6[1] && w0 === ipv6[0];
 }
