@@ -1,3 +1,12 @@
+import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethType } from '../../wire/ethernet.ts';
+import {
+  IPV4_DF,
+  IPV4_LEN,
+  ipv4Fragment,
+  setIpv4Checksum,
+  setIpv4Fragment,
+  setIpv4Identification,
+} from '../../wire/ipv4.ts';
 import { CaptureSource } from './capture-source.ts';
 import { firstDifference, frameDifference, frameLine } from './frame-difference.ts';
 import type { ScenarioOutput } from './scenario.ts';
@@ -26,6 +35,7 @@ export interface OutputDifference {
 export class OutputCheck {
   readonly #port: string;
   readonly #times: boolean;
+  readonly #anyIdentification: boolean;
   readonly #expected: SeenFrame[] = [];
   /** Frames that agreed. */
   #agreed = 0;
@@ -37,6 +47,7 @@ export class OutputCheck {
   constructor(port: string, output: ScenarioOutput | undefined) {
     this.#port = port;
     this.#times = output !== undefined && !output.recorded;
+    this.#anyIdentification = output?.anyIdentification ?? false;
     if (!output) return;
     const source = new CaptureSource(output.path, { file: output.file, only: referenced(output) });
     source.align(0n);
@@ -52,7 +63,7 @@ export class OutputCheck {
     const time = nanoseconds(now);
     const frame = bytes.subarray(at, at + length);
     const expected = this.#expected[this.#agreed];
-    if (this.#rest.length > 0 || !expected || firstDifference(expected.bytes, frame) >= 0) {
+    if (this.#rest.length > 0 || !expected || !this.#agree(expected.bytes, frame)) {
       if (this.#rest.length < LOOKAHEAD) this.#rest.push({ time, bytes: frame.slice() });
       return;
     }
@@ -72,6 +83,12 @@ export class OutputCheck {
     return byBytes;
   }
 
+  #agree(expected: Uint8Array, actual: Uint8Array): boolean {
+    if (firstDifference(expected, actual) < 0) return true;
+    if (!this.#anyIdentification) return false;
+    return firstDifference(withoutIdentification(expected), withoutIdentification(actual)) < 0;
+  }
+
   #bytesDifference(): OutputDifference | undefined {
     const number = this.#agreed + 1;
     const expected = this.#expected.slice(this.#agreed, this.#agreed + LOOKAHEAD);
@@ -79,8 +96,8 @@ export class OutputCheck {
     const [came] = this.#rest;
     const place = `port ${this.#port}, frame ${number}`;
     if (!wanted && !came) return undefined;
-    const missing = came && expected.findIndex(({ bytes }) => firstDifference(bytes, came.bytes) < 0);
-    const extra = wanted && this.#rest.findIndex(({ bytes }) => firstDifference(bytes, wanted.bytes) < 0);
+    const missing = came && expected.findIndex(({ bytes }) => this.#agree(bytes, came.bytes));
+    const extra = wanted && this.#rest.findIndex(({ bytes }) => this.#agree(wanted.bytes, bytes));
     if (wanted && (!came || (missing !== undefined && missing > 0))) {
       const when = this.#times ? ` at ${seconds(wanted.time)}` : '';
       const next = came ? `; the frame that came out next is expected ${ordinal(missing!)} later` : '';
@@ -109,6 +126,21 @@ export class OutputCheck {
       ].join('\n'),
     };
   }
+}
+
+/** A copy without what its sender chose freely. */
+function withoutIdentification(frame: Uint8Array): Uint8Array {
+  const copy = frame.slice();
+  if (frame.length < ETH_LEN + IPV4_LEN) return copy;
+  if (ethType(frame, 0) === ETHERTYPE_IPV6) {
+    copy[ETH_LEN + 1]! &= 0xf0;
+    copy.fill(0, ETH_LEN + 2, ETH_LEN + 4);
+  }
+  if (ethType(frame, 0) !== ETHERTYPE_IPV4) return copy;
+  setIpv4Identification(copy, ETH_LEN, 0);
+  setIpv4Fragment(copy, ETH_LEN, ipv4Fragment(copy, ETH_LEN) & ~IPV4_DF);
+  setIpv4Checksum(copy, ETH_LEN, 0);
+  return copy;
 }
 
 /** Virtual milliseconds as whole nanoseconds: the resolution of captures. */

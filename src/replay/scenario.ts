@@ -43,6 +43,11 @@ export interface ScenarioOutput extends CaptureReference {
    * writes it.
    */
   recorded: boolean;
+  /**
+   * Whether the marks may differ that whoever makes a packet chooses as he likes: IPv4 identification and DF
+   * (RFC 6864) with the header checksum that follows from them, IPv6 flow label (RFC 6437).
+   */
+  anyIdentification: boolean;
 }
 
 export interface ScenarioPort {
@@ -279,15 +284,17 @@ class ScenarioReader {
 
   #output(value: YamlValue): ScenarioOutput {
     if (value.isMap) {
-      const { recorded, from, not_from } = value.fields(['recorded', 'from', 'not_from'] as const);
+      const keys = ['recorded', 'from', 'not_from', 'any_identification'] as const;
+      const { recorded, from, not_from, any_identification } = value.fields(keys);
       if (!recorded) return value.fail('needs recorded: the name of a capture made by somebody else');
-      return { ...this.#reference(recorded, from, not_from), recorded: true };
+      const anyIdentification = any_identification?.boolean() ?? false;
+      return { ...this.#reference(recorded, from, not_from), recorded: true, anyIdentification };
     }
     const file = value.text();
     if (!/^[^/\\]+\.pcap$/.test(file))
       value.fail(`must be a .pcap file in the scenario's folder, not '${file}'`);
     const path = join(this.#folder, file);
-    return { file, path, from: undefined, notFrom: undefined, recorded: false };
+    return { file, path, from: undefined, notFrom: undefined, recorded: false, anyIdentification: false };
   }
 
   #reference(
