@@ -7,5 +7,7 @@ if (major < 20 || (major === 20 && minor < 19)) {
 } else {
   // Not imported above: what an old Node cannot read, it must not meet before the message.
   const { main } = await import('./cli/program.ts');
+  // `tapdeck ps | head -1`: who reads no further wants no more.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   process.exitCode = await main(process.argv.slice(2));
 }

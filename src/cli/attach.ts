@@ -23,6 +23,7 @@ export async function attach(client: DaemonClient, format: Format, flags: Attach
     endpoint,
     () => `${[endpoint.name, endpoint.ipv4, endpoint.ipv6].filter(Boolean).join(' ')}\n`,
   );
+  return EXIT_DONE;
 }
 
 /** The daemon has another working folder; a name without a slash is one that `ip netns` knows. */

@@ -9,11 +9,18 @@ export type DaemonMessage =
   | { ready: true; notices: readonly string[] }
   | { ready: false; code: DeckError['code']; message: string };
 
+export interface DaemonFlags {
+  untilEmpty?: boolean;
+  /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
+  tellParent?: boolean;
+}
+
 /** Runs the daemon until somebody ends it. */
-export async function runDaemon(
-  paths: RuntimePaths,
-  { untilEmpty = false }: { untilEmpty?: boolean },
-): Promise<number> {
+export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
+  const { untilEmpty = false } = flags;
+  const tell = (message: DaemonMessage) => {
+    if (flags.tellParent) process.send?.(message, () => process.disconnect());
+  };
   const log = createLog({ pretty: process.stderr.isTTY });
   let daemon: Daemon;
   try {
@@ -30,8 +37,4 @@ export async function runDaemon(
   tell({ ready: true, notices: daemon.notices });
   await daemon.ended;
   return EXIT_DONE;
-}
-
-function tell(message: DaemonMessage): void {
-  process.send?.(message, () => process.disconnect?.());
 }

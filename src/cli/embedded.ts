@@ -53,7 +53,7 @@ async function startDaemon(paths: RuntimePaths, host: string | undefined): Promi
   try {
     const child = spawn(
       process.execPath,
-      [main, ...(host === undefined ? [] : ['--host', host]), 'daemon', '--until-empty'],
+      [main, ...(host === undefined ? [] : ['--host', host]), 'daemon', '--until-empty', '--tell-parent'],
       // A session of its own: ctrl-C here is not meant for it.
       { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },
     );

@@ -3,6 +3,7 @@ import type { DaemonClient } from '../control/client.ts';
 import { type RuntimePaths, runtimePaths } from '../control/paths.ts';
 import { packageVersion } from '../control/version.ts';
 import type { AttachFlags } from './attach.ts';
+import type { DaemonFlags } from './daemon.ts';
 import type { EndpointFlags } from './endpoint-options.ts';
 import type { CreateFlags } from './network.ts';
 import { EXIT_DONE, EXIT_USAGE, type Format, report, say, style } from './output.ts';
@@ -22,10 +23,6 @@ type Answer = number | Promise<number>;
 
 /** Runs the command line; answers the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
-  // `tapdeck ps | head -1`: who reads no further wants no more.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? EXIT_DONE : 1);
-  });
   let code: number = EXIT_DONE;
   const program = buildProgram((answer) => {
     code = answer;
@@ -48,7 +45,8 @@ function reportUsage(error: CommanderError & { command?: Command }): number {
     .trim()
     .replace(/^error: /, '')
     .replace(/\n\(Did you mean (.+?)\?\)$/s, ' (did you mean $1?)')
-    .replace(/\s*\n\s*/g, ' ');
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
   say(`${style('red', 'error', process.stderr)}: ${message}; see ${pathOf(error.command)} --help`);
   return EXIT_USAGE;
 }
@@ -93,8 +91,9 @@ export function buildProgram(done: (code: number) => void): Command {
     .command('daemon')
     .description('run the switch until it is told to end')
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
+    .addOption(new Option('--tell-parent').hideHelp())
     .action(
-      act(async (flags: CommonFlags & { untilEmpty?: boolean }) => {
+      act(async (flags: CommonFlags & DaemonFlags) => {
         const { runDaemon } = await import('./daemon.ts');
         return runDaemon(paths(flags), flags);
       }),
@@ -244,7 +243,7 @@ ends with its last sandbox. What the command leaves running is ended with it.
     .action(
       act(async (replayed: string[], flags: CommonFlags & ReplayFlags) => {
         const { replay } = await import('./replay.ts');
-        return replay(replayed, format(flags), flags);
+        return replay(replayed, { ...flags, format: format(flags) });
       }),
     )
     .addHelpText(
@@ -263,6 +262,10 @@ ends with its last sandbox. What the command leaves running is ended with it.
         const { demo } = await import('./demo.ts');
         return demo();
       }),
+    )
+    .addHelpText(
+      'after',
+      examples([['tapdeck demo', 'as root or as an ordinary user; leaves nothing behind']]),
     );
 
   finish(program, true);

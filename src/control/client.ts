@@ -118,7 +118,7 @@ export class SandboxConnection {
     response.on('error', () => {});
     response.on('close', () => reader.close());
     const lines = reader[Symbol.asyncIterator]();
-    const first = await lines.next();
+    const first = await lines.next().catch(() => ({ done: true as const, value: undefined }));
     const event = first.done ? undefined : (JSON.parse(first.value) as SandboxEvent);
     if (event?.event !== 'attached') throw new DaemonAbsent(socket);
     return new SandboxConnection(response, event.endpoint, lines);
@@ -137,7 +137,11 @@ export class SandboxConnection {
 }
 
 async function* parse(lines: AsyncIterator<string>): AsyncGenerator<SandboxEvent> {
-  for (let line = await lines.next(); !line.done; line = await lines.next()) {
-    yield JSON.parse(line.value) as SandboxEvent;
+  try {
+    for (let line = await lines.next(); !line.done; line = await lines.next()) {
+      yield JSON.parse(line.value) as SandboxEvent;
+    }
+  } catch {
+    // The connection broke: the same as its end.
   }
 }

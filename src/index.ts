@@ -1,0 +1,24 @@
+/**
+ * tapdeck as a library: a deck that a program opens, attaches network namespaces to, and closes.
+ *
+ * ```ts
+ * import { Deck, Sandbox } from 'tapdeck';
+ *
+ * const deck = await Deck.open();
+ * const sandbox = await Sandbox.start({ command: ['ping', '-c', '1', '172.17.0.1'] });
+ * await deck.attach({ pid: sandbox.pid, name: 'pinger' });
+ * sandbox.go();
+ * console.log(await sandbox.ended);
+ * await sandbox.close();
+ * await deck.close();
+ * ```
+ */
+
+export { DEFAULT_NETWORK, Deck, type DeckEvents, type DeckOptions } from './control/deck.ts';
+export { DROP_TEXT, type DropReasonName } from './control/drop-text.ts';
+export type { AttachOptions, Endpoint } from './control/endpoint.ts';
+export { DeckError, type DeckErrorCode } from './control/error.ts';
+export type { CreateNetworkOptions, NetworkInfo } from './control/network.ts';
+export { Sandbox, type SandboxEnd, type SandboxOptions } from './control/sandbox.ts';
+export { packageVersion } from './control/version.ts';
+export type { CountersView, DropView, FdbView, LedgerView, NeighborView, PortName } from './control/views.ts';

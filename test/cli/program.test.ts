@@ -1,0 +1,225 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { buildProgram, main } from '../../src/cli/program.ts';
+import { Daemon } from '../../src/control/daemon.ts';
+import { runtimePaths } from '../../src/control/paths.ts';
+import { packageVersion } from '../../src/control/version.ts';
+import { fakeDeck } from '../control/fake-deck.ts';
+
+let folder: string;
+let host: string;
+let out: string;
+let err: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tapdeck-'));
+  host = `unix://${folder}/tapdeck.sock`;
+  out = '';
+  err = '';
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += text;
+    return true;
+  });
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    err += text;
+    return true;
+  });
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function tapdeck(...argv: string[]) {
+  out = '';
+  err = '';
+  const code = await main(argv);
+  return { code, out, err };
+}
+
+describe('usage', () => {
+  it.each([
+    [['pss'], /unknown command 'pss' \(did you mean ps\?\); see tapdeck --help/],
+    [
+      ['ps', '--fromat', 'json'],
+      /unknown option '--fromat' \(did you mean --format\?\); see tapdeck ps --help/,
+    ],
+    [['network', 'creat'], /unknown command 'creat' \(did you mean create\?\); see tapdeck network --help/],
+    [['ps', '--format', 'xml'], /'xml' is invalid.*table, json; see tapdeck ps --help/],
+    [['ps', 'surplus'], /too many arguments/],
+    [['run'], /missing required argument 'command'; see tapdeck run --help/],
+    [['run', '-p', '80:80', '--', 'true'], /unknown option '-p'/],
+    [['run', '--ip', '999.1.1.1', '--', 'true'], /"999.1.1.1" is not an IPv4 address/],
+    [['run', '--name', '../x', '--', 'true'], /endpoint name "..\/x" is not allowed/],
+    [['attach', '--netns', 'x', '--mac', '01:00:5e:00:00:01'], /is a group address/],
+    [['attach'], /give either --netns PATH or --pid PID/],
+    [['attach', '--pid', '12', '--netns', 'x'], /give either --netns PATH or --pid PID/],
+    [['attach', '--pid', 'one'], /--pid "one" is not a whole number/],
+    [['detach'], /missing required argument 'name'/],
+    [['network', 'create', 'a b'], /network name "a b" is not allowed/],
+    [['--host', 'tcp://127.0.0.1:1', 'ps'], /host "tcp:\/\/127.0.0.1:1" is not supported/],
+    [['ps', '--host'], /argument missing/],
+  ])('%j is refused in one line, with exit code 2', async (argv, message) => {
+    const { code, out, err } = await tapdeck(...argv);
+    expect(code).toBe(2);
+    expect(out).toBe('');
+    expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
+    expect(err).toMatch(message);
+  });
+
+  it('is shown when no command is given', async () => {
+    for (const argv of [[], ['network']]) {
+      const { code, err } = await tapdeck(...argv);
+      expect(code).toBe(2);
+      expect(err).toMatch(/^Usage: tapdeck /);
+    }
+  });
+
+  it('is explained with examples by every command', async () => {
+    const paths = (command: Command): string[][] => [
+      [],
+      ...command.commands.flatMap((child) => paths(child).map((path) => [child.name(), ...path])),
+    ];
+    const all = paths(buildProgram(() => {}));
+    expect(all.length).toBeGreaterThan(15);
+    for (const path of all) {
+      const { code, out, err } = await tapdeck(...path, '--help');
+      expect([code, err], path.join(' ')).toEqual([0, '']);
+      expect(out).toMatch(/^Usage: tapdeck /);
+      if (path.length > 0) expect(out, path.join(' ')).toContain('Examples:\n  tapdeck ');
+    }
+  });
+
+  it('has a version', async () => {
+    expect(await tapdeck('--version')).toEqual({ code: 0, out: `${packageVersion()}\n`, err: '' });
+    expect(packageVersion()).toMatch(/^\d+\.\d+\.\d+/);
+  });
+});
+
+describe('without a daemon', () => {
+  it.each([
+    [['ps']],
+    [['fdb']],
+    [['neigh']],
+    [['drops']],
+    [['counters']],
+    [['network', 'ls']],
+    [['network', 'inspect', 'bridge']],
+    [['attach', '--pid', '1']],
+    [['detach', 'x']],
+  ])('%j says so and how to start one, with exit code 1', async ([command, ...rest]) => {
+    const path = command === 'network' ? [command, rest.shift()!] : [command!];
+    const { code, err } = await tapdeck(...path, '-H', host, ...rest);
+    expect(code).toBe(1);
+    expect(err).toBe(
+      `tapdeck: error: no daemon is running at ${folder}/tapdeck.sock; start one with \`tapdeck daemon\`, or use \`tapdeck run\`\n`,
+    );
+  });
+});
+
+describe('with a daemon', () => {
+  let daemon: Daemon;
+
+  beforeEach(async () => {
+    const log = pino({ enabled: false });
+    daemon = await Daemon.start({ paths: runtimePaths(host), log, openDeck: () => fakeDeck() });
+    vi.stubEnv('TAPDECK_HOST', host);
+  });
+
+  afterEach(async () => {
+    vi.unstubAllEnvs();
+    await daemon.stop('the test is over');
+  });
+
+  it('attaches, lists and detaches', async () => {
+    expect(await tapdeck('attach', '--pid', '1', '--name', 'web')).toEqual({
+      code: 0,
+      out: 'web 172.17.0.2 fd74:6170:6465::2\n',
+      err: '',
+    });
+    expect((await tapdeck('ps', '-q')).out).toBe('web\n');
+    expect((await tapdeck('ps')).out).toMatch(/^NAME .*\nweb +bridge +172\.17\.0\.2 /);
+    expect(JSON.parse((await tapdeck('ps', '--format', 'json')).out)).toMatchObject([
+      { name: 'web', pid: 1 },
+    ]);
+    expect(await tapdeck('detach', 'web', 'nobody')).toMatchObject({
+      code: 1,
+      out: 'web\n',
+      err: expect.stringContaining('there is no endpoint "nobody"'),
+    });
+    expect(JSON.parse((await tapdeck('ps', '--format', 'json')).out)).toEqual([]);
+  });
+
+  it('makes, lists, shows and removes networks as Docker does', async () => {
+    const made = await tapdeck(
+      'network',
+      'create',
+      '--subnet',
+      '10.1.0.0/24',
+      '--subnet',
+      'fd00:1::/64',
+      'lab',
+    );
+    expect(made.out).toMatch(/^[0-9a-f]{64}\n$/);
+    expect((await tapdeck('network', 'ls')).out).toContain(
+      'lab      tapdeck   local   10.1.0.0/24, fd00:1::/64',
+    );
+    expect((await tapdeck('network', 'list', '-q')).out).toMatch(/^[0-9a-f]{12}\n[0-9a-f]{12}\n$/);
+    const inspected = await tapdeck('network', 'inspect', 'lab', 'nowhere', 'bridge');
+    expect(inspected.code).toBe(1);
+    expect(inspected.err).toContain('there is no network "nowhere"');
+    expect(JSON.parse(inspected.out)).toMatchObject([{ Name: 'lab', EnableIPv6: true }, { Name: 'bridge' }]);
+    expect(await tapdeck('network', 'rm', 'lab', 'bridge')).toMatchObject({
+      code: 1,
+      out: 'lab\n',
+      err: 'tapdeck: error: network bridge is there by default and cannot be removed\n',
+    });
+  });
+
+  it('shows the tables for people and for programs', async () => {
+    await tapdeck('attach', '--pid', '1', '--name', 'web');
+    expect((await tapdeck('drops')).out).toMatch(
+      /^REASON +COUNT +MEANING\nFDB_SAME_PORT +1 +The destination/,
+    );
+    expect(JSON.parse((await tapdeck('drops', '--all', '--format', 'json')).out).length).toBeGreaterThan(40);
+    expect((await tapdeck('counters')).out).toMatch(/^received 5 \+ originated 1 /);
+    expect(JSON.parse((await tapdeck('counters', '--format', 'json')).out)).toMatchObject({
+      ports: [{ endpoint: 'web' }],
+    });
+    expect(await tapdeck('fdb')).toEqual({ code: 0, out: '', err: '' });
+    expect((await tapdeck('neigh', '--format', 'json')).out).toBe('[]\n');
+  });
+
+  it('answers conflicts and wrong wishes in one line, with exit codes 1 and 2', async () => {
+    await tapdeck('attach', '--pid', '1', '--name', 'web');
+    const rows: [string[], number, string][] = [
+      [['attach', '--pid', '2', '--name', 'web'], 1, 'endpoint web exists already'],
+      [['attach', '--pid', '2', '--ip', '172.17.0.2'], 1, 'address 172.17.0.2 is in use'],
+      [['attach', '--pid', '2', '--ip', '10.0.0.2'], 2, 'lies outside the network'],
+      [['attach', '--pid', '2', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
+      [['network', 'create', 'bridge'], 1, 'network bridge exists already'],
+      [['network', 'create', '--subnet', '172.17.0.0/24', 'x'], 1, 'overlaps with 172.17.0.0/16'],
+      [['network', 'create', '--subnet', '10.0.0.1/24', 'x'], 2, 'has host bits set'],
+      [['network', 'create', '--mtu', '70000', 'x'], 2, 'MTU 70000 is out of range'],
+      [['network', 'rm', '../endpoints'], 1, 'there is no network "../endpoints"'],
+      [['detach', 'a/b'], 1, 'there is no endpoint "a/b"'],
+    ];
+    for (const [argv, code, message] of rows) {
+      const answer = await tapdeck(...argv);
+      expect([answer.code, answer.out], argv.join(' ')).toEqual([code, '']);
+      expect(answer.err).toMatch(/^tapdeck: error: [^\n]+\n$/);
+      expect(answer.err).toContain(message);
+    }
+  });
+
+  it('refuses a second daemon', async () => {
+    const { code, err } = await tapdeck('daemon');
+    expect(code).toBe(1);
+    expect(err).toContain(`a daemon (pid ${process.pid}) is running at ${folder}/tapdeck.sock already`);
+  });
+});
