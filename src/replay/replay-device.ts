@@ -1,6 +1,6 @@
 import { type Device, Transmit } from '../../switch/device.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
-import { VNET_LEN } from '../../wire/virtio-net.ts';
+import { clearVnet, VNET_LEN } from '../../wire/virtio-net.ts';
 
 /** Hears of every frame that leaves by a port. `bytes` is the arena's: copy what is to be kept. */
 export type OutputListener = (now: number, bytes: Uint8Array, at: number, length: number) => void;
@@ -21,16 +21,21 @@ export class ReplayDevice implements Device {
   #at = 0;
   /** Length of the frame on offer, or -1 for none: a frame may have no bytes at all. */
   #length = -1;
+  #vnet: Uint8Array | undefined;
 
   constructor(listener: OutputListener) {
     this.#listener = listener;
   }
 
-  /** Lays out a frame for the next `receive`, which copies it. */
-  offer(bytes: Uint8Array, at: number, length: number): void {
+  /**
+   * Lays out a frame for the next `receive`, which copies it.
+   * @param vnet virtio-net header, 12 bytes, as from a device with offload; without it, nothing is offloaded
+   */
+  offer(bytes: Uint8Array, at: number, length: number, vnet?: Uint8Array): void {
     this.#bytes = bytes;
     this.#at = at;
     this.#length = length;
+    this.#vnet = vnet;
   }
 
   receive(arena: Arena, _now: number): Frame | null {
@@ -38,7 +43,8 @@ export class ReplayDevice implements Device {
     const frame = arena.allocate(this.#length);
     if (!frame) return null;
     const vnet = frame.at - VNET_LEN;
-    frame.bytes.fill(0, vnet, frame.at);
+    if (this.#vnet) frame.bytes.set(this.#vnet, vnet);
+    else clearVnet(frame.bytes, vnet);
     frame.bytes.set(this.#bytes.subarray(this.#at, this.#at + this.#length), frame.at);
     this.#length = -1;
     return frame;

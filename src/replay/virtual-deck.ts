@@ -217,10 +217,11 @@ export class VirtualDeck {
   /**
    * A frame comes in by a port, now. False when the deck cannot take it: longer than `LONGEST_FRAME`, or the
    * port is detached.
+   * @param vnet virtio-net header, as from a device with offload
    */
-  receive(port: VirtualPort, bytes: Uint8Array, at = 0, length = bytes.length): boolean {
+  receive(port: VirtualPort, bytes: Uint8Array, at = 0, length = bytes.length, vnet?: Uint8Array): boolean {
     if (port.id < 0 || length > LONGEST_FRAME) return false;
-    port.end.offer(bytes, at, length);
+    port.end.offer(bytes, at, length, vnet);
     this.#drain(port);
     return true;
   }
