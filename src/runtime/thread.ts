@@ -41,6 +41,9 @@ export class DataPlaneThread implements DataPlane {
       workerData: data,
       transferList: [this.#requests.port2],
     });
+    // A thread that sleeps in the kernel cannot be terminated, only woken: without this a program that ends
+    // without `close`, by an exception for example, would never end.
+    process.once('exit', this.#stopNow);
     this.#worker.on('message', (message: Reply | Notice) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(error));
     this.#exited = new Promise((resolve) => {
@@ -88,9 +91,15 @@ export class DataPlaneThread implements DataPlane {
     await this.#call('stop').catch(() => {});
     await this.#exited;
     await this.#allClosed();
+    process.off('exit', this.#stopNow);
     this.#requests.port1.close();
     this.#bell.close();
   }
+
+  readonly #stopNow = (): void => {
+    this.#requests.port1.postMessage({ id: this.#nextId++, method: 'stop', args: [] });
+    this.#bell.signal();
+  };
 
   #call<M extends Method>(
     method: M,
