@@ -9,11 +9,13 @@ export const ICMP_PEER_INTERVAL = 1000;
 export const ICMP_PEER_BURST = 6;
 
 const PEERS = 4096;
+/** Milliseconds between two refills of the common bucket. */
+const REFILL = 20;
 
 /**
  * How many ICMP errors may go out (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f): two token buckets, one per receiver and one
- * for all, with Linux's figures and its remedy against counting the rest of the common bucket from outside
- * (CVE-2020-25705): what an error takes from it is random, one on average.
+ * for all, with Linux's figures as the most that they give. How much less it is, up to a quarter, is random: who could
+ * count from outside what others have left in the common bucket could find their ports (CVE-2020-25705).
  *
  * Receivers share 4,096 buckets by a keyed hash. Two may meet in one and halve each other's allowance; nobody can aim
  * at that, and memory does not depend on how many receivers there are.
@@ -60,14 +62,16 @@ export class RateLimit {
   }
 
   #take(now: number): boolean {
-    // Refilled in steps of 20 ms, as Linux does: a finer clock would help to count what is left.
+    // In steps, as Linux does: a finer clock would help to count what is left.
     const passed = now - this.#filled;
-    if (passed >= 20) {
-      this.#credit = Math.min(ICMP_BURST, this.#credit + (Math.min(passed, 1000) * ICMP_PER_SECOND) / 1000);
+    if (passed >= REFILL) {
+      const full = (Math.min(passed, 1000) * ICMP_PER_SECOND) / 1000;
+      const size = ICMP_BURST - this.#random.below(ICMP_BURST >> 2);
+      this.#credit = Math.min(size, this.#credit + full - this.#random.below(1 + (full >> 2)));
       this.#filled = now;
     }
     if (this.#credit < 1) return false;
-    this.#credit = Math.max(0, this.#credit - this.#random.below(3));
+    this.#credit--;
     return true;
   }
 }

@@ -49,6 +49,9 @@ export interface BedOptions {
   seed?: number;
 }
 
+/** Enough for one frame and what it causes: beds of properties are made by the hundred. */
+export const FEW = { small: 64, big: 24 };
+
 /** Two networks with gateways, and three ports; every free byte of the arena is 0xa5, so that it shows when one leaves. */
 export function gatewayBed(options: BedOptions = {}): MemoryDeck {
   const { known = false, mtuA = 1500, mtuB = 1400, isolated = false, ...rest } = options;
