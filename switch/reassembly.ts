@@ -99,7 +99,8 @@ export class Reassembly {
   expire(now: number): void {
     for (const datagram of this.#datagrams) {
       const { network, frame } = datagram;
-      if (network === null || now - datagram.started < REASSEMBLY_TIMEOUT) continue;
+      // The same sum as in the deadline: a difference may round to the other side of the timeout.
+      if (network === null || now < datagram.started + REASSEMBLY_TIMEOUT) continue;
       datagram.network = null;
       datagram.frame = null;
       if (frame === null) continue;
