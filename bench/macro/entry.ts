@@ -1,0 +1,79 @@
+import type { Measurement } from './options.ts';
+import { median } from './statistics.ts';
+
+/** What a contender must reach, as a ratio to the kernel bridge. */
+export interface Target {
+  /** `least` where more is better, `most` where less is. */
+  is: 'least' | 'most';
+  ratio: number;
+}
+
+/** One line of the table while it is being measured. */
+export interface Entry {
+  measurement: Measurement;
+  contender: string;
+  mtu: number;
+  target?: Target;
+  /** Takes one sample; larger is not always better. */
+  sample(): Promise<Sample>;
+  samples: Sample[];
+  /** The entry with which every sample is paired; undefined for the kernel bridge itself. */
+  reference?: Entry;
+}
+
+export interface Sample {
+  value: number;
+  /** Something else that the measurement has shown. */
+  detail?: string;
+}
+
+/** One line of the table. */
+export interface Row {
+  measurement: Measurement;
+  contender: string;
+  mtu: number;
+  unit: string;
+  median: number;
+  min: number;
+  max: number;
+  /** Median of the ratios to the kernel bridge's sample of the same round. */
+  ratio?: number;
+  target?: Target;
+  met?: boolean;
+  /** What the sample in the middle has shown besides. */
+  detail?: string;
+}
+
+export const UNITS: Record<Measurement, string> = {
+  tcp: 'Gbit/s',
+  udp: 'frames/s',
+  rr: 'µs p50',
+};
+
+/** Sums an entry up; null when it has no sample. */
+export function summarize(entry: Entry): Row | null {
+  const { measurement, contender, mtu, target, reference, samples } = entry;
+  if (samples.length === 0) return null;
+  const values = samples.map((sample) => sample.value);
+  const middle = median(values);
+  const row: Row = {
+    measurement,
+    contender,
+    mtu,
+    unit: UNITS[measurement],
+    median: middle,
+    min: Math.min(...values),
+    max: Math.max(...values),
+  };
+  if (reference !== undefined) {
+    row.ratio = median(values.map((value, round) => value / reference.samples[round]!.value));
+  }
+  if (target !== undefined && row.ratio !== undefined) {
+    row.target = target;
+    row.met = target.is === 'least' ? row.ratio >= target.ratio : row.ratio <= target.ratio;
+  }
+  const distance = (sample: Sample) => Math.abs(sample.value - middle);
+  const nearest = samples.reduce((best, sample) => (distance(sample) < distance(best) ? sample : best));
+  if (nearest.detail !== undefined) row.detail = nearest.detail;
+  return row;
+}

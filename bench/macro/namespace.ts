@@ -1,0 +1,43 @@
+import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { run, start } from './command.ts';
+import type { Scope } from './scope.ts';
+
+/** A network namespace that the bench has made; nothing in it is connected to the machine's own network. */
+export class Namespace {
+  readonly name: string;
+  /** Where `setns` and `nsenter` find it. */
+  readonly path: string;
+
+  private constructor(name: string) {
+    this.name = name;
+    this.path = `/run/netns/${name}`;
+  }
+
+  /** Makes a namespace under a name that nobody else has; it goes when `scope` closes. */
+  static async create(purpose: string, scope: Scope): Promise<Namespace> {
+    const namespace = new Namespace(`tdbench-${purpose}-${randomBytes(3).toString('hex')}`);
+    await run(['ip', 'netns', 'add', namespace.name]);
+    scope.defer(() => run(['ip', 'netns', 'del', namespace.name]));
+    await namespace.ip('link set lo up');
+    return namespace;
+  }
+
+  /** The command line that runs `argv` inside. */
+  inside(argv: readonly string[]): string[] {
+    return ['nsenter', `--net=${this.path}`, '--', ...argv];
+  }
+
+  run(argv: readonly string[], limit?: number): Promise<string> {
+    return run(this.inside(argv), limit);
+  }
+
+  start(argv: readonly string[]): ChildProcess {
+    return start(this.inside(argv));
+  }
+
+  /** One `ip` command inside, as it is written in a shell. */
+  ip(command: string): Promise<string> {
+    return run(['ip', '-n', this.name, ...command.split(' ')]);
+  }
+}

@@ -1,0 +1,52 @@
+import { parseArgs } from 'node:util';
+
+/** What can be measured. */
+export const MEASUREMENTS = ['tcp', 'udp', 'rr'] as const;
+export type Measurement = (typeof MEASUREMENTS)[number];
+
+export interface Options {
+  /** Shorter trials, fewer pairs: for a first look, not for a claim. */
+  quick: boolean;
+  only: readonly Measurement[];
+  /** How often every contender is measured. */
+  pairs: number;
+  format: 'table' | 'json';
+  /** TCP congestion control of the bulk transfers; undefined for what the kernel is set to. */
+  congestion: string | undefined;
+}
+
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr]... [--pairs N] [--congestion NAME] [--format table|json]
+`;
+
+/** @throws Error with one line when an argument is wrong */
+export function parseOptions(argv: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string', multiple: true, default: [] },
+      pairs: { type: 'string' },
+      congestion: { type: 'string' },
+      format: { type: 'string', default: 'table' },
+    },
+  });
+  const { quick, only, format, congestion } = values;
+  for (const name of only) {
+    if (!(MEASUREMENTS as readonly string[]).includes(name)) {
+      throw new Error(`--only ${name} is unknown; give ${MEASUREMENTS.join(', ')}`);
+    }
+  }
+  const pairs = values.pairs === undefined ? (quick ? 3 : 5) : Number(values.pairs);
+  if (!Number.isInteger(pairs) || pairs < 1 || pairs > 50) {
+    throw new Error(`--pairs ${values.pairs} is not a whole number from 1 to 50`);
+  }
+  if (format !== 'table' && format !== 'json')
+    throw new Error(`--format ${format} is unknown; give table or json`);
+  return {
+    quick,
+    only: only.length === 0 ? MEASUREMENTS : (only as Measurement[]),
+    pairs,
+    format,
+    congestion,
+  };
+}
