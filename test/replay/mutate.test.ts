@@ -124,7 +124,7 @@ function run(frames: number, seed: number): Outcome {
     deck.advance(deck.now + pause(random));
     const from = PORTS[random.below(PORTS.length)]!;
     const port = deck.ports.get(from.name)!;
-    if (random.chance(0.0005)) disturb(deck, from, random, attach);
+    disturb(deck, from, random, attach);
     mutator.next(from.station, GATEWAYS[from.network]);
     const { bytes, length, vnet } = mutator;
     received = length > 200 ? `${length} bytes` : Buffer.from(bytes.subarray(0, length)).toString('hex');
@@ -159,7 +159,7 @@ function pause(random: Random): number {
   return kind === 998 ? random.below(10_000) : random.below(100_000);
 }
 
-/** A port goes, comes, stops taking frames or takes them again. */
+/** Now and then a port goes, or stops taking frames; soon after it is as before. */
 function disturb(
   deck: VirtualDeck,
   port: MutationPort,
@@ -167,10 +167,14 @@ function disturb(
   attach: (port: MutationPort) => void,
 ): void {
   const { id, end } = deck.ports.get(port.name)!;
-  if (id < 0) attach(port);
-  else if (random.chance(0.4)) deck.detach(port.name);
-  else if (end.blocked) deck.unblock(port.name);
-  else deck.block(port.name);
+  if (id < 0) {
+    if (random.chance(0.05)) attach(port);
+  } else if (end.blocked) {
+    if (random.chance(0.05)) deck.unblock(port.name);
+  } else if (random.chance(0.001)) {
+    if (random.chance(0.3)) deck.detach(port.name);
+    else deck.block(port.name);
+  }
 }
 
 /** What is wrong with a frame that a gateway sent: it makes and passes on only what is well-formed. */

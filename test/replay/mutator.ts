@@ -14,6 +14,7 @@ import {
   fillIpv4Checksum,
   IPV4_DST,
   IPV4_FRAGMENT,
+  IPV4_IDENTIFICATION,
   IPV4_LEN,
   IPV4_SRC,
   IPV4_TOTAL_LENGTH,
@@ -201,7 +202,8 @@ export class Mutator {
         break;
       case 6: // a fragment of something
         if (get16(bytes, 12) === ETHERTYPE_IPV4 && length > ETH_LEN + IPV4_LEN) {
-          const place = this.#chance(0.5) ? this.#below(200) : this.#number(13);
+          const place = this.#chance(0.7) ? this.#below(20) : this.#number(13);
+          set16(bytes, ETH_LEN + IPV4_IDENTIFICATION, this.#below(3));
           set16(bytes, ETH_LEN + IPV4_FRAGMENT, place | (this.#chance(0.5) ? 0x2000 : 0));
           fillIpv4Checksum(bytes, ETH_LEN);
         }
