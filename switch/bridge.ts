@@ -75,7 +75,7 @@ export class Bridge {
   #decide(frame: Frame, hi: number, lo: number, now: number): Verdict {
     const ingress = frame.ingress;
     if (!isGroup(hi)) {
-      const port = this.#fdb.lookup(this.id, hi, lo, now);
+      const port = this.#fdb.lookupFrom(ingress, this.id, hi, lo, now);
       if (port >= 0) {
         if (port === ingress) return drop(DropReason.FDB_SAME_PORT);
         if (this.#ports.isolated[port] && this.#ports.isolated[ingress])

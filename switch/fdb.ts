@@ -53,6 +53,9 @@ export class Fdb {
   readonly #rows: Int32Array;
   readonly #seen: Float64Array;
   readonly #buckets: Int32Array;
+  /** Per port, the rows of the source and the destination of its last frame: the next one's, most often. */
+  readonly #sources: Int32Array;
+  readonly #destinations: Int32Array;
   readonly #mask: number;
   readonly #key0: number;
   readonly #key1: number;
@@ -78,7 +81,9 @@ export class Fdb {
   ) {
     this.#ports = ports;
     this.capacity = capacity;
-    this.#rows = new Int32Array(capacity * STRIDE);
+    this.#rows = new Int32Array(capacity * STRIDE).fill(NONE);
+    this.#sources = new Int32Array(ports.capacity);
+    this.#destinations = new Int32Array(ports.capacity);
     this.#seen = new Float64Array(capacity);
     this.#buckets = new Int32Array(capacity * 2).fill(NONE);
     this.#mask = capacity * 2 - 1;
@@ -94,45 +99,44 @@ export class Fdb {
 
   /** The port behind which the address is, or -1. An entry past its age is no entry, swept or not. */
   lookup(network: number, macHi: number, macLo: number, now: number): PortId {
+    return this.#portOf(this.#find((network << 16) | macHi, macLo), now);
+  }
+
+  /** `lookup` for the destination of a frame that came in by `ingress`: most often that of the frame before. */
+  lookupFrom(ingress: PortId, network: number, macHi: number, macLo: number, now: number): PortId {
     const keyHi = (network << 16) | macHi;
-    const rows = this.#rows;
-    for (let row = this.#buckets[this.#bucket(keyHi, macLo)]!; row !== NONE; ) {
-      const at = row * STRIDE;
-      if (rows[at + KEY_LO] === macLo && rows[at + KEY_HI] === keyHi) {
-        const port = rows[at + PORT]!;
-        if ((port & 1) === 0 && now - this.#seen[row]! >= this.ageing) return -1;
-        return port >> 1;
-      }
-      row = rows[at + NEXT]!;
+    let row = this.#destinations[ingress]!;
+    if (!this.#holds(row, keyHi, macLo)) {
+      row = this.#find(keyHi, macLo);
+      if (row !== NONE) this.#destinations[ingress] = row;
     }
-    return -1;
+    return this.#portOf(row, now);
   }
 
   /** Notes that the address was seen as a source on `port` (802.1Q §8.7); a station that moved is re-learned at once. */
   learn(network: number, macHi: number, macLo: number, port: PortId, now: number): Learned {
     const keyHi = (network << 16) | macHi;
     const rows = this.#rows;
-    const bucket = this.#bucket(keyHi, macLo);
-    for (let row = this.#buckets[bucket]!; row !== NONE; ) {
+    let row = this.#sources[port]!;
+    if (!this.#holds(row, keyHi, macLo)) row = this.#find(keyHi, macLo);
+    if (row !== NONE) {
+      this.#sources[port] = row;
       const at = row * STRIDE;
-      if (rows[at + KEY_LO] === macLo && rows[at + KEY_HI] === keyHi) {
-        const was = rows[at + PORT]!;
-        if (was === port << 1) {
-          this.#seen[row] = now;
-          return Learned.OK;
-        }
-        if (was & 1) return was >> 1 === port ? Learned.OK : Learned.FOREIGN;
-        if (this.#ports.learned[port]! >= this.#ports.learnLimit[port]!) {
-          this.overflows++;
-          return Learned.FULL;
-        }
-        this.#ports.learned[was >> 1]!--;
-        this.#ports.learned[port]!++;
-        rows[at + PORT] = port << 1;
+      const was = rows[at + PORT]!;
+      if (was === port << 1) {
         this.#seen[row] = now;
         return Learned.OK;
       }
-      row = rows[at + NEXT]!;
+      if (was & 1) return was >> 1 === port ? Learned.OK : Learned.FOREIGN;
+      if (this.#ports.learned[port]! >= this.#ports.learnLimit[port]!) {
+        this.overflows++;
+        return Learned.FULL;
+      }
+      this.#ports.learned[was >> 1]!--;
+      this.#ports.learned[port]!++;
+      rows[at + PORT] = port << 1;
+      this.#seen[row] = now;
+      return Learned.OK;
     }
     const full =
       this.#size === this.capacity ||
@@ -144,7 +148,7 @@ export class Fdb {
     }
     this.#ports.learned[port]!++;
     this.#networkLearned[network]!++;
-    this.#insert(bucket, keyHi, macLo, port << 1, now);
+    this.#insert(keyHi, macLo, port << 1, now);
     if (this.deadline === Number.POSITIVE_INFINITY) this.deadline = now + this.ageing;
     return Learned.OK;
   }
@@ -154,24 +158,14 @@ export class Fdb {
     this.remove(network, macHi, macLo);
     if (this.#size === this.capacity) return false;
     const keyHi = (network << 16) | macHi;
-    this.#insert(this.#bucket(keyHi, macLo), keyHi, macLo, (port << 1) | 1, 0);
+    this.#insert(keyHi, macLo, (port << 1) | 1, 0);
     return true;
   }
 
   /** Removes one entry, if it is there. */
   remove(network: number, macHi: number, macLo: number): void {
-    const keyHi = (network << 16) | macHi;
-    const rows = this.#rows;
-    for (
-      let row = this.#buckets[this.#bucket(keyHi, macLo)]!;
-      row !== NONE;
-      row = rows[row * STRIDE + NEXT]!
-    ) {
-      if (rows[row * STRIDE + KEY_LO] === macLo && rows[row * STRIDE + KEY_HI] === keyHi) {
-        this.#remove(row);
-        return;
-      }
-    }
+    const row = this.#find((network << 16) | macHi, macLo);
+    if (row !== NONE) this.#remove(row);
   }
 
   /** Forgets every address behind `port` (BR-7). */
@@ -221,8 +215,34 @@ export class Fdb {
     return hash2(this.#key0, this.#key1, keyHi, keyLo) & this.#mask;
   }
 
-  #insert(bucket: number, keyHi: number, keyLo: number, port: number, now: number): void {
+  /** Whether the row is that of the address: what a remembered row must be asked before it is used. */
+  #holds(row: number, keyHi: number, keyLo: number): boolean {
+    const at = row * STRIDE;
     const rows = this.#rows;
+    return rows[at + KEY_LO] === keyLo && rows[at + KEY_HI] === keyHi && rows[at + PORT]! >= 0;
+  }
+
+  #find(keyHi: number, keyLo: number): number {
+    const rows = this.#rows;
+    let row = this.#buckets[this.#bucket(keyHi, keyLo)]!;
+    while (row !== NONE) {
+      const at = row * STRIDE;
+      if (rows[at + KEY_LO] === keyLo && rows[at + KEY_HI] === keyHi) break;
+      row = rows[at + NEXT]!;
+    }
+    return row;
+  }
+
+  #portOf(row: number, now: number): PortId {
+    if (row === NONE) return -1;
+    const port = this.#rows[row * STRIDE + PORT]!;
+    if ((port & 1) === 0 && now - this.#seen[row]! >= this.ageing) return -1;
+    return port >> 1;
+  }
+
+  #insert(keyHi: number, keyLo: number, port: number, now: number): void {
+    const rows = this.#rows;
+    const bucket = this.#bucket(keyHi, keyLo);
     let row = this.#freeRow;
     if (row === NONE) row = this.#high++;
     else this.#freeRow = rows[row * STRIDE + NEXT]!;

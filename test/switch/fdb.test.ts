@@ -134,6 +134,7 @@ describe('fdb', () => {
             expect(table.size).toBe(model.size);
           }
           for (let each = 0; each <= 20; each++) {
+            expect(table.lookupFrom(port, 0, HI, each, now)).toBe(live(each)?.port ?? -1);
             expect(table.lookup(0, HI, each, now)).toBe(live(each)?.port ?? -1);
           }
         }
