@@ -67,7 +67,7 @@ export class NeighborQueues {
   }
 
   /** Forgets that frames came in by a network that is no more. */
-  forget(network: Network): void {
-    for (let i = 0; i < this.#froms.length; i++) if (this.#froms[i] === network) this.#froms[i] = null;
+  forget(network: number): void {
+    for (let i = 0; i < this.#froms.length; i++) if (this.#froms[i]?.id === network) this.#froms[i] = null;
   }
 }

@@ -619,8 +619,7 @@ export class Neighbors {
       this.#giveUp(row, DropReason.NETWORK_GONE, false, this.#now);
       this.#remove(row);
     }
-    const network = this.#networks.get(id);
-    if (network !== undefined) this.#queues.forget(network);
+    this.#queues.forget(id);
     this.#networks.delete(id);
     this.#networkLearned.delete(id);
   }
