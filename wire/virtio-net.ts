@@ -4,10 +4,11 @@
  * frame, and all functions take its offset: `packet.at - VNET_LEN`. Fields are little-endian, as a TAP writes them
  * on the machines that we run on. All zero means an ordinary frame.
  */
-import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from './ethernet.ts';
+import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from './ethernet.ts';
+import { ICMP_CHECKSUM } from './icmp.ts';
 import { Malformed } from './malformed.ts';
 import type { Packet } from './packet.ts';
-import { PROTO_TCP, PROTO_UDP } from './protocol.ts';
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from './protocol.ts';
 import { TCP_CHECKSUM } from './tcp.ts';
 import { UDP_CHECKSUM } from './udp.ts';
 
@@ -159,14 +160,17 @@ export function checkVnet(packet: Packet): Malformed {
   if (partial) {
     const start = csumStart(bytes, vnet);
     const offset = csumOffset(bytes, vnet);
-    // Inside the network packet, and no fragment: a checksum is finished before the packet is cut.
-    if (start < ETH_LEN || at + start < packet.l3 || at + start + offset + 2 > packet.end) {
-      return Malformed.VNET_INHDR;
-    }
+    // No fragment: a checksum is finished before the packet is cut.
     if (packet.moreFragments || packet.fragmentOffset !== 0) return Malformed.VNET_INHDR;
-    if (at + start === packet.l4 && ((tcp && offset !== TCP_CHECKSUM) || (udp && offset !== UDP_CHECKSUM))) {
-      return Malformed.VNET_INHDR;
-    }
+    if (at + start + offset + 2 > packet.end) return Malformed.VNET_INHDR;
+    // Nowhere in the headers but in the checksum field: what is finished on the way out is written after everybody
+    // has looked at them, and must not change what they saw.
+    if (packet.l4 !== 0 && at + start === packet.l4) {
+      const icmp = packet.protocol === PROTO_ICMP || packet.protocol === PROTO_ICMPV6;
+      if (tcp && offset !== TCP_CHECKSUM) return Malformed.VNET_INHDR;
+      if (udp && offset !== UDP_CHECKSUM) return Malformed.VNET_INHDR;
+      if (icmp && offset !== ICMP_CHECKSUM) return Malformed.VNET_INHDR;
+    } else if (at + start < endOfHeaders(packet)) return Malformed.VNET_INHDR;
     // Encapsulated GSO is never offered, so the checksum of a GSO frame is that of its own transport header.
     if (gso !== VNET_GSO_NONE && at + start !== packet.l4) return Malformed.VNET_INHDR;
   }
@@ -186,6 +190,12 @@ export function checkVnet(packet: Packet): Malformed {
     default:
       return Malformed.VNET_INHDR;
   }
+}
+
+/** Offset behind the headers that `parse` has recognised. */
+function endOfHeaders({ etherType, l3, l4, payload, end }: Packet): number {
+  if (l4 !== 0) return payload;
+  return etherType === ETHERTYPE_ARP ? end : l3;
 }
 
 function getLe16(bytes: Uint8Array, at: number): number {

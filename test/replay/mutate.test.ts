@@ -14,6 +14,7 @@ import { parse } from '../../wire/parse.ts';
 import { PROTO_ICMP, PROTO_ICMPV6 } from '../../wire/protocol.ts';
 import { Random } from '../../wire/random.ts';
 import { transportChecksumOk } from '../../wire/transport.ts';
+import { VNET_LEN } from '../../wire/virtio-net.ts';
 import { testCaptures } from './captures.ts';
 import { Mutator } from './mutator.ts';
 
@@ -127,7 +128,7 @@ function run(frames: number, seed: number): Outcome {
     disturb(deck, from, random, attach);
     mutator.next(from.station, GATEWAYS[from.network]);
     const { bytes, length, vnet } = mutator;
-    received = length > 200 ? `${length} bytes` : Buffer.from(bytes.subarray(0, length)).toString('hex');
+    received = `${hex(vnet, VNET_LEN)} ${hex(bytes, Math.min(length, 200))}, ${length} bytes`;
     if (!deck.receive(port, bytes, 0, length, vnet)) continue;
     const [failed] = deck.exceptions;
     if (failed) fail(failed.error instanceof Error ? failed.error.stack! : String(failed.error));
@@ -149,6 +150,10 @@ function run(frames: number, seed: number): Outcome {
   if (ledger.held !== 0) fail(`${ledger.held} frames are held for ever`);
   if (deck.dataplane.arena.free !== free) fail(`${free - deck.dataplane.arena.free} slots are lost`);
   return { sha256: deck.finish(tables), verdicts, drops, originated: ledger.originated };
+}
+
+function hex(bytes: Uint8Array, length: number): string {
+  return Buffer.from(bytes.subarray(0, length)).toString('hex');
 }
 
 /** Mostly next to nothing; now and then until timers run out. */

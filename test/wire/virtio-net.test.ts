@@ -149,6 +149,10 @@ describe('checkVnet refuses', () => {
   it.each([
     ['a start in the Ethernet header', UDP4, CSUM, VNET_GSO_NONE, 0, 13, 6],
     ['a start in a tag', QINQ, CSUM, VNET_GSO_NONE, 0, 18, 6],
+    ['an address, by a start in the IP header', UDP4, CSUM, VNET_GSO_NONE, 0, 20, 10],
+    ['a sequence number, by a start in the TCP header', TCP4_SYN, CSUM, VNET_GSO_NONE, 0, 36, 2],
+    ['an address in ARP', ARP, CSUM, VNET_GSO_NONE, 0, 14, 14],
+    ['another field of ICMP', ICMP, CSUM, VNET_GSO_NONE, 0, 34, 4],
     ['a field beyond the frame', UDP4, CSUM, VNET_GSO_NONE, 0, 34, 12],
     ['a start beyond the frame', UDP4, CSUM, VNET_GSO_NONE, 0, 65_535, 6],
     ['an offset beyond everything', UDP4, CSUM, VNET_GSO_NONE, 0, 34, 65_535],
