@@ -71,7 +71,7 @@ const GC_STEPS = 32;
 /** Milliseconds between two rounds of `expire`: a scan's questions, all due at different times, share one round. */
 const ROUND = 10;
 
-// A row is eleven words.
+// A row is twelve words.
 const KEY = 0; // network << 1 | IPv6; FREE in a free row
 const W0 = 1; // the address; IPv4 has one word, the others are 0
 const MAC_HI = 5;
@@ -439,9 +439,9 @@ export class Neighbors {
   }
 
   /**
-   * A second station claims a known address. It gets it when the first one is behind the same port, or behind none any
-   * more: then nothing is taken from anybody (ARP-4). Otherwise the first one is asked, once a second at most, whether
-   * it is still there; if not, the entry fails and the next frame asks all.
+   * A second MAC claims a known address. It gets it when the bridge knows the first one behind the same port: then nothing
+   * is taken from anybody (ARP-4). Otherwise the first one is asked, once a second at most, whether it is still there;
+   * if not, the entry fails and the next frame asks all. A station that is merely silent keeps its address so.
    */
   #contend(
     row: number,
@@ -457,7 +457,7 @@ export class Neighbors {
     const state = rows[at + STATE];
     if (state === NeighborState.PERMANENT) return Heard.FOREIGN;
     const owner = network.bridge.locate(rows[at + MAC_HI], rows[at + MAC_LO], now);
-    if (override && (owner < 0 || owner === port)) {
+    if (override && owner === port) {
       rows[at + MAC_HI] = hi;
       rows[at + MAC_LO] = lo;
       rows[at + STATE] = NeighborState.STALE;
@@ -629,21 +629,19 @@ export class Neighbors {
     const entries: NeighborEntry[] = [];
     for (let row = 0; row < this.#high; row++) {
       const at = row * STRIDE;
-      const [key, w0, w1, w2, w3, hi, lo, stored] = this.#rows.subarray(
-        at,
-        at + REQUESTS,
-      ) as unknown as number[];
+      const rows = this.#rows;
+      const key = rows[at + KEY];
       if (key === FREE) continue;
       const since = now - this.#confirmed[row];
-      const stale = stored === NeighborState.REACHABLE && since >= this.reachableTime;
-      const state = stale ? NeighborState.STALE : stored;
+      const aged = rows[at + STATE] === NeighborState.REACHABLE && since >= this.reachableTime;
+      const state = aged ? NeighborState.STALE : rows[at + STATE];
       const unresolved = state === NeighborState.INCOMPLETE || state === NeighborState.FAILED;
       entries.push({
         network: key >> 1,
         family: key & 1 ? 6 : 4,
-        address: key & 1 ? [w0, w1, w2, w3] : [w0],
+        address: Array.from(rows.subarray(at + W0, at + W0 + (key & 1 ? 4 : 1))),
         state: STATE_NAMES[state],
-        mac: unresolved ? null : { hi, lo },
+        mac: unresolved ? null : { hi: rows[at + MAC_HI], lo: rows[at + MAC_LO] },
         age: Number.isFinite(since) ? since : 0,
       });
     }

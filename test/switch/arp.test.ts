@@ -86,13 +86,29 @@ describe('ARP of a gateway', () => {
     expect(deck.drops()).toEqual({});
   });
 
-  test('ARP-4: it moves an address whose port is gone', () => {
+  test('ARP-4: it moves an address whose port is gone, once its last owner has not answered', () => {
     const deck = gatewayBed();
     deck.send('c1', arpRequest({ from: C1, ask: GA.ipv4 }));
     deck.detach('c1');
     const heir = { ...C2, ipv4: C1.ipv4 };
     deck.send('c2', arpRequest({ from: heir, ask: heir.ipv4 }));
+    expect(learned(deck)).toEqual([`${C1.ipv4} PROBE ${C1.mac}`]);
+    deck.advance(3000);
+    deck.send('c2', arpRequest({ from: heir, ask: GA.ipv4 }));
     expect(learned(deck)).toEqual([`${C1.ipv4} STALE ${C2.mac}`]);
+  });
+
+  test('ARP-4: a station that was silent for so long that the bridge forgot it keeps its address', () => {
+    const deck = gatewayBed();
+    deck.send('c1', arpRequest({ from: C1, ask: GA.ipv4 }));
+    deck.advance(400_000);
+    deck.takeAll();
+    const thief = { ...C2, ipv4: C1.ipv4 };
+    deck.send('c2', arpRequest({ from: thief, ask: thief.ipv4 }));
+    expect(deck.drops()).toEqual({ ARP_SPOOF: 1 });
+    expect(deck.take('c1').map(read).at(-1), 'it is asked').toMatchObject({ arp: { tpa: C1.ipv4 } });
+    deck.send('c1', arpReply({ from: C1, to: GA }));
+    expect(learned(deck)).toEqual([`${C1.ipv4} REACHABLE ${C1.mac}`]);
   });
 
   test.each([
