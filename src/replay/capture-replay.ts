@@ -158,6 +158,7 @@ function survey(path: string, look: (record: CaptureRecord) => void): Plan {
   const source = new CaptureSource(path, { warn: () => {} });
   const stations = new Map<string, Mac | undefined>();
   const interfaces = new Map<number, string>();
+  let others = false;
   const leaves = (record: CaptureRecord): boolean =>
     record.flags !== undefined && (record.flags & PacketFlags.DIRECTION) === PacketFlags.OUTBOUND;
   for (; source.record; source.next()) {
@@ -165,8 +166,9 @@ function survey(path: string, look: (record: CaptureRecord) => void): Plan {
     look(record);
     nameInterface(interfaces, record);
     const mac = stationOf(record);
-    if (mac && stations.size < MOST_STATIONS) stations.set(formatMac(mac.hi, mac.lo), mac);
-    else if (!mac) stations.set(OTHERS, undefined);
+    const name = mac && formatMac(mac.hi, mac.lo);
+    if (name !== undefined && (stations.has(name) || stations.size < MOST_STATIONS)) stations.set(name, mac);
+    else others = true;
   }
   // With one interface everything was seen at one place, and direction says nothing about a switch.
   if (interfaces.size > 1) {
@@ -177,7 +179,7 @@ function survey(path: string, look: (record: CaptureRecord) => void): Plan {
       leaves,
     };
   }
-  if (stations.size >= MOST_STATIONS) stations.set(OTHERS, undefined);
+  if (others) stations.set(OTHERS, undefined);
   const portOf = (record: CaptureRecord): string => {
     const mac = stationOf(record);
     return mac ? formatMac(mac.hi, mac.lo) : OTHERS;

@@ -86,7 +86,7 @@ function isMap(value: Plain | undefined): value is { [key: string]: Plain } {
 
 function show(value: Plain): string {
   if (!isMap(value)) return String(value);
-  return Object.entries(value)
-    .map(([key, each]) => `${key} ${show(each)}`)
-    .join(', ');
+  const entries = Object.entries(value);
+  if (entries.length === 0) return '{}';
+  return entries.map(([key, each]) => `${key} ${show(each)}`).join(', ');
 }

@@ -251,7 +251,8 @@ class Updates implements Outputs {
 
   difference(): string | undefined {
     for (const [port, count] of this.#silent) {
-      if (count > 0) return `port ${port} sent ${count} frames, and the scenario names no 'out' for it`;
+      const frames = count === 1 ? 'frame' : 'frames';
+      if (count > 0) return `port ${port} sent ${count} ${frames}, and the scenario names no 'out' for it`;
     }
     for (const check of this.#recorded.values()) {
       const found = check.finish();
