@@ -249,7 +249,7 @@ ends with its last sandbox. What the command leaves running is ended with it.
     .addHelpText(
       'after',
       examples([
-        ['tapdeck replay fixtures/arp-request', 'a scenario: says the first difference, exit code 1'],
+        ['tapdeck replay fixtures/scenarios/ageing', 'a scenario: says the first difference, exit code 1'],
         ['tapdeck replay trace.pcapng -w out.pcapng', 'a capture, and what the switch made of it'],
       ]),
     );
