@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { VersionInfo } from '../control/api-schema.ts';
-import { DaemonAbsent, DaemonClient } from '../control/client.ts';
+import { DaemonClient } from '../control/client.ts';
 import { DeckError, unavailable } from '../control/error.ts';
 import { ensureFolder, type RuntimePaths } from '../control/paths.ts';
 import { findProcess } from '../control/process.ts';
@@ -20,17 +20,22 @@ export interface ReachedDaemon {
 }
 
 /**
- * The daemon at the socket; one is started if there is none. Several may do this at once: all but one of the
+ * The daemon at the socket, which now expects the sandbox of this id; one is started if there is none. Several may do this at once: all but one of the
  * daemons find the lock taken, and their starters use the one that has it.
  */
-export async function reachDaemon(paths: RuntimePaths, host: string | undefined): Promise<ReachedDaemon> {
+export async function reachDaemon(
+  paths: RuntimePaths,
+  host: string | undefined,
+  id: string,
+): Promise<ReachedDaemon> {
   const client = new DaemonClient(paths.socket);
   const deadline = performance.now() + START_TIMEOUT;
   for (;;) {
     try {
-      return { client, version: await client.version() };
+      return { client, version: await client.expectSandbox(id) };
     } catch (error) {
-      if (!(error instanceof DaemonAbsent)) throw error;
+      // Not there, or just ending.
+      if (!(error instanceof DeckError && error.code === 'unavailable')) throw error;
     }
     const answer = await startDaemon(paths, host);
     if (answer.ready) {

@@ -7,7 +7,7 @@ import { DeckError, unavailable } from '../control/error.ts';
 import { isName } from '../control/name.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { isInForeground } from '../control/process.ts';
-import { Sandbox } from '../control/sandbox.ts';
+import { newSandboxId, Sandbox } from '../control/sandbox.ts';
 import { awaitEnd, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
@@ -49,6 +49,7 @@ function proposeName(program: string): string {
 class Attempt {
   readonly #paths: RuntimePaths;
   readonly #host: string | undefined;
+  readonly #id = newSandboxId();
   #daemon: ReachedDaemon | undefined;
   #sandbox: Sandbox | undefined;
   #connection: SandboxConnection | undefined;
@@ -60,8 +61,8 @@ class Attempt {
 
   async run(command: readonly string[], options: AttachOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
-      reachDaemon(this.#paths, this.#host),
-      Sandbox.start({ command }),
+      reachDaemon(this.#paths, this.#host, this.#id),
+      Sandbox.start({ command, id: this.#id }),
     ]);
     if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
     if (made.status === 'fulfilled') this.#sandbox = made.value;
@@ -86,7 +87,7 @@ class Attempt {
     if (!this.#daemon) return;
     const { client, version } = this.#daemon;
     try {
-      const { ending } = await client.closeSandbox(this.#sandbox?.id ?? 'none');
+      const { ending } = await client.closeSandbox(this.#id);
       if (ending) await awaitEnd(this.#paths, version);
     } catch (error) {
       if (error instanceof DaemonAbsent) await awaitEnd(this.#paths, version);
@@ -100,7 +101,7 @@ class Attempt {
     for (let attempt = 1; ; attempt++) {
       const { client } = this.#daemon!;
       try {
-        this.#connection = await client.openSandbox({ ...options, id: sandbox.id, pid: sandbox.pid });
+        this.#connection = await client.openSandbox({ ...options, id: this.#id, pid: sandbox.pid });
         return this.#connection;
       } catch (error) {
         const absent = await client.version().then(
@@ -108,7 +109,7 @@ class Attempt {
           (error) => error instanceof DaemonAbsent,
         );
         if (!absent || attempt === ATTEMPTS) throw error;
-        this.#daemon = await reachDaemon(this.#paths, this.#host);
+        this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id);
       }
     }
   }

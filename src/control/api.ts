@@ -88,6 +88,11 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
     async ({ params }) => deck.detach(params.name),
   );
 
+  // Says that a sandbox of this id is coming, so that the daemon does not end before it is there.
+  app.put<{ Params: { id: string } }>('/v1/sandboxes/:id', async ({ params }) => {
+    leases.expect(params.id);
+    return version();
+  });
   // Answers with a stream of `SandboxEvent`s, one per line; the sandbox lives as long as the connection.
   app.post<{ Body: OpenSandboxBody }>(
     '/v1/sandboxes',

@@ -42,6 +42,11 @@ export class DaemonClient {
     return this.#call('DELETE', path);
   }
 
+  /** Says that a sandbox is coming, so that the daemon does not end before it is there. */
+  expectSandbox(id: string): Promise<VersionInfo> {
+    return this.#call('PUT', `/v1/sandboxes/${id}`);
+  }
+
   /** Attaches a sandbox, which the daemon ends when the answered connection is closed, by whatever. */
   async openSandbox(body: OpenSandboxBody): Promise<SandboxConnection> {
     const response = await this.#send('POST', '/v1/sandboxes', body);

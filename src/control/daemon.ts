@@ -1,7 +1,7 @@
 import { chmodSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { buildApi } from './api.ts';
+import type { buildApi } from './api.ts';
 import type { VersionInfo } from './api-schema.ts';
 import { Deck } from './deck.ts';
 import { conflict, DeckError, invalid } from './error.ts';
@@ -57,8 +57,11 @@ export class Daemon {
       for (const notice of notices) log.warn(notice);
       await freeSocket(paths.socket);
       lock.sign();
+      // Loaded now, and beside the start of the deck's thread: of several daemons that start at once all but one
+      // end before they come here.
+      const loading = import('./api.ts');
       deck = await (options.openDeck ?? Deck.open)({ log: (level, message) => log[level](message) });
-      const daemon = new Daemon(options, lock, state, deck, notices);
+      const daemon = new Daemon(options, lock, state, deck, notices, (await loading).buildApi);
       await daemon.#listen();
       return daemon;
     } catch (error) {
@@ -75,6 +78,7 @@ export class Daemon {
     state: StateFile,
     deck: Deck,
     notices: string[],
+    build: typeof buildApi,
   ) {
     this.paths = options.paths;
     this.notices = notices;
@@ -88,7 +92,7 @@ export class Daemon {
     this.#untilEmpty = options.untilEmpty ?? false;
     this.#leases = new Leases(deck, state);
     this.#leases.onClosed = () => this.#watchEmpty(NEXT_SANDBOX);
-    this.#app = buildApi({
+    this.#app = build({
       deck,
       leases: this.#leases,
       version: () => this.version(),

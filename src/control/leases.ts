@@ -8,6 +8,9 @@ import { findProcess } from './process.ts';
 import { DEFAULT_GRACE } from './sandbox.ts';
 import type { StateFile } from './state-file.ts';
 
+/** Milliseconds that a client has between saying so and bringing its sandbox. */
+const EXPECTATION = 10_000;
+
 interface Lease {
   readonly id: string;
   readonly endpoint: Endpoint;
@@ -25,6 +28,8 @@ export class Leases {
   readonly #deck: Deck;
   readonly #state: StateFile;
   readonly #leases = new Map<string, Lease>();
+  /** Sandboxes that clients said they would bring. */
+  readonly #expected = new Map<string, NodeJS.Timeout>();
   #opening = 0;
   #ended = false;
   /** Called when a sandbox has been closed, also one that never got as far as being held. */
@@ -38,7 +43,17 @@ export class Leases {
   }
 
   get size(): number {
-    return this.#leases.size + this.#opening;
+    return this.#leases.size + this.#opening + this.#expected.size;
+  }
+
+  /** A client is about to bring a sandbox: a reason to stay, for a while. Throws a `DeckError` when it is too late. */
+  expect(id: string): void {
+    if (this.#ended) throw unavailable('the daemon is ending; try again');
+    this.#unexpect(id);
+    this.#expected.set(
+      id,
+      setTimeout(() => void this.close(id), EXPECTATION),
+    );
   }
 
   /** Attaches a sandbox and begins to hold it. Throws a `DeckError`, and has then not written to the stream. */
@@ -47,6 +62,7 @@ export class Leases {
     if (!first) throw unavailable(`process ${options.pid} has ended already; run it again`);
     if (this.#leases.has(id)) throw conflict(`sandbox ${id} is held already`);
     this.#opening++;
+    this.#unexpect(id);
     // Held before anything is attached: what the hold is for must not be missed.
     let hold: NetnsHold | undefined;
     let endpoint: Endpoint;
@@ -73,6 +89,7 @@ export class Leases {
 
   /** Ends a sandbox that its client is done with; one that is not there any more is no error. */
   async close(id: string): Promise<void> {
+    this.#unexpect(id);
     const lease = this.#leases.get(id);
     if (lease) await this.#close(lease);
     else this.onClosed();
@@ -81,9 +98,15 @@ export class Leases {
   /** Ends all sandboxes, those that are being opened too. */
   async closeAll(): Promise<void> {
     this.#ended = true;
+    for (const id of this.#expected.keys()) this.#unexpect(id);
     const leases = Array.from(this.#leases.values());
     for (const { stream } of leases) write(stream, { event: 'closing' });
     await Promise.all(leases.map((lease) => this.#close(lease)));
+  }
+
+  #unexpect(id: string): void {
+    clearTimeout(this.#expected.get(id));
+    this.#expected.delete(id);
   }
 
   #close(lease: Lease): Promise<void> {

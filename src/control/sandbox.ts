@@ -12,6 +12,10 @@ export const SANDBOX_VARIABLE = 'TAPDECK_SANDBOX';
 /** Milliseconds that processes have between TERM and KILL. */
 export const DEFAULT_GRACE = 2000;
 
+export function newSandboxId(): string {
+  return randomBytes(16).toString('hex');
+}
+
 type Stdio = 'inherit' | 'ignore' | 'pipe';
 
 export interface SandboxOptions {
@@ -21,6 +25,8 @@ export interface SandboxOptions {
   stdio?: readonly [Stdio, Stdio, Stdio];
   env?: NodeJS.ProcessEnv;
   cwd?: string;
+  /** 32 hexadecimal digits; random by default. */
+  id?: string;
 }
 
 /** How the command of a sandbox ended. */
@@ -65,9 +71,9 @@ export class Sandbox {
     stdio = ['inherit', 'inherit', 'inherit'],
     env,
     cwd,
+    id = newSandboxId(),
   }: SandboxOptions): Promise<Sandbox> {
     if (command.length === 0) throw invalid('no command to run; give one after --');
-    const id = randomBytes(16).toString('hex');
     const asUser = process.getuid?.() !== 0;
     const unshare = ['--net', ...(asUser ? ['--user', '--map-root-user'] : [])];
     const shell = ['setpriv', '--pdeathsig', 'KILL', '--', '/bin/sh', '-c', SCRIPT, 'tapdeck', ...command];

@@ -1,6 +1,4 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { Type } from '@sinclair/typebox';
-import { Value } from '@sinclair/typebox/value';
 import { NetnsHold } from './netns-hold.ts';
 import { bootId, findProcess, hasVariable, type ProcessId } from './process.ts';
 import { SANDBOX_VARIABLE } from './sandbox.ts';
@@ -14,18 +12,11 @@ export interface RecordedSandbox extends ProcessId {
   netns: string;
 }
 
-const State = Type.Object({
-  boot: Type.String(),
-  sandboxes: Type.Array(
-    Type.Object({
-      name: Type.String(),
-      id: Type.String(),
-      netns: Type.String(),
-      pid: Type.Integer(),
-      startTime: Type.Number(),
-    }),
-  ),
-});
+interface State {
+  /** Pids and start times of another boot mean nothing. */
+  boot: string;
+  sandboxes: RecordedSandbox[];
+}
 
 /** The sandboxes of the running daemon, on disk: read only by a daemon that finds that its predecessor was killed. */
 export class StateFile {
@@ -40,8 +31,8 @@ export class StateFile {
   /** What the last daemon left; nothing when there is no file, when it makes no sense, and from another boot. */
   read(): RecordedSandbox[] {
     try {
-      const state: unknown = JSON.parse(readFileSync(this.#path, 'utf8'));
-      return Value.Check(State, state) && state.boot === this.#boot ? state.sandboxes : [];
+      const { boot, sandboxes } = JSON.parse(readFileSync(this.#path, 'utf8')) as State;
+      return boot === this.#boot ? sandboxes.filter(isRecordedSandbox) : [];
     } catch {
       return [];
     }
@@ -63,7 +54,7 @@ export class StateFile {
   #write(): void {
     // Replaced as a whole: a reader never sees a part of it.
     const next = `${this.#path}.next`;
-    const state = { boot: this.#boot, sandboxes: Array.from(this.#sandboxes.values()) };
+    const state: State = { boot: this.#boot, sandboxes: Array.from(this.#sandboxes.values()) };
     writeFileSync(next, JSON.stringify(state), { mode: 0o600 });
     renameSync(next, this.#path);
   }
@@ -92,6 +83,14 @@ export async function endRecorded(sandbox: RecordedSandbox, grace: number): Prom
     }
   }
   return 0;
+}
+
+function isRecordedSandbox(entry: unknown): entry is RecordedSandbox {
+  const { name, id, netns, pid, startTime } = Object(entry) as Partial<
+    Record<keyof RecordedSandbox, unknown>
+  >;
+  const texts = [name, id, netns].every((text) => typeof text === 'string' && text !== '');
+  return texts && Number.isInteger(pid) && Number(pid) > 0 && typeof startTime === 'number';
 }
 
 function candidates(sandbox: RecordedSandbox): ProcessId[] {

@@ -1,0 +1,243 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface Outcome {
+  /** As a shell gives it. */
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** A program that runs. */
+export class Running {
+  out = '';
+  err = '';
+  readonly child: ChildProcess;
+  readonly ended: Promise<Outcome>;
+  #over = false;
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.out += text;
+    });
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.err += text;
+    });
+    this.ended = new Promise((resolve) => {
+      child.once('close', (code, signal) => {
+        this.#over = true;
+        resolve({ code: code ?? (signal === 'SIGKILL' ? 137 : 128), out: this.out, err: this.err });
+      });
+    });
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  /** Waits until it has said something; throws when it ends without. */
+  async said(text: string | RegExp): Promise<void> {
+    const has = () =>
+      typeof text === 'string' ? `${this.out}${this.err}`.includes(text) : text.test(this.out + this.err);
+    while (!has()) {
+      if (this.#over) throw new Error(`ended without saying ${text}:\n${this.out}${this.err}`);
+      await sleep(10);
+    }
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+}
+
+/**
+ * Somebody who uses tapdeck: root, or an ordinary user with an account made for the test. Everything that is
+ * started carries a mark in its environment, by which what is left over can be found.
+ */
+export class Account {
+  readonly name: string;
+  /** A folder of the account's own, emptied and removed with it. */
+  readonly folder: string;
+  /** Where the daemon's files are. */
+  readonly runtime: string;
+  readonly #mark = randomBytes(8).toString('hex');
+  readonly #ids: string[] | undefined;
+  readonly #program: string;
+
+  static root(): Account {
+    return new Account('root');
+  }
+
+  static user(): Account {
+    const name = `td${randomBytes(4).toString('hex')}`;
+    execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', name]);
+    return new Account(name);
+  }
+
+  private constructor(name: string) {
+    if (!existsSync(join(root, 'dist/src/main.js'))) throw new Error('not built; run npm run build first');
+    this.name = name;
+    this.folder = mkdtempSync(join(tmpdir(), 'td-'));
+    if (name === 'root') {
+      this.#program = root;
+      this.runtime = join(this.folder, 'run');
+      mkdirSync(this.runtime);
+      return;
+    }
+    this.#ids = ['-u', '-g'].map((flag) => execFileSync('id', [flag, name], { encoding: 'utf8' }).trim());
+    chownSync(this.folder, Number(this.#ids[0]), Number(this.#ids[1]));
+    // The checkout may lie where others cannot go: it is mounted here for the account's programs alone.
+    this.#program = join(this.folder, 'program');
+    mkdirSync(this.#program);
+    chmodSync(this.folder, 0o755);
+    this.runtime = join(this.folder, 'tapdeck');
+  }
+
+  /** Starts a program of any kind. `tun`: mode of /dev/net/tun for it, 0666 as udev makes it; '' for none. */
+  spawn(command: readonly string[], { tun = '666' }: { tun?: string } = {}): Running {
+    const env = { ...process.env, TAPDECK_TEST: this.#mark, NO_COLOR: '1' };
+    const words = [...this.#prefix(tun), ...command];
+    return new Running(
+      spawn(words[0]!, words.slice(1), { env, cwd: this.folder, stdio: ['pipe', 'pipe', 'pipe'] }),
+    );
+  }
+
+  start(...args: string[]): Running {
+    return this.spawn([process.execPath, join(this.#program, 'dist/src/main.js'), ...args]);
+  }
+
+  /** Runs `tapdeck ARGS` to its end. */
+  tapdeck(...args: string[]): Promise<Outcome> {
+    return this.start(...args).ended;
+  }
+
+  /** As `tapdeck`, with /dev/net/tun of another mode, or without it. */
+  tapdeckWithTun(tun: string, ...args: string[]): Promise<Outcome> {
+    return this.spawn([process.execPath, join(this.#program, 'dist/src/main.js'), ...args], { tun }).ended;
+  }
+
+  /** Runs `tapdeck ARGS` that must succeed, and answers what it printed. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, out, err } = await this.tapdeck(...args);
+    if (code !== 0) throw new Error(`tapdeck ${args.join(' ')} ended with ${code}: ${err}`);
+    return out;
+  }
+
+  /** Starts a daemon and waits until it is ready. */
+  async daemon(...args: string[]): Promise<Running> {
+    const daemon = this.start('daemon', ...args);
+    await daemon.said('daemon ready');
+    return daemon;
+  }
+
+  /** Path of the program's folder as the account sees it. */
+  get program(): string {
+    return this.#program;
+  }
+
+  /** Pids of everything that was started by this account's programs and still runs. */
+  processes(): number[] {
+    return readdirSync('/proc').flatMap((entry) => {
+      if (!/^\d+$/.test(entry)) return [];
+      try {
+        const marked = readFileSync(`/proc/${entry}/environ`, 'latin1').includes(
+          `TAPDECK_TEST=${this.#mark}`,
+        );
+        return marked ? [Number(entry)] : [];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  /** What is left of the deck: processes and files. */
+  leftovers(): string[] {
+    const processes = this.processes().map(
+      (pid) => `process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`,
+    );
+    return [...processes, ...(existsSync(this.runtime) ? readdirSync(this.runtime) : [])];
+  }
+
+  /** Waits until nothing is left; answers what is there after some seconds in vain. */
+  async untilNothingIsLeft(): Promise<string[]> {
+    for (let waited = 0; waited < 8000 && this.leftovers().length > 0; waited += 20) await sleep(20);
+    return this.leftovers();
+  }
+
+  /** Ends what still runs, for afterEach: also when the test failed half-way. */
+  async end(): Promise<void> {
+    for (const pid of this.processes()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It was faster.
+      }
+    }
+    while (this.processes().length > 0) await sleep(10);
+    for (const file of existsSync(this.runtime) ? readdirSync(this.runtime) : []) {
+      rmSync(join(this.runtime, file), { recursive: true });
+    }
+  }
+
+  async remove(): Promise<void> {
+    await this.end();
+    rmSync(this.folder, { recursive: true, force: true });
+    if (this.#ids) execFileSync('userdel', [this.name]);
+  }
+
+  #prefix(tun: string): string[] {
+    if (!this.#ids) {
+      const host = ['env', `TAPDECK_HOST=unix://${this.runtime}/tapdeck.sock`];
+      return tun === '666' ? host : [...withTun(tun), 'sh', ...host];
+    }
+    const [uid, gid] = this.#ids;
+    const mount = `mount --bind ${root} ${this.#program}`;
+    return [
+      ...withTun(tun, mount),
+      'sh',
+      'setpriv',
+      `--reuid=${uid}`,
+      `--regid=${gid}`,
+      '--clear-groups',
+      '--',
+      'env',
+      `XDG_RUNTIME_DIR=${this.folder}`,
+      `HOME=${this.folder}`,
+      // Root's may have folders in it that others cannot look into, which makes "not found" a "not permitted".
+      'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    ];
+  }
+}
+
+/** A mount namespace of its own in which /dev/net/tun has this mode, or is missing for ''. */
+function withTun(mode: string, ...more: string[]): string[] {
+  const device = mode === '' ? [] : [`mknod -m ${mode} /dev/net/tun c 10 200`];
+  const steps = ['mount -t tmpfs none /dev/net', ...device, ...more, 'exec "$@"'];
+  return ['unshare', '--mount', 'sh', '-c', steps.join(' && ')];
+}
+
+/** Waits until a condition holds; throws after some seconds in vain. */
+export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  for (let waited = 0; waited < 8000; waited += 20) {
+    if (await condition()) return;
+    await sleep(20);
+  }
+  throw new Error(`waited in vain until ${what}`);
+}

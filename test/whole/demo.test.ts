@@ -1,0 +1,46 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Account } from './account.ts';
+
+describe.each([
+  ['root', Account.root],
+  ['an ordinary user', Account.user],
+])('the tour as %s', (_, open) => {
+  let account: Account;
+  beforeAll(() => {
+    account = open();
+  });
+  afterEach(() => account.end());
+  afterAll(() => account.remove());
+
+  it('shows everything and leaves nothing', async () => {
+    const { code, out, err } = await account.tapdeck('demo');
+    expect([code, err]).toEqual([0, '']);
+    expect(out.match(/3 received, 0% packet loss/g)).toHaveLength(4);
+    expect(out).toMatch(/GB in \d\.\d s: [\d.]+ Gbit\/s/);
+    expect(out).toContain('02:42:ac:11:00:02 dev bob.eth0 master bridge static');
+    expect(out).toMatch(/received \d+ \+ originated \d+ \+ copies \d+ = sent \d+/);
+    expect(out).toMatch(/^ok .*kernel-traceroute$/m);
+    expect(out).toContain('Nothing is left: no process, no namespace, no interface, no mount.');
+    expect(account.leftovers()).toEqual([]);
+  });
+
+  it('says in one line what is missing, and replays all the same', async () => {
+    const { code, out, err } = await account.tapdeckWithTun('', 'demo');
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/^Not possible here: [^\n]*\/dev\/net\/tun[^\n]*modprobe tun[^\n]*$/m);
+    expect(out).toMatch(/^ok .*kernel-traceroute$/m);
+    expect(out).toContain('Nothing is left');
+    expect(account.leftovers()).toEqual([]);
+  });
+
+  it('can be interrupted and leaves nothing', async () => {
+    const running = account.start('demo');
+    await running.said('A bulk transfer');
+    running.kill('SIGINT');
+    const { code, out, err } = await running.ended;
+    expect(code).toBe(1);
+    expect(err).toBe('tapdeck: error: interrupted by SIGINT\n');
+    expect(out).toContain('Nothing is left');
+    expect(account.leftovers()).toEqual([]);
+  });
+});
