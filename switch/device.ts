@@ -14,8 +14,8 @@ export const Transmit = {
 export type Transmit = (typeof Transmit)[keyof typeof Transmit];
 
 /**
- * Where frames come from and go to. A device knows nothing of switching. Implementations: `tap`, `memory`,
- * `pcap`; wrappers: `faulty`.
+ * Where frames come from and go to. A device knows nothing of switching. Live: `TapDevice`; in memory:
+ * `MemoryDevice`; for captures in virtual time: `ReplayDevice`; around any of them: `FaultyDevice`.
  */
 export interface Device {
   /** Descriptor to wait on with epoll, or -1 for a device that has none. */
