@@ -9,7 +9,8 @@ import { CaptureSource, type Unreplayed } from './capture-source.ts';
 import { OutputFile } from './output-file.ts';
 import type { Tables } from './tables.ts';
 import { type VerdictName, verdictName, verdictWords } from './verdict-words.ts';
-import { type ReplayException, VirtualDeck, type VirtualPort } from './virtual-deck.ts';
+import { type ReplayException, VirtualDeck } from './virtual-deck.ts';
+import type { VirtualPort } from './virtual-port.ts';
 
 /** The network that every capture is replayed into: what a fresh deck has. */
 const BRIDGE: NetworkOptions = {

@@ -2,7 +2,6 @@ import { CaptureError } from '../capture/capture-error.ts';
 import type { CaptureRecord } from '../capture/capture-record.ts';
 import { LinkType, linkTypeName } from '../capture/link-type.ts';
 import { readCaptureSync } from '../capture/read-capture.ts';
-import { replayedLength } from '../device/pcap.ts';
 import { LONGEST_FRAME } from './virtual-deck.ts';
 
 /** The frames of one capture file that can be replayed, in the order of the file. */
@@ -115,6 +114,12 @@ export class CaptureSource {
       new CaptureError(this.file, record.offset, `frame ${record.number} is ${reason}`, why, advice),
     );
   }
+}
+
+/** The captured bytes without the frame check sequence, which is not the switch's to see. */
+function replayedLength(record: CaptureRecord): number {
+  const { capturedLength, originalLength, fcsLength } = record;
+  return fcsLength === 0 ? capturedLength : Math.min(capturedLength, Math.max(0, originalLength - fcsLength));
 }
 
 /** The source whose record is due first; the first of those that are due at once. Undefined when all have ended. */

@@ -9,7 +9,7 @@ import { frameLine } from './frame-difference.ts';
 import { nanoseconds, OutputCheck } from './output-check.ts';
 import { OutputFile } from './output-file.ts';
 import { EXPECTED_FILE, loadScenario, type Scenario } from './scenario.ts';
-import { openInputs } from './scenario-input.ts';
+import { openInputs, type ScenarioSource } from './scenario-input.ts';
 import { imbalance, type Tables } from './tables.ts';
 import { verdictWords } from './verdict-words.ts';
 import { VirtualDeck } from './virtual-deck.ts';
@@ -80,24 +80,7 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
   try {
     build(scenario, deck);
     for (const { name, spec } of scenario.ports) file?.addPort(name, spec.mac);
-    const commands = [...scenario.commands];
-    const bySource = new Map(sources.map((each) => [each.source, deck.ports.get(each.port)!]));
-    const all = sources.map(({ source }) => source);
-    for (let source = earliest(all); source || commands.length > 0; source = earliest(all)) {
-      const [command] = commands;
-      // A command comes before frames of the same instant.
-      if (command && (!source || command.at <= source.due)) {
-        commands.shift();
-        deck.advance(command.at);
-        deck[command.action](command.port);
-        continue;
-      }
-      const { record, length, due } = source!;
-      deck.advance(due);
-      // What comes in by a port that is detached is lost, as on a cable that is unplugged.
-      deck.receive(bySource.get(source!)!, record!.data, 0, length);
-      source!.next();
-    }
+    play(scenario, deck, sources);
     deck.advance(scenario.duration ?? deck.now);
     teller?.flush();
     const tables = deck.tables();
@@ -134,6 +117,27 @@ function build(scenario: Scenario, deck: VirtualDeck): void {
   for (const { action, port } of scenario.commands) {
     if (action === 'attach' && !seen.has(port)) deck.detach(port);
     seen.add(port);
+  }
+}
+
+/** Frames and commands, in the order of their times; a command comes before the frames of the same instant. */
+function play(scenario: Scenario, deck: VirtualDeck, inputs: readonly ScenarioSource[]): void {
+  const commands = [...scenario.commands];
+  const ports = new Map(inputs.map(({ source, port }) => [source, deck.ports.get(port)!]));
+  const sources = inputs.map(({ source }) => source);
+  for (;;) {
+    const source = earliest(sources);
+    const [command] = commands;
+    if (command && (!source || command.at <= source.due)) {
+      commands.shift();
+      deck.advance(command.at);
+      deck[command.action](command.port);
+    } else if (source) {
+      deck.advance(source.due);
+      // What comes in by a port that is detached is lost, as on a cable that is unplugged.
+      deck.receive(ports.get(source)!, source.record!.data, 0, source.length);
+      source.next();
+    } else return;
   }
 }
 

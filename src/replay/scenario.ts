@@ -13,7 +13,7 @@ import {
 } from '../../wire/address.ts';
 import type { NetworkOptions } from '../dataplane/commands.ts';
 import { FaultsError, type LineFaults, parseFaults } from '../device/faulty.ts';
-import type { VirtualPortSpec } from './virtual-deck.ts';
+import type { VirtualPortSpec } from './virtual-port.ts';
 import { YamlValue } from './yaml-value.ts';
 
 /** The name of the file that makes a folder a scenario. */
@@ -135,8 +135,10 @@ class ScenarioReader {
     if (this.scenario.ports.length === 0)
       (top.services ?? root).fail('a scenario needs at least one service');
     for (const [name, value] of own.ports?.entries() ?? []) this.#port(name, value);
-    this.scenario.commands = (own.commands?.list() ?? []).map((value) => this.#command(value));
-    this.scenario.commands.sort((a, b) => a.at - b.at);
+    const commands = (own.commands?.list() ?? []).map((value) => ({ ...this.#command(value), value }));
+    commands.sort((a, b) => a.at - b.at);
+    this.#checkOrder(commands);
+    this.scenario.commands = commands.map(({ at, action, port }) => ({ at, action, port }));
   }
 
   #network(name: string, value: YamlValue): void {
@@ -321,6 +323,18 @@ class ScenarioReader {
     const action = chosen[0]!;
     const port = this.#findPort(fields[action]!.text(), fields[action]!);
     return { at: fields.at.duration(), action, port: port.name };
+  }
+
+  /** Refuses what cannot be done at its time, such as to detach what is not there. */
+  #checkOrder(commands: readonly (ScenarioCommand & { value: YamlValue })[]): void {
+    const last = new Map<string, ScenarioCommand['action']>();
+    for (const { action, port, value } of commands) {
+      const before = last.get(port) ?? (action === 'attach' ? 'detach' : 'attach');
+      const wrong = (action === 'attach') === (before !== 'detach');
+      if (wrong)
+        value.fail(`the port '${port}' is ${before === 'detach' ? 'detached' : 'attached'} already then`);
+      last.set(port, action);
+    }
   }
 
   #findPort(name: string, value: YamlValue): ScenarioPort {

@@ -1,5 +1,4 @@
-import type { Device, Transmit } from '../../switch/device.ts';
-import { type Arena, BIG_SLOT, type Frame, HEADROOM, type PortId } from '../../switch/frame.ts';
+import { BIG_SLOT, type Frame, HEADROOM, type PortId } from '../../switch/frame.ts';
 import type { NetworkOptions } from '../../switch/network.ts';
 import {
   PORT_STRIDE,
@@ -11,11 +10,12 @@ import {
   TX_FRAMES,
 } from '../../switch/ports.ts';
 import type { Verdict } from '../../switch/verdict.ts';
-import type { PortSpec } from '../dataplane/commands.ts';
 import { Dataplane, type DataplaneOptions } from '../dataplane/dataplane.ts';
 import { Digest } from './digest.ts';
 import { ReplayDevice } from './replay-device.ts';
 import { type PortTable, type Tables, tablesOf } from './tables.ts';
+import { VirtualPort, type VirtualPortSpec } from './virtual-port.ts';
+import { WatchedDevice } from './watched-device.ts';
 
 /** Longest frame that the deck can be given. */
 export const LONGEST_FRAME = BIG_SLOT - HEADROOM;
@@ -23,12 +23,8 @@ export const LONGEST_FRAME = BIG_SLOT - HEADROOM;
 /** A port must not ask to be woken for ever at one instant. */
 const MOST_WAKES_AT_ONCE = 10_000;
 
-/** How a port is made, by the names that its scenario, capture or test gives it. */
-export interface VirtualPortSpec extends Omit<PortSpec, 'network'> {
-  network: string;
-  /** Puts something between the deck and the port's device, such as faults. */
-  wrap?: (device: Device, arena: Arena) => Device;
-}
+/** Exceptions kept: the first ones say it all, and a capture can have millions of frames. */
+const MOST_EXCEPTIONS = 16;
 
 export interface VirtualDeckOptions extends Omit<DataplaneOptions, 'onException'> {
   /** Hears of every frame that leaves the deck. `bytes` is borrowed: copy what is to be kept. */
@@ -46,70 +42,6 @@ export type FrameListener = (
   at: number,
   length: number,
 ) => void;
-
-/** A port of a deck in virtual time. */
-export class VirtualPort {
-  readonly name: string;
-  readonly spec: VirtualPortSpec;
-  /** Counted from 0 in the order in which ports were first attached. */
-  readonly index: number;
-  /** The data plane's number for it; -1 while it is detached. */
-  id: PortId = -1;
-  /** What the deck sees. */
-  device: Device;
-  /** The end that frames are offered to. */
-  readonly end: ReplayDevice;
-  /** What it counted in earlier lives, before it was detached. */
-  past: PortTable = { ...NOTHING };
-
-  constructor(name: string, spec: VirtualPortSpec, index: number, end: ReplayDevice, arena: Arena) {
-    this.name = name;
-    this.spec = spec;
-    this.index = index;
-    this.end = end;
-    this.device = spec.wrap ? spec.wrap(end, arena) : end;
-  }
-}
-
-/** A device whose received frames are told to somebody. */
-class WatchedDevice implements Device {
-  readonly fd = -1;
-  readonly #device: Device;
-  readonly #listener: (frame: Frame, now: number) => void;
-
-  constructor(device: Device, listener: (frame: Frame, now: number) => void) {
-    this.#device = device;
-    this.#listener = listener;
-  }
-
-  get offload(): boolean {
-    return this.#device.offload;
-  }
-
-  get gone(): boolean {
-    return this.#device.gone;
-  }
-
-  receive(arena: Arena, now: number): Frame | null {
-    const frame = this.#device.receive(arena, now);
-    if (frame) this.#listener(frame, now);
-    return frame;
-  }
-
-  transmit(frame: Frame, now: number): Transmit {
-    return this.#device.transmit(frame, now);
-  }
-
-  deadline(): number {
-    return this.#device.deadline();
-  }
-
-  close(): void {
-    this.#device.close();
-  }
-}
-
-const NOTHING: PortTable = { rxFrames: 0, rxBytes: 0, rxDropped: 0, txFrames: 0, txBytes: 0, txDropped: 0 };
 
 /** Handling a frame threw: a defect of tapdeck. */
 export interface ReplayException {
@@ -129,7 +61,7 @@ export interface ReplayException {
 export class VirtualDeck {
   readonly dataplane: Dataplane;
   readonly ports = new Map<string, VirtualPort>();
-  /** Frames whose handling threw. */
+  /** The first frames whose handling threw; all are counted as EXCEPTION. */
   readonly exceptions: ReplayException[] = [];
   readonly #networks = new Map<string, number>();
   readonly #portOfId = new Map<PortId, VirtualPort>();
@@ -308,6 +240,7 @@ export class VirtualDeck {
   }
 
   #excuse(error: unknown, frame: Frame): void {
+    if (this.exceptions.length === MOST_EXCEPTIONS) return;
     this.exceptions.push({
       now: this.#now,
       port: this.#portOfId.get(frame.ingress)?.name ?? `port ${frame.ingress}`,

@@ -4,7 +4,8 @@ import type { DataplaneOptions } from '../dataplane/dataplane.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
 import { verdictWords } from '../replay/verdict-words.ts';
-import { VirtualDeck, type VirtualPort } from '../replay/virtual-deck.ts';
+import { VirtualDeck } from '../replay/virtual-deck.ts';
+import type { VirtualPort } from '../replay/virtual-port.ts';
 import type { Station } from './frames.ts';
 
 /** A network of a deck for tests; addresses of the gateway with their prefix lengths. */

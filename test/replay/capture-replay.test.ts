@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -145,6 +145,28 @@ test('what cannot be replayed is counted and told once', () => {
   expect(told).toHaveLength(2);
   expect(told[0]).toContain('frame 1 is not Ethernet: its link type is RAW');
   expect(told[1]).toContain('frame 1 is too long: it has 70000 bytes');
+});
+
+test('frames are as long as they were captured, without a frame check sequence', () => {
+  const frame = icmpEcho({ from: a, to: b });
+  const lengths: number[] = [];
+  const path = pcap([
+    [0, frame],
+    [1, frame],
+    [2, frame],
+    [3, frame],
+  ]);
+  const bytes = readFileSync(path);
+  // Classic pcap: the link type field says that four bytes of every frame are a check sequence.
+  bytes.writeUInt32LE((LinkType.ETHERNET | (2 << 28) | (1 << 26)) >>> 0, 20);
+  const record = (index: number): number => 24 + index * (16 + frame.length);
+  // The second one was cut by 10 bytes on the wire's account, the third claims more, the last less than was captured.
+  bytes.writeUInt32LE(frame.length + 10, record(1) + 12);
+  bytes.writeUInt32LE(4_000_000_000, record(2) + 12);
+  bytes.writeUInt32LE(20, record(3) + 12);
+  writeFileSync(path, bytes);
+  replayCapture(path, { warn: () => {}, onStep: ({ length }) => void lengths.push(length) });
+  expect(lengths).toEqual([frame.length - 4, frame.length, frame.length, 16]);
 });
 
 test('what is no capture is refused in one line', () => {

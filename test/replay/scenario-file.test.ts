@@ -127,6 +127,14 @@ describe('refused with file, line and column', () => {
       /commands\[0\]: needs exactly one of attach, detach, block, unblock/,
     ],
     [
+      'services: { a: }\nx-tapdeck: { commands: [ { at: 5s, block: a }, { at: 1s, detach: a } ] }\n',
+      /^scenario.yaml:2:26: x-tapdeck.commands\[0\]: the port 'a' is detached already then/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { commands: [ { at: 1s, attach: a }, { at: 2s, attach: a } ] }\n',
+      /commands\[1\]: the port 'a' is attached already then/,
+    ],
+    [
       'networks: { n: { ipam: { config: [ { subnet: 10.0.0.0/33 } ] } } }\nservices: { a: }\n',
       /must be a subnet such as 10.0.0.0\/24/,
     ],
