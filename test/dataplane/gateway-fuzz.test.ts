@@ -7,13 +7,13 @@ import {
   icmp,
   icmpEcho,
   ip,
-  type MemoryDeck,
   neighborAdvertisement,
   neighborSolicitation,
   tagged,
   tcp,
   udp,
-} from '../../src/testing/index.ts';
+} from '../../src/testing/frames.ts';
+import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import { parse } from '../../wire/parse.ts';
 import { fillTransportChecksum } from '../../wire/transport.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';

@@ -5,12 +5,12 @@ import {
   fragments,
   icmpEcho,
   ip,
-  type MemoryDeck,
   type Station,
   tagged,
   tcp,
   udp,
-} from '../../src/testing/index.ts';
+} from '../../src/testing/frames.ts';
+import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import { set16 } from '../../wire/bytes.ts';
 import { fillIpv4Checksum } from '../../wire/ipv4.ts';
 import {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { arpProbe, arpReply, arpRequest, icmpEcho, type MemoryDeck } from '../../src/testing/index.ts';
+import { arpProbe, arpReply, arpRequest, icmpEcho } from '../../src/testing/frames.ts';
+import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import {
   C1,
   C2,

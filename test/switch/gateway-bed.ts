@@ -1,10 +1,6 @@
 import { expect } from 'vitest';
-import {
-  type MemoryDeck,
-  type MemoryDeckOptions,
-  memoryDeck,
-  type Station,
-} from '../../src/testing/index.ts';
+import type { Station } from '../../src/testing/frames.ts';
+import { type MemoryDeck, type MemoryDeckOptions, memoryDeck } from '../../src/testing/memory-deck.ts';
 import { DROP_REASON_NAMES } from '../../switch/drop-reason.ts';
 import { type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { formatIpv4, formatIpv6, formatMac } from '../../wire/address.ts';

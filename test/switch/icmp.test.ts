@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { fragments, icmp, icmpEcho, ip, type Station, tagged, tcp, udp } from '../../src/testing/index.ts';
+import { fragments, icmp, icmpEcho, ip, type Station, tagged, tcp, udp } from '../../src/testing/frames.ts';
 import { set16 } from '../../wire/bytes.ts';
 import { fillIpv4Checksum } from '../../wire/ipv4.ts';
 import { parse } from '../../wire/parse.ts';

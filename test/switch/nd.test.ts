@@ -5,7 +5,7 @@ import {
   neighborAdvertisement,
   neighborSolicitation,
   type Station,
-} from '../../src/testing/index.ts';
+} from '../../src/testing/frames.ts';
 import { parseIpv6, parseMac } from '../../wire/address.ts';
 import { set16, set32 } from '../../wire/bytes.ts';
 import { fillIcmpv6Checksum } from '../../wire/icmpv6.ts';

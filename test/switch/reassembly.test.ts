@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { fragments, icmpEcho, type MemoryDeck, type Station, udp } from '../../src/testing/index.ts';
+import { fragments, icmpEcho, type Station, udp } from '../../src/testing/frames.ts';
+import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import { set16 } from '../../wire/bytes.ts';
 import { fillIpv4Checksum } from '../../wire/ipv4.ts';
 import { C1, C2, expectNoLeak, FEW, GA, gatewayBed, only, read, send } from './gateway-bed.ts';
