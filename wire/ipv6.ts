@@ -27,7 +27,7 @@ export const IPV6_EXT_SHIM6 = 140;
 
 /**
  * Longest chain that `parse` follows. RFC 8200 §4.1 recommends each header once and destination options twice;
- * nodes may limit the number (RFC 8883 §2.4), and a frame of 64 KiB made of nothing else must not cost 8,191 steps.
+ * nodes may limit the number (RFC 8883), and a frame of 64 KiB made of nothing else must not cost 8,191 steps.
  */
 export const IPV6_MAX_EXTENSIONS = 16;
 
