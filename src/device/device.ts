@@ -1,1 +1,0 @@
-export { type Device, Transmit } from '../../switch/device.ts';
