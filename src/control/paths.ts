@@ -53,7 +53,8 @@ function defaultFolder(env: NodeJS.ProcessEnv): string {
   // Root's place is one for all, also with the XDG_RUNTIME_DIR that sudo may have left it.
   if (uid === 0) return '/run/tapdeck';
   const xdg = env['XDG_RUNTIME_DIR'];
-  if (xdg?.startsWith('/')) return join(xdg, 'tapdeck');
+  // Set but not there: what `su` passes on from somebody else's session.
+  if (xdg?.startsWith('/') && existsSync(xdg)) return join(xdg, 'tapdeck');
   if (existsSync(`/run/user/${uid}`)) return `/run/user/${uid}/tapdeck`;
   return join(tmpdir(), `tapdeck-${uid}`);
 }
@@ -64,23 +65,29 @@ function defaultFolder(env: NodeJS.ProcessEnv): string {
  */
 export function ensureFolder({ folder, own }: RuntimePaths): void {
   try {
-    mkdirSync(folder, { mode: 0o700, recursive: true });
+    // Not what lies above it: that is not ours to invent (and Node's `recursive` hangs below /proc).
+    mkdirSync(folder, { mode: 0o700 });
   } catch (error) {
-    throw new DeckError(
-      'permission',
-      `cannot make the folder ${folder}: ${reason(error)}; choose another place with --host unix:///PATH`,
-    );
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'EEXIST') {
+      throw new DeckError(
+        'permission',
+        `cannot make the folder ${folder}: ${code ?? message}; choose another place with --host unix:///PATH`,
+      );
+    }
   }
-  if (!own) return;
-  const { uid, mode } = lstatSync(folder);
-  const isFolder = lstatSync(folder).isDirectory();
-  if (!isFolder || uid !== process.getuid!()) {
+  if (own) checkFolder(folder);
+}
+
+function checkFolder(folder: string): void {
+  const found = lstatSync(folder);
+  if (!found.isDirectory() || found.uid !== process.getuid!()) {
     throw new DeckError(
       'permission',
       `${folder} does not belong to you, so no socket is safe in it; remove it, or choose another place with --host unix:///PATH`,
     );
   }
-  if ((mode & 0o077) !== 0) chmodSync(folder, 0o700);
+  if ((found.mode & 0o077) !== 0) chmodSync(folder, 0o700);
 }
 
 /** Removes a folder of our own when nothing else is in it. */
@@ -91,8 +98,4 @@ export function removeFolder({ folder, own }: RuntimePaths): void {
   } catch {
     // Something is in it, or another daemon has removed it.
   }
-}
-
-function reason(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? (error as Error).message;
 }

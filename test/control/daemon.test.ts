@@ -134,8 +134,8 @@ describe('paths', () => {
   const uid = process.getuid!();
 
   it("are root's or the user's own", () => {
-    const socket = runtimePaths(undefined, { XDG_RUNTIME_DIR: '/run/user/1234' }).socket;
-    expect(socket).toBe(uid === 0 ? '/run/tapdeck/tapdeck.sock' : '/run/user/1234/tapdeck/tapdeck.sock');
+    const socket = runtimePaths(undefined, { XDG_RUNTIME_DIR: folder }).socket;
+    expect(socket).toBe(uid === 0 ? '/run/tapdeck/tapdeck.sock' : join(folder, 'tapdeck/tapdeck.sock'));
   });
 
   it('are where the option says, else the environment', () => {
