@@ -1,6 +1,6 @@
+import { type Device, Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
-import { type Device, Transmit } from '../../switch/device.ts';
 import { addressOf, close, errno, read, write, writev } from './syscall.ts';
 import { EAGAIN, EBADFD, EINTR, EIO, ENOBUFS, ENODEV, errnoName } from './syscall-error.ts';
 

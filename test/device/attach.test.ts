@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { closeStaging, openTap, type TapTarget } from '../../src/device/attach.ts';
-import { Transmit } from '../../switch/device.ts';
 import { openTapFor } from '../../src/device/rootless.ts';
 import { close } from '../../src/device/syscall.ts';
 import { type OpenTap, TapDevice } from '../../src/device/tap.ts';
+import { Transmit } from '../../switch/device.ts';
 import { Arena } from '../../switch/frame.ts';
 import { ip, netnsPath, openDescriptors, run, Sandboxes } from './sandbox.ts';
 

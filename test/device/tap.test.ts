@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { release } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { closeStaging, openTap, type TapTarget } from '../../src/device/attach.ts';
-import { Transmit } from '../../switch/device.ts';
 import { EPOLLERR, Epoll } from '../../src/device/epoll.ts';
 import { inNamespace, openNamespace } from '../../src/device/netns.ts';
 import { addressOf, close, sendmsg, setsockopt, socket } from '../../src/device/syscall.ts';
 import { TapDevice } from '../../src/device/tap.ts';
+import { Transmit } from '../../switch/device.ts';
 import { Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import {
   csumOffset,
