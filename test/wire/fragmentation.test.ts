@@ -32,7 +32,18 @@ import {
   VNET_LEN,
   writeVnet,
 } from '../../wire/virtio-net.ts';
-import { ARP, AT, FRAGMENT4_LAST, frameOf, garbage, packetOf, UDP4, UDP6 } from './samples.ts';
+import {
+  ARP,
+  AT,
+  FRAGMENT4_LAST,
+  frameOf,
+  garbage,
+  packetOf,
+  same,
+  UDP4,
+  UDP6,
+  untouched,
+} from './samples.ts';
 
 /** A UDP datagram over IPv4 with these options and this payload, padded with options' end to whole words. */
 function datagram(options: readonly number[], payload: Uint8Array): Packet {
@@ -62,9 +73,9 @@ function fragments(packet: Packet, mtu: number): Packet[] {
     target.at = AT;
     writeFragment(packet, mtu, index, target);
     expect(target.end - target.l3).toBeLessThanOrEqual(mtu);
-    expect(target.bytes.slice(AT + target.length).every((byte) => byte === 0xa5)).toBe(true);
-    expect(target.bytes.slice(0, AT - VNET_LEN).every((byte) => byte === 0xa5)).toBe(true);
-    expect([...target.bytes.slice(AT - VNET_LEN, AT)]).toEqual(new Array(VNET_LEN).fill(0));
+    expect(untouched(target.bytes, 0, AT - VNET_LEN)).toBe(true);
+    expect(same(target.bytes.subarray(AT - VNET_LEN, AT), new Uint8Array(VNET_LEN))).toBe(true);
+    expect(untouched(target.bytes, AT + target.length, target.bytes.length)).toBe(true);
     return target;
   });
 }
@@ -129,10 +140,10 @@ describe('fragmentation', () => {
             expect(piece.moreFragments).toBe(index < pieces.length - 1);
           }
           if (backwards) pieces.reverse();
-          expect(reassemble(pieces)).toEqual(whole);
+          expect(same(reassemble(pieces), whole)).toBe(true);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
   });
 

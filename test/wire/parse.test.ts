@@ -20,7 +20,7 @@ import { completeChecksum, segmentCount, segmentLength, writeSegment } from '../
 import { tcpMss } from '../../wire/tcp.ts';
 import { clampMss, fillTransportChecksum, transportChecksumOk } from '../../wire/transport.ts';
 import { checkVnet, VNET_LEN } from '../../wire/virtio-net.ts';
-import { AT, frameOf, packetOf, SAMPLES, UDP4 } from './samples.ts';
+import { AT, frameOf, packetOf, SAMPLES, same, UDP4 } from './samples.ts';
 
 const names = Object.keys(SAMPLES);
 
@@ -36,15 +36,11 @@ const FIXED: Readonly<Record<number, number>> = {
 function expectSafe(packet: Packet, malformed: Malformed): void {
   const first = packet.at;
   const last = packet.at + packet.length;
-  const within = (offset: number) => {
-    expect(offset).toBeGreaterThanOrEqual(first);
-    expect(offset).toBeLessThanOrEqual(last);
-  };
-  within(packet.l3);
-  within(packet.end);
-  if (packet.l4 !== 0) within(packet.l4);
-  if (packet.payload !== 0) within(packet.payload);
-  if (packet.fragmentHeader !== 0) within(packet.fragmentHeader + 8);
+  const offsets = [packet.l3, packet.end];
+  if (packet.l4 !== 0) offsets.push(packet.l4);
+  if (packet.payload !== 0) offsets.push(packet.payload);
+  if (packet.fragmentHeader !== 0) offsets.push(packet.fragmentHeader + 8);
+  expect(offsets.filter((offset) => offset < first || offset > last)).toEqual([]);
   expect(packet.l3).toBeLessThanOrEqual(packet.end);
   if (malformed !== Malformed.NONE) {
     expect(packet.l4).toBe(0);
@@ -75,7 +71,7 @@ function exercise(packet: Packet): void {
     if (packet.protocol === PROTO_TCP && packet.l4 !== 0) tcpMss(packet.bytes, packet.l4);
     if (packet.etherType === ETHERTYPE_IPV6) findIpv6Extension(packet, 43);
   }
-  expect(packet.bytes).toEqual(before);
+  expect(same(packet.bytes, before)).toBe(true);
 
   // From here on bytes are written: inside the frame and its virtio-net header only.
   expect(segmentLength(packet)).toBeLessThanOrEqual(packet.length);
@@ -95,8 +91,8 @@ function exercise(packet: Packet): void {
   }
   const first = packet.at - VNET_LEN;
   const last = packet.at + packet.length;
-  expect(packet.bytes.slice(0, first)).toEqual(before.slice(0, first));
-  expect(packet.bytes.slice(last)).toEqual(before.slice(last));
+  expect(same(packet.bytes.subarray(0, first), before.subarray(0, first))).toBe(true);
+  expect(same(packet.bytes.subarray(last), before.subarray(last))).toBe(true);
 }
 
 describe('every sample', () => {
@@ -182,7 +178,7 @@ describe('any bytes', () => {
           exercise(packet);
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: 1000 },
     );
   });
 

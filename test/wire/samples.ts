@@ -30,6 +30,16 @@ export function frameOf(packet: Packet): Uint8Array {
   return packet.bytes.slice(packet.at, packet.at + packet.length);
 }
 
+/** Whether two arrays hold the same bytes; much faster than a deep comparison, for properties. */
+export function same(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
+}
+
+/** Whether `length` bytes from `from` on are as `garbage` left them. */
+export function untouched(bytes: Uint8Array, from: number, to: number): boolean {
+  return same(bytes.subarray(from, to), garbage(to - from));
+}
+
 export function bytes(...hex: string[]): Uint8Array {
   return Uint8Array.from(Buffer.from(hex.join('').replaceAll(' ', ''), 'hex'));
 }
