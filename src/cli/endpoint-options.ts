@@ -2,6 +2,7 @@ import { parseAddress, parseStationMac } from '../control/address.ts';
 import type { AttachOptions } from '../control/endpoint.ts';
 import { invalid } from '../control/error.ts';
 import { checkIfname, checkName, quote } from '../control/name.ts';
+import { parseFaults } from '../device/faults.ts';
 
 /** Options of the commands that make an endpoint, as commander gives them. */
 export interface EndpointFlags {
@@ -27,6 +28,7 @@ export function endpointOptions(flags: EndpointFlags): Omit<AttachOptions, 'netn
   if (ip6 !== undefined) parseAddress(6, ip6);
   if (mac !== undefined) parseStationMac(mac);
   if (ifname !== undefined) checkIfname(ifname);
+  if (faults !== undefined) checkFaults(faults);
   return {
     ...(network !== undefined && { network }),
     ...(name !== undefined && { name }),
@@ -37,6 +39,14 @@ export function endpointOptions(flags: EndpointFlags): Omit<AttachOptions, 'netn
     ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu) }),
     ...(faults !== undefined && { faults }),
   };
+}
+
+function checkFaults(faults: string): void {
+  try {
+    parseFaults(faults);
+  } catch (error) {
+    throw invalid(`--faults: ${(error as Error).message}`);
+  }
 }
 
 /** The number in an option's value. Throws a `DeckError` for everything that is not a whole positive one. */

@@ -349,7 +349,7 @@ function endpointFlags(command: Command): Command {
     .option('--mtu <bytes>', "largest IP packet; the network's by default")
     .option(
       '--faults <spec>',
-      'lose, double, reorder, corrupt or delay frames on purpose, e.g. loss=0.01,seed=7',
+      'lose, double, reorder, corrupt or delay frames on purpose, as loss=1%,delay=10ms,seed=7',
     );
 }
 

@@ -43,6 +43,6 @@ export interface AttachOptions {
   ifname?: string;
   /** By default, and at most, the network's. */
   mtu?: number;
-  /** Faults to inject on purpose, as `loss=0.01,seed=7`; see `docs/`. */
+  /** Faults to inject on purpose, as `loss=1%,delay=10ms,seed=7`: what `src/device/faults.ts` reads. */
   faults?: string;
 }

@@ -14,7 +14,7 @@ export interface DataPlane {
   /**
    * Connects an open TAP. The descriptor belongs to the data plane from the call on: it is closed with the
    * port, and also when the port cannot be made.
-   * @param faults what is to go wrong on purpose, as `src/device/faulty.ts` reads it
+   * @param faults what is to go wrong on purpose, as `src/device/faults.ts` reads it
    */
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId>;
   /** Removes a port and closes its device; a port that has vanished already is no error. */

@@ -49,10 +49,16 @@ class DataPlaneWorker {
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): PortId {
     let device: Device = new TapDevice(tap, (fd) => this.#notify({ notice: 'close', fd }));
-    if (faults !== undefined) device = new FaultyDevice(device, this.#dataplane.arena, parseFaults(faults));
-    const port = this.#dataplane.addPort(device, spec);
-    this.#loop.add(port, device, faults !== undefined);
-    return port;
+    try {
+      if (faults !== undefined) device = new FaultyDevice(device, this.#dataplane.arena, parseFaults(faults));
+      const port = this.#dataplane.addPort(device, spec);
+      this.#loop.add(port, device, faults !== undefined);
+      return port;
+    } catch (error) {
+      // The descriptor is ours also when no port comes of it.
+      device.close();
+      throw error;
+    }
   }
 
   removePort(port: PortId): void {

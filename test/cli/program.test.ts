@@ -56,6 +56,7 @@ describe('usage', () => {
     [['run', '-p', '80:80', '--', 'true'], /unknown option '-p'/],
     [['run', '--ip', '999.1.1.1', '--', 'true'], /"999.1.1.1" is not an IPv4 address/],
     [['run', '--name', '../x', '--', 'true'], /endpoint name "..\/x" is not allowed/],
+    [['attach', '--netns', 'x', '--faults', 'nonsense=1'], /--faults: .*nonsense/],
     [['attach', '--netns', 'x', '--mac', '01:00:5e:00:00:01'], /is a group address/],
     [['attach'], /give either --netns PATH or --pid PID/],
     [['attach', '--pid', '12', '--netns', 'x'], /give either --netns PATH or --pid PID/],

@@ -1,0 +1,87 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Account } from './account.ts';
+
+// What a program does with `import … from 'tapdeck'`.
+
+describe.each([
+  ['root', Account.root],
+  ['an ordinary user', Account.user],
+])('the library as %s', (_, open) => {
+  let account: Account;
+  beforeAll(() => {
+    account = open();
+  });
+  afterEach(() => account.end());
+  afterAll(() => account.remove());
+
+  async function program(text: string) {
+    const file = join(account.folder, 'program.mjs');
+    writeFileSync(file, text.replaceAll("'tapdeck'", `'${account.program}/dist/src/index.js'`));
+    return account.spawn([process.execPath, file]).ended;
+  }
+
+  it('opens a deck, attaches a sandbox, and leaves nothing', async () => {
+    const { code, out, err } = await program(`
+      import { Deck, Sandbox } from 'tapdeck';
+      const deck = await Deck.open();
+      const sandbox = await Sandbox.start({ command: ['ping', '-c', '1', '172.17.0.1'], stdio: ['ignore', 'pipe', 'pipe'] });
+      const { name, ipv4 } = await deck.attach({ pid: sandbox.pid, name: 'pinger' });
+      sandbox.go();
+      let said = '';
+      sandbox.stdout.setEncoding('utf8').on('data', (text) => { said += text; });
+      const { exitCode } = await sandbox.ended;
+      const { ledger } = await deck.counters();
+      await sandbox.close();
+      await deck.close();
+      console.log(JSON.stringify({ name, ipv4, exitCode, balanced: ledger.balanced, received: / 1 received/.test(said) }));
+    `);
+    expect([code, err]).toEqual([0, '']);
+    expect(JSON.parse(out)).toEqual({
+      name: 'pinger',
+      ipv4: '172.17.0.2',
+      exitCode: 0,
+      balanced: true,
+      received: true,
+    });
+    expect(account.leftovers()).toEqual([]);
+  });
+
+  it('gives up a TAP that no port came of, and goes on', async () => {
+    const { code, out, err } = await program(`
+      import { readdirSync } from 'node:fs';
+      import { Deck, Sandbox } from 'tapdeck';
+      const deck = await Deck.open();
+      const sandbox = await Sandbox.start({ command: ['sleep', '300'] });
+      let refusal;
+      await deck.attach({ pid: sandbox.pid, faults: 'nonsense=1' }).catch((error) => { refusal = error; });
+      // The same interface again: the first one must have gone.
+      let again;
+      for (let i = 0; i < 100 && !again; i++) {
+        again = await deck.attach({ pid: sandbox.pid, name: 'x' }).catch(() => new Promise((resolve) => setTimeout(resolve, 20)));
+      }
+      console.log(JSON.stringify({ name: refusal.name, message: refusal.message, again }));
+      await sandbox.close();
+      await deck.close();
+    `);
+    expect([code, err]).toEqual([0, '']);
+    expect(JSON.parse(out)).toMatchObject({
+      name: 'DeckError',
+      message: expect.stringContaining('nonsense'),
+      again: { name: 'x', ifname: 'eth0', ipv4: '172.17.0.2' },
+    });
+    expect(account.leftovers()).toEqual([]);
+  });
+
+  it('ends its sandboxes when the program dies', async () => {
+    const { code } = await program(`
+      import { Sandbox } from 'tapdeck';
+      const sandbox = await Sandbox.start({ command: ['sleep', '300'] });
+      sandbox.go();
+      process.kill(process.pid, 'SIGKILL');
+    `);
+    expect(code).toBe(137);
+    expect(await account.untilNothingIsLeft()).toEqual([]);
+  });
+});
