@@ -35,6 +35,8 @@ import { Ledger } from './ledger.ts';
 import { Router } from './router.ts';
 import { Routes } from './routes.ts';
 
+const RA_GUARD = drop(DropReason.RA_GUARD);
+
 export interface DataplaneOptions {
   /** Seeds every hash and every random choice; the same seed and input give the same output. */
   seed?: number;
@@ -155,6 +157,8 @@ export class Dataplane {
   /** A frame that the bridge floods: the gateway is one of those who hear it. */
   #overhear(frame: Frame, network: Network, verdict: Verdict, now: number): Verdict {
     const heard = this.#gateway.hear(frame, network, now);
+    // RFC 6105: only the gateway is a router here, and nobody else may tell the network otherwise.
+    if (heard === RA_GUARD) return heard;
     const others = network.bridge.memberCount - 1;
     if (others === 0) return heard === PASS ? drop(DropReason.NO_EGRESS) : heard;
     if (heard !== PASS) {
