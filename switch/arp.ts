@@ -52,7 +52,10 @@ export class Arp {
       this.#reply(frame, network, now);
       return CONSUME;
     }
-    if (!network.containsIpv4(spa) || !isIpv4Source(network, spa)) return drop(DropReason.ARP_SPOOF);
+    if (!network.containsIpv4(spa) || !isIpv4Source(network, spa)) {
+      // Another subnet may share the wire; that somebody of it asks somebody else is not our business.
+      return toAll && !forUs && spa !== network.ipv4 ? PASS : drop(DropReason.ARP_SPOOF);
+    }
 
     if (oper === ARP_REPLY && forUs && !toAll) {
       const heard = this.#neighbors.answerIpv4(network, spa, shaHi, shaLo, frame.ingress, now);
