@@ -147,6 +147,25 @@ describe('ARP of a gateway', () => {
     expect(learned(deck)).toEqual([`${C1.ipv4} STALE ${C2.mac}`]);
   });
 
+  test('ARP-4: the owner is not asked more than once a second, however often he is contested', () => {
+    const deck = gatewayBed();
+    deck.send('c1', arpRequest({ from: C1, ask: GA.ipv4 }));
+    deck.advance(5000);
+    const thief = { ...C2, ipv4: C1.ipv4 };
+    let questions = 0;
+    for (let i = 0; i < 300; i++) {
+      deck.send('c2', arpRequest({ from: thief, ask: GA.ipv4 }));
+      for (const frame of deck.take('c1').map(read)) {
+        if (frame.dst !== C1.mac || frame.arp?.oper !== 1) continue;
+        questions++;
+        deck.send('c1', arpReply({ from: C1, to: GA }));
+      }
+      deck.advance(10);
+    }
+    expect(questions).toBe(3);
+    expect(learned(deck)[0]).toContain(C1.mac);
+  });
+
   test('ARP-4: the address of an endpoint that the deck knows is never moved', () => {
     const deck = gatewayBed({ known: true });
     const thief = { ...C2, ipv4: C1.ipv4 };
@@ -170,10 +189,16 @@ describe('ARP of a gateway', () => {
     deck.send('c1', arpRequest({ from: { ...C1, ipv4 }, ask: GA.ipv4 }));
     deck.send('c1', arpReply({ from: { ...C1, ipv4 }, to: GA }));
     expect(deck.drops()).toEqual({ ARP_SPOOF: 2 });
-    // What another subnet on the same wire says among itself is not the gateway's business.
-    deck.send('c1', arpRequest({ from: { ...C1, ipv4 }, ask: ipv4 }));
-    expect(deck.drops()).toEqual({ ARP_SPOOF: 2 });
     expect(deck.take('c1')).toEqual([]);
+    expect(learned(deck)).toEqual([]);
+  });
+
+  test("ARP-4: what another subnet on the same wire says among itself is not the gateway's business", () => {
+    const deck = gatewayBed();
+    deck.send('c1', arpRequest({ from: { ...C1, ipv4: '192.0.2.1' }, ask: '192.0.2.2' }));
+    expect(deck.drops()).toEqual({});
+    deck.send('c1', arpRequest({ from: { ...C1, ipv4: GA.ipv4 }, ask: '192.0.2.2' }));
+    expect(deck.drops()).toEqual({ ARP_SPOOF: 1 });
     expect(learned(deck)).toEqual([]);
   });
 
@@ -246,6 +271,14 @@ describe('ARP of a gateway', () => {
     deck.takeAll();
     deck.send('c1', icmpEcho({ from: C1, to: D1, via: VIA_GA }));
     expect(only(deck, 'd1').arp).toMatchObject({ oper: 1, tpa: D1.ipv4 });
+  });
+
+  test('ARP-6: an answer that comes too late is an answer to no question', () => {
+    const deck = gatewayBed();
+    deck.send('c1', icmpEcho({ from: C1, to: D1, via: VIA_GA }));
+    deck.advance(4000);
+    expect(send(deck, 'd1', arpReply({ from: D1, to: GB }))).toBe('ARP_NOT_FOR_US');
+    expect(learned(deck)).toEqual([`${D1.ipv4} FAILED`]);
   });
 
   test(
