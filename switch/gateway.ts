@@ -177,7 +177,8 @@ export class Gateway {
       s1 === get32(bytes, l3 + IPV6_DST + 4) &&
       s2 === get32(bytes, l3 + IPV6_DST + 8) &&
       s3 === get32(bytes, l3 + IPV6_DST + 12);
-    // Duplicate address detection comes from nobody: `nd` knows when that is right.
+    // Before the source is judged: duplicate address detection comes from nobody. And before reassembly: the first piece
+    // has its whole header (RFC 7112), so that neighbor discovery in fragments ends here (RFC 6980).
     const isNdMessage =
       frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(bytes, frame.l4));
     if (isNdMessage) return this.#nd.input(frame, network, now);
@@ -213,18 +214,8 @@ export class Gateway {
       return verdict;
     }
     const fault = parse(whole);
-    whole.verdict = fault === Malformed.NONE ? this.#whole(whole, network, now) : drop(fault);
+    whole.verdict = fault === Malformed.NONE ? this.input(whole, network, now) : drop(fault);
     return verdict;
-  }
-
-  #whole(frame: Frame, network: Network, now: number): Verdict {
-    const isNdMessage =
-      frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(frame.bytes, frame.l4));
-    // RFC 6980 §5: nobody has to send these in pieces, but who wants to slip past a guard.
-    if (isNdMessage) return drop(DropReason.ND_INVALID);
-    return frame.etherType === ETHERTYPE_IPV4
-      ? this.#ipv4(frame, network, now)
-      : this.#ipv6(frame, network, now);
   }
 
   #transport(frame: Frame, network: Network, now: number): Verdict {

@@ -1,9 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fragments, icmp, icmpEcho, ip, type Station, tagged, tcp, udp } from '../../src/testing/frames.ts';
+import { Bridge } from '../../switch/bridge.ts';
+import { Fragmenter } from '../../switch/fragmenter.ts';
+import { Icmp } from '../../switch/icmp.ts';
+import { Icmpv6 } from '../../switch/icmpv6.ts';
+import { Network } from '../../switch/network.ts';
+import { Originator } from '../../switch/originator.ts';
+import { Outbox } from '../../switch/outbox.ts';
+import { RateLimit } from '../../switch/rate-limit.ts';
+import { parseIpv4, parseIpv6 } from '../../wire/address.ts';
 import { set16 } from '../../wire/bytes.ts';
 import { fillIpv4Checksum } from '../../wire/ipv4.ts';
 import { parse } from '../../wire/parse.ts';
+import { Random } from '../../wire/random.ts';
 import { fillTransportChecksum } from '../../wire/transport.ts';
 import { VNET_F_NEEDS_CSUM, VNET_LEN, writeVnet } from '../../wire/virtio-net.ts';
 import {
@@ -266,6 +276,57 @@ describe('errors', () => {
       send(deck, 'c1', frame);
       expect(deck.take('c1'), about).toEqual([]);
     }
+    expectNoLeak(deck);
+  });
+
+  test('IP-4: the rules hold by themselves, whoever asks for an error', () => {
+    const deck = gatewayBed();
+    const { dataplane } = deck.virtual;
+    const originator = new Originator(dataplane.arena, new Outbox());
+    const random = new Random(1);
+    const limit = new RateLimit(random);
+    const fragmenter = new Fragmenter(originator, random);
+    const icmp4 = new Icmp(originator, fragmenter, limit);
+    const icmp6 = new Icmpv6(originator, fragmenter, limit);
+    const bridge = new Bridge(0, dataplane.ports, dataplane.fdb);
+    const network = new Network(0, bridge, 0, {
+      macHi: 0x0242,
+      macLo: 0x0a000001,
+      ipv4: { address: parseIpv4(GA.ipv4)!, prefix: 16 },
+      ipv6: { address: parseIpv6(GA.ipv6)!, prefix: 64 },
+      mtu: 1500,
+    });
+    /** Whether an error goes out about the frame: port unreachable, or packet too big. */
+    const told = (bytes: Uint8Array, tooBig = false): boolean => {
+      const frame = dataplane.arena.allocate(bytes.length)!;
+      frame.bytes.set(bytes, frame.at);
+      parse(frame);
+      if (frame.etherType === 0x0800) icmp4.error(frame, network, 3, 3, 0, 0);
+      else icmp6.error(frame, network, tooBig ? 2 : 1, tooBig ? 0 : 4, 1280, 0);
+      dataplane.arena.release(frame);
+      const error = originator.outbox.shift();
+      if (error !== undefined) dataplane.arena.release(error);
+      return error !== undefined;
+    };
+    for (const family of FAMILIES) {
+      expect(told(closed(C1, family))).toBe(true);
+      expect(told(closed(C1, family, { via: { mac: '01:00:5e:00:00:01' } })), 'a group of the link').toBe(
+        false,
+      );
+      expect(told(closed(GA, family)), 'the gateway itself').toBe(false);
+    }
+    for (const ipv4 of ['10.0.255.255', '224.0.0.1', '255.255.255.255', '240.0.0.1']) {
+      expect(told(udp({ from: C1, to: { ...GA, ipv4 }, dstPort: 9 })), ipv4).toBe(false);
+    }
+    for (const ipv4 of ['0.0.0.0', '127.0.0.1', '224.0.0.1', '240.0.0.1', '10.0.255.255']) {
+      expect(told(closed({ ...C1, ipv4 }, 4)), ipv4).toBe(false);
+    }
+    for (const ipv6 of ['::', '::1', 'ff02::1', '::ffff:10.0.0.2', GA_LOCAL]) {
+      expect(told(closed({ ...C1, ipv6 }, 6)), ipv6).toBe(false);
+    }
+    const toGroup = udp({ from: C1, to: ALL_NODES, family: 6, dstPort: 9 });
+    expect(told(toGroup)).toBe(false);
+    expect(told(toGroup, true), 'RFC 4443 §2.4 e.3: but for path MTU discovery').toBe(true);
     expectNoLeak(deck);
   });
 

@@ -122,6 +122,7 @@ describe('reassembly', () => {
       'with two pieces',
       [piece(packet, 0, 16, true), piece(packet, 16, 32, true), piece(packet, 0, 32, true)],
     ],
+    ['the last again, as if more came', [piece(packet, 32, 64, false), piece(packet, 32, 64, true)]],
     ['behind the end', [piece(packet, 32, 64, false), piece(packet, 64, 128, true)]],
     ['two ends', [piece(packet, 32, 64, false), piece(packet, 64, 128, false)]],
     ['an end before what is there', [piece(packet, 64, 128, true), piece(packet, 16, 32, false)]],
