@@ -21,6 +21,8 @@ export interface Outcome {
 
 const SECONDS = 3;
 const PORT = 5201;
+/** A tour must end also where traffic does not flow. */
+const LIMITED = { timeout: 20_000 } as const;
 
 /** Whether a program is in PATH. */
 export function isInstalled(program: string): boolean {
@@ -38,7 +40,7 @@ export function isInstalled(program: string): boolean {
 export async function ping(from: Place, address: string): Promise<Outcome> {
   if (!isInstalled('ping')) return connect(from, address);
   const command = ['ping', '-c', '3', '-i', '0.2', '-W', '2', address];
-  return { command: command.join(' '), output: await finish(from.sandbox.exec(command), command) };
+  return { command: command.join(' '), output: await finish(from.sandbox.exec(command, LIMITED), command) };
 }
 
 /** In place of a missing ping: a TCP connection to a port at which nobody listens, and the time to the refusal. */
@@ -51,7 +53,9 @@ async function connect(from: Place, address: string): Promise<Outcome> {
       if (code !== 'ECONNREFUSED') throw new Error(message);
       console.log('${address} refuses TCP port 9, as it should, in ' + (performance.now() - begin).toFixed(1) + ' ms');
     });`;
-  const output = await finish(from.sandbox.exec([process.execPath, '-e', script]), ['the connection']);
+  const output = await finish(from.sandbox.exec([process.execPath, '-e', script], LIMITED), [
+    'the connection',
+  ]);
   return { command: `node (connect to ${address}; install iputils-ping to see pings)`, output };
 }
 
@@ -77,7 +81,7 @@ async function transferByIperf(from: Place, to: Place): Promise<Outcome & { giga
       '--json',
     ];
     for (let attempt = 1; ; attempt++) {
-      const client = from.sandbox.exec(command);
+      const client = from.sandbox.exec(command, LIMITED);
       try {
         const { end } = JSON.parse(await finish(client, command)) as IperfResult;
         const { bytes, seconds, bits_per_second } = end.sum_received;
@@ -124,7 +128,7 @@ async function transferByNode(from: Place, to: Place): Promise<Outcome & { gigab
       server.once('exit', () => reject(new Error('the receiver did not start')));
     });
     const received = finish(server, ['the receiver']);
-    await finish(from.sandbox.exec([process.execPath, '-e', sender]), ['the sender']);
+    await finish(from.sandbox.exec([process.execPath, '-e', sender], LIMITED), ['the sender']);
     const { bytes, seconds } = JSON.parse(await received) as { bytes: number; seconds: number };
     const gigabits = (bytes * 8) / seconds / 1e9;
     const command = `node (a sender to ${address}:${PORT}; install iperf3 to see that)`;

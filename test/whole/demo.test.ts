@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Account } from './account.ts';
 
@@ -21,6 +24,22 @@ describe.each([
     expect(out).toMatch(/received \d+ \+ originated \d+ \+ copies \d+ = sent \d+/);
     expect(out).toMatch(/^ok .*kernel-traceroute$/m);
     expect(out).toContain('Nothing is left: no process, no namespace, no interface, no mount.');
+    expect(account.leftovers()).toEqual([]);
+  });
+
+  it('needs neither ping nor iperf3', async () => {
+    const tools = mkdtempSync(join(account.folder, 'tools-'));
+    chmodSync(tools, 0o755);
+    for (const tool of ['unshare', 'nsenter', 'setpriv', 'sh', 'sleep', 'env']) {
+      const path = execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim();
+      symlinkSync(path, join(tools, tool));
+    }
+    const main = join(account.program, 'dist/src/main.js');
+    const { code, out, err } = await account.spawn(['env', `PATH=${tools}`, process.execPath, main, 'demo'])
+      .ended;
+    expect([code, err]).toEqual([0, '']);
+    expect(out.match(/refuses TCP port 9, as it should, in [\d.]+ ms/g)).toHaveLength(4);
+    expect(out).toMatch(/node \(a sender.*\n.*GB in \d\.\d s: [\d.]+ Gbit\/s/);
     expect(account.leftovers()).toEqual([]);
   });
 
