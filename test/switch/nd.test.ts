@@ -261,6 +261,17 @@ describe('neighbor discovery of a gateway', () => {
     expect(deck.take('c1')).toEqual([]);
   });
 
+  test.each(['2001:db8::1', '::1', 'ff02::1', GA.ipv6, GA_LOCAL])(
+    'a solicitation from %s is dropped and not answered',
+    (ipv6) => {
+      const deck = gatewayBed();
+      deck.send('c1', neighborSolicitation({ from: { ...C1, ipv6 }, ask: GA.ipv6 }));
+      expect(deck.drops()).toEqual({ ND_SPOOF: 1 });
+      expect(deck.take('c1')).toEqual([]);
+      expect(learned(deck)).toEqual([]);
+    },
+  );
+
   test('an answer to no question is dropped and teaches nothing', () => {
     const deck = gatewayBed();
     expect(send(deck, 'c1', neighborAdvertisement({ from: C1, to: GA }))).toBe('ND_NOT_FOR_US');
