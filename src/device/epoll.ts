@@ -5,6 +5,8 @@ export const EPOLLIN = 0x1;
 export const EPOLLOUT = 0x4;
 export const EPOLLERR = 0x8;
 export const EPOLLHUP = 0x10;
+/** Report once, then stay silent until `modify`. */
+export const EPOLLONESHOT = 0x40000000;
 
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;

@@ -1,14 +1,25 @@
 import type { Device } from '../../switch/device.ts';
 import type { PortId } from '../../switch/frame.ts';
 import type { Dataplane } from '../dataplane/dataplane.ts';
-import { EPOLLIN, EPOLLOUT, Epoll } from '../device/epoll.ts';
+import { EPOLLIN, EPOLLONESHOT, EPOLLOUT, Epoll } from '../device/epoll.ts';
 import type { EventFd } from '../device/eventfd.ts';
 
 /** Frames taken from one port before the others have their turn. */
 const BUDGET = 64;
+/**
+ * Milliseconds for which a port that had frames is asked for more before the thread sleeps. Waking a thread takes
+ * longer than most answers do: a request and its response would pay for it twice.
+ */
+const SPIN = 0.05;
+/** Who slept longer than this is not in the middle of a conversation: no spinning then, so that a trickle costs no CPU. */
+const SHORT_SLEEP = 4 * SPIN;
+/** How often silent ports are asked between two looks at the clock. */
+const ROUNDS = 8;
+/** Turns with frames between two looks at the cold ports. */
+const TURNS = 8;
 const WAKE = -1;
 
-/** What the loop tells its owner, between two batches. */
+/** What the loop tells its owner, between two turns. */
 export interface LoopEvents {
   /** The eventfd was rung: there are commands. */
   wake(): void;
@@ -17,8 +28,12 @@ export interface LoopEvents {
 }
 
 /**
- * The live edge of a data plane: waits for descriptors, reads the clock once per batch, polls each ready port
- * up to its budget, and sleeps until something is ready or due. It blocks its thread.
+ * The live edge of a data plane: takes frames from ports that have some, reads the clock once per turn, and sleeps
+ * until something is ready or due. It blocks its thread.
+ *
+ * A port is cold or hot. Cold ports are watched by epoll, once each (EPOLLONESHOT): the first frame makes the port
+ * hot, and from then on it is simply read, which costs its sender no wake-up per frame. A hot port that was silent
+ * for `SPIN` is handed back to epoll.
  */
 export class Loop {
   readonly #dataplane: Dataplane;
@@ -26,8 +41,17 @@ export class Loop {
   readonly #events: LoopEvents;
   readonly #clock: () => number;
   readonly #epoll = new Epoll();
+  readonly #hot: PortId[] = [];
+  /** When a hot port last had a frame. */
+  readonly #active: Float64Array;
+  /** Ports with frames that wait for a device to be writable. */
+  readonly #blocked = new Set<PortId>();
   /** Ports whose device has work of its own (delayed frames): few or none. */
   readonly #timed = new Map<PortId, Device>();
+  /** How long silent ports stay hot now. */
+  #spin = 0;
+  #turns = 0;
+  #woken = false;
   #running = false;
 
   /** @param clock monotonic milliseconds */
@@ -36,12 +60,13 @@ export class Loop {
     this.#wake = wake;
     this.#events = events;
     this.#clock = clock;
+    this.#active = new Float64Array(dataplane.ports.capacity);
     this.#epoll.add(wake.fd, WAKE);
   }
 
   /** Starts to watch a port's device. */
   add(port: PortId, device: Device, timed: boolean): void {
-    this.#epoll.add(device.fd, port);
+    this.#epoll.add(device.fd, port, EPOLLIN | EPOLLONESHOT);
     if (timed) this.#timed.set(port, device);
   }
 
@@ -49,12 +74,19 @@ export class Loop {
   remove(port: PortId, device: Device): void {
     this.#epoll.remove(device.fd);
     this.#timed.delete(port);
+    this.#blocked.delete(port);
+    const index = this.#hot.indexOf(port);
+    if (index >= 0) this.#hot.splice(index, 1);
   }
 
   /** Runs until `stop`, which a wake or gone event calls. */
   run(): void {
     this.#running = true;
-    while (this.#running) this.#turn();
+    while (this.#running) {
+      this.#sleep();
+      do this.#turn();
+      while (this.#hot.length > 0 && this.#running);
+    }
     this.#epoll.close();
   }
 
@@ -62,49 +94,96 @@ export class Loop {
     this.#running = false;
   }
 
-  #turn(): void {
-    const ready = this.#epoll.wait(this.#timeout());
+  /** Waits until a cold port has frames, something is due, or a command has come. */
+  #sleep(): void {
+    const before = this.#clock();
+    const ready = this.#epoll.wait(this.#timeout(before));
     const now = this.#clock();
-    let woken = false;
-    for (let i = 0; i < ready; i++) {
-      const port = this.#epoll.tag(i);
-      if (port === WAKE) woken = true;
-      else this.#serve(port, this.#epoll.events(i), now);
-    }
+    this.#spin = now - before < SHORT_SLEEP ? SPIN : 0;
+    this.#heat(ready, now);
+  }
+
+  #turn(): void {
+    const now = this.#clock();
+    let frames = this.#serve(now);
+    if (this.#spin > 0) for (let i = 1; frames === 0 && i < ROUNDS; i++) frames = this.#serve(now);
     for (const [port, device] of this.#timed) {
-      if (device.deadline() <= now) this.#serve(port, EPOLLIN | EPOLLOUT, now);
+      if (device.deadline() <= now) this.#dataplane.poll(port, BUDGET, now);
     }
     if (now >= this.#dataplane.deadline()) this.#dataplane.expire(now);
-    this.#watchBlocked();
-    // Last, because a command may remove ports that this turn reported.
-    if (woken) {
+    if (this.#dataplane.egress.blocked.length > 0 || this.#blocked.size > 0) this.#flush(now);
+    if (frames === 0) this.#cool(now);
+    if (frames === 0 || ++this.#turns % TURNS === 0) this.#heat(this.#epoll.wait(0), now);
+    // Last, because a command may remove ports.
+    if (this.#woken) {
+      this.#woken = false;
       this.#wake.drain();
       this.#events.wake();
     }
   }
 
-  #serve(port: PortId, events: number, now: number): void {
-    const egress = this.#dataplane.egress;
-    const device = egress.device(port);
-    if (!device) return;
-    if (events & EPOLLOUT && egress.flush(port, now)) this.#epoll.modify(device.fd, port, EPOLLIN);
-    this.#dataplane.poll(port, BUDGET, now);
-    if (device.gone) this.#events.gone(port);
+  /** Takes frames from the hot ports, up to a budget each; answers how many. */
+  #serve(now: number): number {
+    const hot = this.#hot;
+    let frames = 0;
+    for (let i = hot.length - 1; i >= 0; i--) {
+      const port = hot[i]!;
+      const count = this.#dataplane.poll(port, BUDGET, now);
+      if (count > 0) {
+        frames += count;
+        this.#active[port] = now;
+      } else if (this.#dataplane.egress.device(port)?.gone) this.#events.gone(port);
+    }
+    return frames;
   }
 
-  #watchBlocked(): void {
-    const { blocked } = this.#dataplane.egress;
-    while (blocked.length > 0) {
-      const port = blocked.pop()!;
-      const device = this.#dataplane.egress.device(port);
-      if (device && !device.gone) this.#epoll.modify(device.fd, port, EPOLLIN | EPOLLOUT);
+  /** Notes what epoll reported, and does not watch it for now. */
+  #heat(ready: number, now: number): void {
+    for (let i = 0; i < ready; i++) {
+      const port = this.#epoll.tag(i);
+      if (port === WAKE) this.#woken = true;
+      else if (!this.#hot.includes(port)) {
+        this.#hot.push(port);
+        this.#active[port] = now;
+      }
     }
   }
 
+  /** Hands ports that have been silent for long enough back to epoll. */
+  #cool(now: number): void {
+    const hot = this.#hot;
+    for (let i = hot.length - 1; i >= 0; i--) {
+      const port = hot[i]!;
+      if (now - this.#active[port]! < this.#spin) continue;
+      hot[i] = hot[hot.length - 1]!;
+      hot.pop();
+      this.#watch(port);
+    }
+  }
+
+  /** Offers frames that wait to their devices again. */
+  #flush(now: number): void {
+    const { egress } = this.#dataplane;
+    while (egress.blocked.length > 0) {
+      const port = egress.blocked.pop()!;
+      this.#blocked.add(port);
+      // A cold port is not watched for being writable yet.
+      if (!this.#hot.includes(port)) this.#watch(port);
+    }
+    for (const port of this.#blocked) if (egress.flush(port, now)) this.#blocked.delete(port);
+  }
+
+  #watch(port: PortId): void {
+    const device = this.#dataplane.egress.device(port);
+    if (!device) return;
+    const writable = this.#blocked.has(port) ? EPOLLOUT : 0;
+    this.#epoll.modify(device.fd, port, EPOLLIN | EPOLLONESHOT | writable);
+  }
+
   /** Milliseconds until something is due, -1 for never. */
-  #timeout(): number {
+  #timeout(now: number): number {
     let deadline = this.#dataplane.deadline();
     for (const device of this.#timed.values()) deadline = Math.min(deadline, device.deadline());
-    return deadline === Number.POSITIVE_INFINITY ? -1 : Math.max(0, deadline - this.#clock());
+    return deadline === Number.POSITIVE_INFINITY ? -1 : Math.max(0, deadline - now);
   }
 }
