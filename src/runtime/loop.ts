@@ -4,8 +4,11 @@ import type { Dataplane } from '../dataplane/dataplane.ts';
 import { EPOLLIN, EPOLLONESHOT, EPOLLOUT, Epoll } from '../device/epoll.ts';
 import type { EventFd } from '../device/eventfd.ts';
 
-/** Frames taken from one port before the others have their turn. */
-const BUDGET = 64;
+/**
+ * Bytes taken from one port before the others have their turn: two frames of 64 KiB, or 64 small ones. Short turns
+ * keep acknowledgements from waiting behind the data that they acknowledge.
+ */
+const BUDGET = 128 * 1024;
 /**
  * Milliseconds for which a port that had frames is asked for more before the thread sleeps. Waking a thread takes
  * longer than most answers do: a request and its response would pay for it twice.
