@@ -106,7 +106,7 @@ export class Dataplane {
     for (let left = budget; left > 0; count++) {
       const frame = device.receive(this.arena, now);
       if (!frame) break;
-      left -= frame.length < FRAME_COST ? FRAME_COST : frame.length;
+      left -= Math.max(frame.length, FRAME_COST);
       this.receive(port, frame, now);
     }
     return count;
