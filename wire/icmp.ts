@@ -82,6 +82,16 @@ export function setIcmpChecksum(bytes: Uint8Array, at: number, check: number): v
   set16(bytes, at + ICMP_CHECKSUM, check);
 }
 
+/** Queries and their answers, which an identifier ties together (RFC 5508 §2). */
+export function isIcmpQuery(type: number): boolean {
+  return (
+    type === ICMP_ECHO_REQUEST ||
+    type === ICMP_ECHO_REPLY ||
+    type === ICMP_TIMESTAMP ||
+    type === ICMP_TIMESTAMP_REPLY
+  );
+}
+
 /** Whether the message is about another packet, whose header it carries. No error is ever sent about one (RFC 1122 §3.2.2). */
 export function isIcmpError(type: number): boolean {
   switch (type) {

@@ -113,3 +113,8 @@ export function fillIcmpv6Checksum(bytes: Uint8Array, l3: number, at: number, le
     checksum(bytes, at, length, pseudoSumIpv6(bytes, l3, PROTO_ICMPV6, length)),
   );
 }
+
+/** Echo requests and replies, which an identifier ties together (RFC 4443 §4). */
+export function isIcmpv6Echo(type: number): boolean {
+  return type === ICMPV6_ECHO_REQUEST || type === ICMPV6_ECHO_REPLY;
+}
