@@ -21,7 +21,8 @@ export interface Faults {
   limit: number;
   /**
    * Whether a GSO frame, which stands for many frames on a line, is cut up first, so that each of them meets its own
-   * fate. Without it, a GSO frame of 64 KiB is lost as a whole. Corruption cuts in any case.
+   * fate, and partial checksums are finished: what comes out is what a line carries. Without it, a GSO frame of
+   * 64 KiB is lost as a whole. Corruption cuts in any case.
    */
   perSegment: boolean;
 }

@@ -69,8 +69,10 @@ export class Impairment {
   }
 
   enter(frame: Frame, now: number): void {
-    if (this.#cut && gsoType(frame.bytes, frame.at - VNET_LEN) !== VNET_GSO_NONE)
-      this.#enterSegments(frame, now);
+    if (gsoType(frame.bytes, frame.at - VNET_LEN) === VNET_GSO_NONE) {
+      if (this.#faults.perSegment) finish(frame);
+      this.#enterOne(frame, now);
+    } else if (this.#cut) this.#enterSegments(frame, now);
     else this.#enterOne(frame, now);
   }
 
@@ -154,10 +156,8 @@ export class Impairment {
       this.#arena.release(frame);
       target = copy;
     }
+    finish(target);
     const { bytes, at } = target;
-    if (parseEthernet(target) === Malformed.NONE) completeChecksum(target);
-    // Nor must anybody say that the checksum has been verified.
-    clearVnet(bytes, at - VNET_LEN);
     const bit = this.#bits.below(target.length * 8);
     bytes[at + (bit >>> 3)]! ^= 1 << (bit & 7);
     this.counters.corrupted++;
@@ -219,6 +219,12 @@ export class Impairment {
     this.counters.overflowed++;
     this.#arena.release(frame);
   }
+}
+
+/** Makes of a frame that is not GSO what a line carries: its checksum is right in its bytes, and nobody vouches for it. */
+function finish(frame: Frame): void {
+  if (parseEthernet(frame) === Malformed.NONE) completeChecksum(frame);
+  clearVnet(frame.bytes, frame.at - VNET_LEN);
 }
 
 /** Frames by the time when they are due, equal times in the order they came: a binary heap. */

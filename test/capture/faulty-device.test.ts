@@ -407,6 +407,20 @@ describe.each(DIRECTIONS)('faulty device, %s', (direction) => {
     }
   });
 
+  it('finishes partial checksums where it cuts, and lets nobody vouch for them', () => {
+    for (const flags of [VNET_F_NEEDS_CSUM, VNET_F_DATA_VALID]) {
+      const line = new Line(direction, { perSegment: true });
+      const frame = tcpFrame(line.arena, 500);
+      const finished = segmentsOf(line.arena, frame)[0]!;
+      if (flags === VNET_F_DATA_VALID) {
+        frame.bytes.set(finished, frame.at - VNET_LEN);
+        frame.bytes[frame.at - VNET_LEN] = flags;
+      }
+      line.sendFrame(frame, 0);
+      expect(line.events.map(({ bytes }) => bytes)).toEqual([finished]);
+    }
+  });
+
   it('passes a GSO frame on that cannot be cut', () => {
     const line = new Line(direction, { perSegment: true });
     const frame = tcpFrame(line.arena, 5000, 1000);
