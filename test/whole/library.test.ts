@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Account } from './account.ts';
@@ -45,6 +45,16 @@ describe.each([
       balanced: true,
       received: true,
     });
+    expect(account.leftovers()).toEqual([]);
+  });
+
+  it("runs the README's example", async () => {
+    const readme = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8');
+    const example = /^```js\n(import [\s\S]*?)^```$/m.exec(readme)?.[1];
+    const { code, out, err } = await program(example!);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toContain('1 received, 0% packet loss');
+    expect(out).toMatch(/{ exitCode: 0, balanced: true }\n$/);
     expect(account.leftovers()).toEqual([]);
   });
 
