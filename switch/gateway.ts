@@ -207,8 +207,9 @@ export class Gateway {
     const whole = this.#reassembly.take();
     if (whole === null) return verdict;
     const { outbox, arena } = this.#originator;
-    // In front of what it causes: its verdict is written where the outbox reads it later.
-    if (!outbox.originate(whole, PASS)) {
+    // In front of what it causes: its verdict is written where the outbox reads it later. Until then it is what becomes of
+    // the datagram if its handling throws.
+    if (!outbox.originate(whole, drop(DropReason.EXCEPTION))) {
       this.#originator.failures++;
       arena.release(whole);
       return verdict;

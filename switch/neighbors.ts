@@ -524,14 +524,14 @@ export class Neighbors {
   // ---- control ----
 
   /** Enters an address that is known to belong to a station, for good. What waits for it is sent. */
-  addPermanent(network: Network, address: readonly number[], hi: number, lo: number): void {
+  addPermanent(network: Network, address: readonly number[], hi: number, lo: number, now: number): void {
     const row = this.#table.permanent(network.id, address);
     this.#networks.set(network.id, network);
     const at = row * STRIDE;
     this.#table.rows[at + MAC_HI] = hi;
     this.#table.rows[at + MAC_LO] = lo;
     this.#unschedule(row);
-    this.#resume(row, network, this.#now);
+    this.#resume(row, network, now);
   }
 
   /** Forgets an address, however it was learned, if it is known. What waits for it is dropped. */

@@ -38,6 +38,9 @@ import { Routes } from './routes.ts';
 /** What the smallest frame costs of a port's budget, in bytes: about as much time as copying so many in and out. */
 const FRAME_COST = 2048;
 
+/** Milliseconds for which timers rest after one of them threw: it would be due again at once, and for ever. */
+const REST = 1000;
+
 const RA_GUARD = drop(DropReason.RA_GUARD);
 
 export interface DataplaneOptions {
@@ -49,8 +52,8 @@ export interface DataplaneOptions {
   ports?: number;
   /** Milliseconds until a learned address is forgotten. */
   ageing?: number;
-  /** Hears of every frame whose handling threw: a defect of ours, never of the frame. */
-  onException?: (error: unknown, frame: Frame) => void;
+  /** Hears of everything that threw, a defect of ours: with the frame that it cost, null when it cost none. */
+  onException?: (error: unknown, frame: Frame | null) => void;
 }
 
 /**
@@ -73,7 +76,9 @@ export class Dataplane {
   readonly #routes = new Routes();
   readonly #gateway: Gateway;
   readonly #router: Router;
-  readonly #onException: (error: unknown, frame: Frame) => void;
+  readonly #onException: (error: unknown, frame: Frame | null) => void;
+  /** Until when timers rest. */
+  #resting = Number.NEGATIVE_INFINITY;
 
   constructor(options: DataplaneOptions = {}) {
     const random = new Random(options.seed ?? 0);
@@ -81,7 +86,8 @@ export class Dataplane {
     this.ports = new Ports(options.ports);
     this.fdb = new Fdb(this.ports, [random.next() | 0, random.next() | 0]);
     if (options.ageing !== undefined) this.fdb.ageing = options.ageing;
-    this.egress = new Egress(this.arena, this.ports, this.ledger, this.#bridges);
+    this.#onException = options.onException ?? (() => {});
+    this.egress = new Egress(this.arena, this.ports, this.ledger, this.#bridges, this.#onException);
     const originator = new Originator(this.arena, this.#outbox);
     const fragmenter = new Fragmenter(originator, random);
     const limit = new RateLimit(random);
@@ -90,26 +96,38 @@ export class Dataplane {
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random);
     this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6);
     this.#router = new Router(this.arena, this.ports, fragmenter, icmp, icmpv6, this.neighbors, this.#routes);
-    this.#onException = options.onException ?? (() => {});
   }
 
   // ---- the way of a frame ----
 
   /**
    * Takes frames from the port's device until it has no more or the budget is spent; answers how many there were.
-   * @param budget bytes; a frame costs at least `FRAME_COST`
+   * @param budget bytes; a frame costs at least `FRAME_COST`, and as much for every copy that is made of it: who floods
+   *   spends his own turn, not that of the others
    */
   poll(port: PortId, budget: number, now: number): number {
     const device = this.egress.device(port);
     if (!device) return 0;
+    const ledger = this.ledger;
     let count = 0;
     for (let left = budget; left > 0; count++) {
-      const frame = device.receive(this.arena, now);
+      const frame = this.#take(device, now);
       if (!frame) break;
       left -= Math.max(frame.length, FRAME_COST);
+      const copies = ledger.copies;
       this.receive(port, frame, now);
+      left -= (ledger.copies - copies) * FRAME_COST;
     }
     return count;
+  }
+
+  #take(device: Device, now: number): Frame | null {
+    try {
+      return device.receive(this.arena, now);
+    } catch (error) {
+      this.#onException(error, null);
+      return null;
+    }
   }
 
   /** One frame that came in by `port`; its reference passes to the data plane. */
@@ -189,14 +207,21 @@ export class Dataplane {
 
   /** When `expire` has something to do next, monotonic milliseconds; Infinity if nothing is pending. */
   deadline(): number {
-    return Math.min(this.fdb.deadline, this.neighbors.deadline, this.#gateway.deadline);
+    const due = Math.min(this.fdb.deadline, this.neighbors.deadline, this.#gateway.deadline);
+    return Math.max(due, this.#resting);
   }
 
   /** Does all work that is due at `now`; answers the next deadline. */
   expire(now: number): number {
-    if (now >= this.fdb.deadline) this.fdb.expire(now);
-    if (now >= this.neighbors.deadline) this.neighbors.expire(now);
-    if (now >= this.#gateway.deadline) this.#gateway.expire(now);
+    if (now < this.#resting) return this.deadline();
+    try {
+      if (now >= this.fdb.deadline) this.fdb.expire(now);
+      if (now >= this.neighbors.deadline) this.neighbors.expire(now);
+      if (now >= this.#gateway.deadline) this.#gateway.expire(now);
+    } catch (error) {
+      this.#resting = now + REST;
+      this.#onException(error, null);
+    }
     this.#sendOutbox(now);
     return this.deadline();
   }
@@ -219,14 +244,14 @@ export class Dataplane {
     return id;
   }
 
-  /** Removes a network that has no ports left but its gateway's. */
-  removeNetwork(id: number): void {
+  /** Removes a network that has no ports left but its gateway's. What waits in it is dropped. */
+  removeNetwork(id: number, now: number): void {
     const network = this.#networks[id];
     if (!network) return;
     if (network.bridge.memberCount > 0) throw new Error(`network ${id} still has ports`);
     this.neighbors.removeNetwork(id);
     this.#gateway.removeNetwork(id);
-    this.#sendOutbox(0);
+    this.#sendOutbox(now);
     this.#routes.remove(network);
     this.fdb.flushPort(network.port);
     this.ports.remove(network.port);
@@ -234,11 +259,14 @@ export class Dataplane {
     this.#networks[id] = undefined;
   }
 
-  /** Attaches a device to a network; answers the port. Throws RangeError when all ports are in use. */
-  addPort(device: Device, spec: PortSpec): PortId {
+  /**
+   * Attaches a device to a network; answers the port. What waits for its addresses is sent. Throws RangeError when all
+   * ports are in use.
+   */
+  addPort(device: Device, spec: PortSpec, now: number): PortId {
     const network = this.#networks[spec.network];
     if (!network) throw new RangeError(`there is no network ${spec.network}`);
-    const port = this.ports.add(spec.network, PortKind.DEVICE, { mtu: network.mtu, ...spec });
+    const port = this.ports.add(spec.network, PortKind.DEVICE, { ...spec, mtu: spec.mtu ?? network.mtu });
     if (port < 0) throw new RangeError(`all ${this.ports.capacity} ports are in use`);
     this.egress.add(port, device);
     network.bridge.add(port);
@@ -246,14 +274,15 @@ export class Dataplane {
     const { mac } = spec;
     if (mac) {
       this.fdb.addStatic(spec.network, mac.hi, mac.lo, port);
-      if (spec.ipv4 !== undefined) this.neighbors.addPermanent(network, [spec.ipv4], mac.hi, mac.lo);
-      if (spec.ipv6 !== undefined) this.neighbors.addPermanent(network, spec.ipv6, mac.hi, mac.lo);
+      if (spec.ipv4 !== undefined) this.neighbors.addPermanent(network, [spec.ipv4], mac.hi, mac.lo, now);
+      if (spec.ipv6 !== undefined) this.neighbors.addPermanent(network, spec.ipv6, mac.hi, mac.lo, now);
+      this.#sendOutbox(now);
     }
     return port;
   }
 
-  /** Takes a port away with all that was known of it; answers its device, for the caller to close. */
-  removePort(port: PortId): Device | undefined {
+  /** Takes a port away with all that was known of it, what waits included; answers its device, for the caller to close. */
+  removePort(port: PortId, now: number): Device | undefined {
     const spec = this.#specs.get(port);
     if (!spec) return undefined;
     const network = this.#networks[spec.network]!;
@@ -262,6 +291,7 @@ export class Dataplane {
     this.egress.remove(port);
     if (spec.ipv4 !== undefined) this.neighbors.remove(network, [spec.ipv4]);
     if (spec.ipv6 !== undefined) this.neighbors.remove(network, spec.ipv6);
+    this.#sendOutbox(now);
     this.#specs.delete(port);
     this.ports.remove(port);
     return device;

@@ -25,14 +25,23 @@ export class Egress {
   readonly #ports: Ports;
   readonly #ledger: Ledger;
   readonly #bridges: readonly (Bridge | undefined)[];
+  readonly #onException: (error: unknown, frame: Frame) => void;
   readonly #devices: (Device | undefined)[];
   readonly #queues: (FrameRing | undefined)[];
 
-  constructor(arena: Arena, ports: Ports, ledger: Ledger, bridges: readonly (Bridge | undefined)[]) {
+  /** @param onException hears of every frame whose sending threw; the frame is lost to that port alone */
+  constructor(
+    arena: Arena,
+    ports: Ports,
+    ledger: Ledger,
+    bridges: readonly (Bridge | undefined)[],
+    onException: (error: unknown, frame: Frame) => void,
+  ) {
     this.#arena = arena;
     this.#ports = ports;
     this.#ledger = ledger;
     this.#bridges = bridges;
+    this.#onException = onException;
     this.#devices = new Array(ports.capacity).fill(undefined);
     this.#queues = new Array(ports.capacity).fill(undefined);
   }
@@ -85,11 +94,17 @@ export class Egress {
     const device = this.#devices[port];
     if (!queue || !device) return true;
     for (let frame = queue.first(); frame; frame = queue.first()) {
-      const status = device.transmit(frame, now);
+      let status: Transmit | undefined;
+      try {
+        status = device.transmit(frame, now);
+      } catch (error) {
+        this.#onException(error, frame);
+      }
       if (status === Transmit.BLOCKED) return false;
       queue.shift();
       this.#ledger.held--;
-      this.#account(port, frame, status);
+      if (status === undefined) this.#drop(port, DropReason.EXCEPTION);
+      else this.#account(port, frame, status);
       this.#arena.release(frame);
     }
     return true;
@@ -110,6 +125,16 @@ export class Egress {
   }
 
   #send(port: PortId, frame: Frame, now: number): void {
+    try {
+      this.#deliver(port, frame, now);
+    } catch (error) {
+      // Thrown before the frame (or the segment of it that was on its way) was accounted for: nothing comes after that.
+      this.#drop(port, DropReason.EXCEPTION);
+      this.#onException(error, frame);
+    }
+  }
+
+  #deliver(port: PortId, frame: Frame, now: number): void {
     const device = this.#devices[port];
     if (!device) {
       this.#ledger.drop(DropReason.PORT_GONE);
@@ -129,7 +154,10 @@ export class Egress {
         this.#sendSegments(port, device, frame, now);
         return;
       }
-      if (needsChecksum(bytes, vnet)) completeChecksum(frame);
+      if (needsChecksum(bytes, vnet) && !completeChecksum(frame)) {
+        this.#drop(port, DropReason.VNET_INHDR);
+        return;
+      }
     }
     this.#transmit(port, device, frame, now);
   }
@@ -145,10 +173,13 @@ export class Egress {
         this.#drop(port, DropReason.NOMEM);
         continue;
       }
-      segment.ingress = frame.ingress;
-      writeSegment(frame, index, segment);
-      this.#transmit(port, device, segment, now);
-      this.#arena.release(segment);
+      try {
+        segment.ingress = frame.ingress;
+        writeSegment(frame, index, segment);
+        this.#transmit(port, device, segment, now);
+      } finally {
+        this.#arena.release(segment);
+      }
     }
   }
 

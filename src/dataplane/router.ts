@@ -211,8 +211,9 @@ export class Router {
       if (segment === undefined) return drop(DropReason.NOMEM);
       segment.ingress = frame.ingress;
       writeSegment(frame, index, segment);
-      // In front of its pieces: its verdict is written where the outbox reads it later.
-      if (!this.#fragmenter.send(segment, PASS)) return drop(DropReason.NOMEM);
+      // In front of its pieces: its verdict is written where the outbox reads it later. Until then it is what becomes of
+      // the segment if its handling throws.
+      if (!this.#fragmenter.send(segment, drop(DropReason.EXCEPTION))) return drop(DropReason.NOMEM);
       segment.verdict = this.#fragment(segment, egress, network, dst, now);
     }
     return CONSUME;

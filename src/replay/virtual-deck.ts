@@ -113,7 +113,7 @@ export class VirtualDeck {
     const network = this.#networks.get(port.spec.network);
     if (network === undefined) throw new RangeError(`there is no network '${port.spec.network}'`);
     const { wrap, ...rest } = port.spec;
-    port.id = this.dataplane.addPort(port.device, { ...rest, network });
+    port.id = this.dataplane.addPort(port.device, { ...rest, network }, this.#now);
     this.#portOfId.set(port.id, port);
     if (wrap) this.#timed.add(port);
     this.ports.set(name, port);
@@ -123,7 +123,7 @@ export class VirtualDeck {
   /** Takes a port away, as when its container ends. Its counters are kept. */
   detach(name: string): void {
     const port = this.#attached(name);
-    this.dataplane.removePort(port.id);
+    this.dataplane.removePort(port.id, this.#now);
     // After the removal: frames that waited for the port are dropped by it, and counted here.
     port.past = this.#counters(port);
     this.#portOfId.delete(port.id);
@@ -239,13 +239,16 @@ export class VirtualDeck {
     };
   }
 
-  #excuse(error: unknown, frame: Frame): void {
+  #excuse(error: unknown, frame: Frame | null): void {
     if (this.exceptions.length === MOST_EXCEPTIONS) return;
     this.exceptions.push({
       now: this.#now,
-      port: this.#portOfId.get(frame.ingress)?.name ?? `port ${frame.ingress}`,
+      port: frame === null ? 'none' : (this.#portOfId.get(frame.ingress)?.name ?? `port ${frame.ingress}`),
       error,
-      frame: Buffer.from(frame.bytes.subarray(frame.at, frame.at + frame.length)).toString('hex'),
+      frame:
+        frame === null
+          ? ''
+          : Buffer.from(frame.bytes.subarray(frame.at, frame.at + frame.length)).toString('hex'),
     });
   }
 }

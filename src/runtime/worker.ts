@@ -44,15 +44,20 @@ class DataPlaneWorker {
   }
 
   removeNetwork(network: number): void {
-    this.#dataplane.removeNetwork(network);
+    this.#dataplane.removeNetwork(network, performance.now());
   }
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): PortId {
     let device: Device = new TapDevice(tap, (fd) => this.#notify({ notice: 'close', fd }));
     try {
       if (faults !== undefined) device = new FaultyDevice(device, this.#dataplane.arena, parseFaults(faults));
-      const port = this.#dataplane.addPort(device, spec);
-      this.#loop.add(port, device, faults !== undefined);
+      const port = this.#dataplane.addPort(device, spec, performance.now());
+      try {
+        this.#loop.add(port, device, faults !== undefined);
+      } catch (error) {
+        this.#dataplane.removePort(port, performance.now());
+        throw error;
+      }
       return port;
     } catch (error) {
       // The descriptor is ours also when no port comes of it.
@@ -62,7 +67,7 @@ class DataPlaneWorker {
   }
 
   removePort(port: PortId): void {
-    const device = this.#dataplane.removePort(port);
+    const device = this.#dataplane.removePort(port, performance.now());
     if (!device) return;
     this.#loop.remove(port, device);
     device.close();
@@ -96,10 +101,18 @@ class DataPlaneWorker {
   }
 
   /** Logged once per kind of error: a flood of bad frames must not become a flood of log lines. */
-  #exception(error: unknown, frame: Frame): void {
+  #exception(error: unknown, frame: Frame | null): void {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
     if (this.#logged.has(stack) || this.#logged.size >= 64) return;
     this.#logged.add(stack);
+    if (frame === null) {
+      this.#notify({
+        notice: 'log',
+        level: 'error',
+        message: `a timer or a device failed and cost no known frame: ${stack}`,
+      });
+      return;
+    }
     const hex = Buffer.from(frame.bytes.subarray(frame.at, frame.at + Math.min(frame.length, 256))).toString(
       'hex',
     );

@@ -142,8 +142,8 @@ describe('neighbors', () => {
   test('permanent entries are no part of the limit, and the table grows for them', () => {
     const { neighbors, network, output, devices, fdb } = bed({ capacity: 16, networkLimit: 16 });
     for (let host = 2; host < 2000; host++) {
-      neighbors.addPermanent(network, [HOST | host], MAC_HI, host);
-      neighbors.addPermanent(network, [0xfd000000 | 0, 0, 0, host], MAC_HI, host);
+      neighbors.addPermanent(network, [HOST | host], MAC_HI, host, 0);
+      neighbors.addPermanent(network, [0xfd000000 | 0, 0, 0, host], MAC_HI, host, 0);
       fdb.addStatic(0, MAC_HI, host, devices[1]);
     }
     expect(neighbors.size).toBe(2 * 1998);
@@ -200,7 +200,7 @@ describe('neighbors', () => {
             if (what === 'hear') neighbors.hearIpv4(network, address, MAC_HI, mac, devices[port], true, now);
             if (what === 'announce')
               neighbors.hearIpv4(network, address, MAC_HI, mac, devices[port], false, now);
-            if (what === 'permanent') neighbors.addPermanent(network, [address], MAC_HI, mac);
+            if (what === 'permanent') neighbors.addPermanent(network, [address], MAC_HI, mac, now);
             if (what === 'remove') neighbors.remove(network, [address]);
             if (what === 'network' && wait < 700) neighbors.removeNetwork(0);
             if (what === 'wait') {
