@@ -2,7 +2,7 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
 import { createLog } from '../control/log.ts';
 import type { RuntimePaths } from '../control/paths.ts';
-import { EXIT_DONE } from './output.ts';
+import { EXIT_DONE, EXIT_FAILED } from './output.ts';
 
 /** What an embedded daemon tells the `run` that started it, over the channel between them. */
 export type DaemonMessage =
@@ -35,6 +35,5 @@ export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promis
   }
   log.info(`daemon ready at unix://${paths.socket}`);
   tell({ ready: true, notices: daemon.notices });
-  await daemon.ended;
-  return EXIT_DONE;
+  return (await daemon.ended) ? EXIT_DONE : EXIT_FAILED;
 }

@@ -31,8 +31,8 @@ export class Daemon {
   readonly paths: RuntimePaths;
   /** What had to be cleaned up at the start, for people. */
   readonly notices: readonly string[];
-  /** Settles when the daemon has ended, for whatever reason. */
-  readonly ended: Promise<void>;
+  /** Settles when the daemon has ended, for whatever reason: true unless its data plane failed. */
+  readonly ended: Promise<boolean>;
   readonly #lock: DaemonLock;
   readonly #state: StateFile;
   readonly #deck: Deck;
@@ -41,9 +41,10 @@ export class Daemon {
   readonly #log: Log;
   readonly #untilEmpty: boolean;
   readonly #startedAt = new Date().toISOString();
-  #end!: () => void;
+  #end!: (well: boolean) => void;
   #emptyTimer: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | null = null;
+  #well = true;
 
   /** Throws a `DeckError` when another daemon is at the socket, and when the socket cannot be made. */
   static async start(options: DaemonOptions): Promise<Daemon> {
@@ -106,6 +107,11 @@ export class Daemon {
       this.#log.info(`detached ${name}`);
       this.#watchEmpty(NEXT_SANDBOX);
     });
+    deck.events.on('end', () => {
+      // A daemon whose sandboxes have no network is worse than none: whoever supervises it starts another.
+      this.#well = false;
+      void this.stop('the data plane has failed');
+    });
     deck.events.on('gone', ({ name }) => {
       this.#log.info(`detached ${name}: its namespace or interface is gone`);
       this.#watchEmpty(NEXT_SANDBOX);
@@ -158,7 +164,7 @@ export class Daemon {
     this.#lock.release();
     removeFolder(this.paths);
     this.#log.info('ended');
-    this.#end();
+    this.#end(this.#well);
   }
 
   #isEmpty(): boolean {

@@ -55,11 +55,15 @@ export interface DeckParts {
   identify: typeof identifyNamespace;
 }
 
-/** What happened to endpoints. `gone`: its namespace vanished; `detach`: somebody asked for it, or the deck closed. */
+/**
+ * What happened to endpoints. `gone`: its namespace vanished; `detach`: somebody asked for it, or the deck closed. And to the
+ * deck: `end` when its data plane has failed, after all endpoints are gone; there is nothing left to do but close it.
+ */
 export interface DeckEvents {
   attach: [Endpoint];
   detach: [Endpoint];
   gone: [Endpoint];
+  end: [Error];
 }
 
 /** What the deck knows of an endpoint beyond what it shows. */
@@ -132,6 +136,7 @@ export class Deck {
     this.#log = log;
     this.#plane.onLog(log);
     this.#plane.onPortGone((port) => this.#gone(port));
+    this.#plane.onEnd((error) => this.#ended(error));
   }
 
   createNetwork(options: CreateNetworkOptions): Promise<NetworkInfo> {
@@ -414,6 +419,12 @@ export class Deck {
   #gone(port: PortId): void {
     const record = this.#byPort.get(port);
     if (record) void this.#leave(record, 'gone');
+  }
+
+  #ended(error: Error): void {
+    this.#log('error', `the data plane has failed: ${error.stack ?? error.message}`);
+    for (const record of this.#endpoints.values()) void this.#leave(record, 'gone');
+    this.events.emit('end', error);
   }
 
   #network(nameOrId: string): NetworkRecord {

@@ -22,6 +22,11 @@ export interface DataPlane {
   snapshot(wants: SnapshotWants): Promise<Snapshot>;
   /** `listener` is told about ports whose device has vanished; they are removed already. */
   onPortGone(listener: (port: PortId) => void): void;
+  /**
+   * `listener` is told, once, when the data plane has ended without `close`: a defect. Its ports are closed then, and every
+   * further call is rejected.
+   */
+  onEnd(listener: (error: Error) => void): void;
   onLog(listener: (level: 'warn' | 'error', message: string) => void): void;
   /** Removes all ports and ends. */
   close(): Promise<void>;

@@ -85,12 +85,15 @@ export class Loop {
   /** Runs until `stop`, which a wake or gone event calls. */
   run(): void {
     this.#running = true;
-    while (this.#running) {
-      this.#sleep();
-      do this.#turn();
-      while (this.#hot.length > 0 && this.#running);
+    try {
+      while (this.#running) {
+        this.#sleep();
+        do this.#turn();
+        while (this.#hot.length > 0 && this.#running);
+      }
+    } finally {
+      this.#epoll.close();
     }
-    this.#epoll.close();
   }
 
   stop(): void {

@@ -19,8 +19,11 @@ export class DataPlaneThread implements DataPlane {
   readonly #requests = new MessageChannel();
   readonly #pending = new Map<number, Pending>();
   readonly #goneListeners: ((port: PortId) => void)[] = [];
+  readonly #endListeners: ((error: Error) => void)[] = [];
   readonly #logListeners: LogListener[] = [];
   readonly #exited: Promise<void>;
+  /** Descriptors that the thread has, or is to have. */
+  readonly #descriptors = new Set<number>();
   /** Descriptors that are being closed, on Node's thread pool. */
   readonly #closing = new Set<Promise<void>>();
   #nextId = 0;
@@ -30,8 +33,13 @@ export class DataPlaneThread implements DataPlane {
   /** @param seed for hashes and random choices; drawn at random when absent */
   static async start({ seed = randomInt(2 ** 31) }: { seed?: number } = {}): Promise<DataPlaneThread> {
     const thread = new DataPlaneThread(seed);
-    await thread.snapshot({});
-    return thread;
+    try {
+      await thread.snapshot({});
+      return thread;
+    } catch (error) {
+      await thread.close();
+      throw error;
+    }
   }
 
   private constructor(seed: number) {
@@ -49,6 +57,7 @@ export class DataPlaneThread implements DataPlane {
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', () => {
         this.#fail(new Error('the data plane has stopped'));
+        for (const fd of this.#descriptors) this.#closeDescriptor(fd);
         resolve();
       });
     });
@@ -63,6 +72,8 @@ export class DataPlaneThread implements DataPlane {
   }
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId> {
+    if (this.#dead) this.#closeDescriptor(tap.fd);
+    else this.#descriptors.add(tap.fd);
     return this.#call('addTap', tap, spec, faults);
   }
 
@@ -77,6 +88,10 @@ export class DataPlaneThread implements DataPlane {
 
   onPortGone(listener: (port: PortId) => void): void {
     this.#goneListeners.push(listener);
+  }
+
+  onEnd(listener: (error: Error) => void): void {
+    this.#endListeners.push(listener);
   }
 
   onLog(listener: LogListener): void {
@@ -135,6 +150,7 @@ export class DataPlaneThread implements DataPlane {
   }
 
   #closeDescriptor(fd: number): void {
+    this.#descriptors.delete(fd);
     const done = new Promise<void>((resolve) => {
       close(fd, () => {
         this.#closing.delete(done);
@@ -149,10 +165,10 @@ export class DataPlaneThread implements DataPlane {
   }
 
   #fail(error: Error): void {
-    this.#dead ??= error;
+    if (this.#dead) return;
+    this.#dead = error;
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
-    if (!this.#closing)
-      for (const listener of this.#logListeners) listener('error', error.stack ?? error.message);
+    if (!this.#stopping) for (const listener of this.#endListeners) listener(error);
   }
 }

@@ -20,6 +20,7 @@ import { DaemonAbsent, DaemonClient } from '../../src/control/client.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { formatLine } from '../../src/control/log.ts';
 import { ensureFolder, type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
+import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
 
 let folder: string;
@@ -39,9 +40,10 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(options: { untilEmpty?: boolean } = {}): Promise<Daemon> {
+async function start(options: { untilEmpty?: boolean; plane?: FakeDataPlane } = {}): Promise<Daemon> {
+  const { plane, ...rest } = options;
   const log = pino({}, { write: (line: string) => void lines.push(formatLine(line)) });
-  const daemon = await Daemon.start({ paths, log, openDeck: () => fakeDeck(), ...options });
+  const daemon = await Daemon.start({ paths, log, openDeck: () => fakeDeck(plane), ...rest });
   daemons.push(daemon);
   return daemon;
 }
@@ -57,7 +59,7 @@ describe('daemon', () => {
       code: 'conflict',
     });
     await daemon.stop('asked');
-    await daemon.ended;
+    expect(await daemon.ended).toBe(true);
     expect(readdirSync(folder)).toEqual([]);
     await expect(client.version()).rejects.toBeInstanceOf(DaemonAbsent);
     await expect(client.version()).rejects.toThrow(
@@ -114,6 +116,17 @@ describe('daemon', () => {
     await expect(start()).rejects.toThrow('another program listens at');
     await new Promise((resolve) => other.close(resolve));
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('does not outlive its data plane, and says so', async () => {
+    const plane = new FakeDataPlane();
+    const daemon = await start({ plane });
+    await new DaemonClient(paths.socket).post('/v1/endpoints', { pid: 1, name: 'a' });
+    plane.fail('a defect');
+    expect(await daemon.ended).toBe(false);
+    expect(readdirSync(folder)).toEqual([]);
+    expect(lines.join('')).toContain('ending: the data plane has failed');
+    expect(lines.join('')).toContain('detached a: its namespace or interface is gone');
   });
 
   it('that is to end when empty ends with its last endpoint', async () => {

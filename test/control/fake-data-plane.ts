@@ -25,6 +25,7 @@ export class FakeDataPlane implements DataPlane {
   readonly failing = new Map<string, string>();
   readonly #gone: ((port: number) => void)[] = [];
   readonly #log: ((level: 'warn' | 'error', message: string) => void)[] = [];
+  readonly #end: ((error: Error) => void)[] = [];
   #next = 0;
 
   async addNetwork(options: NetworkOptions): Promise<number> {
@@ -73,6 +74,10 @@ export class FakeDataPlane implements DataPlane {
     this.#gone.push(listener);
   }
 
+  onEnd(listener: (error: Error) => void): void {
+    this.#end.push(listener);
+  }
+
   onLog(listener: (level: 'warn' | 'error', message: string) => void): void {
     this.#log.push(listener);
   }
@@ -86,6 +91,14 @@ export class FakeDataPlane implements DataPlane {
   vanish(port: number): void {
     this.ports.delete(port);
     for (const listener of this.#gone) listener(port);
+  }
+
+  /** The data plane ends by itself. */
+  fail(message: string): void {
+    for (const method of ['addNetwork', 'addTap', 'removePort', 'snapshot'])
+      this.failing.set(method, message);
+    this.ports.clear();
+    for (const listener of this.#end) listener(new Error(message));
   }
 
   async #turn(method: string): Promise<void> {

@@ -84,6 +84,45 @@ describe.each([
     expect(account.leftovers()).toEqual([]);
   });
 
+  it('tells when the data plane has failed, and closes the TAPs', async () => {
+    const { code, out, err } = await program(`
+      import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+      import { once } from 'node:events';
+      import { Deck, Sandbox } from 'tapdeck';
+      const all = () => readdirSync('/proc/self/fd').flatMap((fd) => {
+        try { return [[Number(fd), readlinkSync('/proc/self/fd/' + fd)]]; } catch { return []; }
+      });
+      const taps = () => all().filter(([, link]) => link.includes('net/tun')).length;
+      const log = [];
+      const deck = await Deck.open({ log: (level, message) => log.push(level + ' ' + message) });
+      const sandbox = await Sandbox.start({ command: ['sleep', '300'] });
+      await deck.attach({ pid: sandbox.pid });
+      const before = taps();
+      // The descriptor on which the data plane waits: it alone knows a tag of 32 ones.
+      const [[epoll]] = all().filter(([fd, link]) =>
+        link.includes('eventpoll') && /data: +ffffffff /.test(readFileSync('/proc/self/fdinfo/' + fd, 'utf8')));
+      closeSync(epoll);
+      const end = once(deck.events, 'end');
+      deck.counters().catch(() => {});
+      const [error] = await end;
+      const refusal = await deck.counters().catch((error) => error);
+      const endpoints = deck.endpoints().length;
+      await sandbox.close();
+      await deck.close();
+      console.log(JSON.stringify({ before, after: taps(), endpoints, log, error: error.message, refusal: refusal.message }));
+    `);
+    expect([code, err]).toEqual([0, '']);
+    expect(JSON.parse(out)).toMatchObject({
+      before: 1,
+      after: 0,
+      endpoints: 0,
+      log: [expect.stringContaining('error the data plane has failed: ')],
+      error: expect.stringContaining('EBADF'),
+      refusal: expect.stringContaining('EBADF'),
+    });
+    expect(await account.untilNothingIsLeft()).toEqual([]);
+  });
+
   it('ends its sandboxes when the program dies', async () => {
     const { code } = await program(`
       import { Sandbox } from 'tapdeck';
