@@ -6,10 +6,12 @@ export const Transmit = {
   SENT: 0,
   /** The device has no room now; try the same frame again when it becomes writable. */
   BLOCKED: 1,
-  /** The device refused this frame (too long for it, link down); others may pass. */
+  /** The device refused this frame (too long for it, its link is down); others may pass. */
   REFUSED: 2,
   /** The device is no more. */
   GONE: 3,
+  /** The device does not understand the frame's virtio-net header; others may pass. */
+  INVALID: 4,
 } as const;
 export type Transmit = (typeof Transmit)[keyof typeof Transmit];
 

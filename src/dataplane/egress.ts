@@ -213,13 +213,17 @@ export class Egress {
       const row = port * PORT_STRIDE;
       this.#ports.counters[row + TX_FRAMES]!++;
       this.#ports.counters[row + TX_BYTES]! += frame.length;
-    } else {
-      this.#drop(port, status === Transmit.GONE ? DropReason.PORT_GONE : DropReason.LINK_DOWN);
-    }
+    } else this.#drop(port, reasonOf(status));
   }
 
   #drop(port: PortId, reason: DropReason): void {
     this.#ledger.drop(reason);
     this.#ports.counters[port * PORT_STRIDE + TX_DROPPED]!++;
   }
+}
+
+/** Why a frame was dropped that a device did not take. */
+function reasonOf(status: Transmit): DropReason {
+  if (status === Transmit.GONE) return DropReason.PORT_GONE;
+  return status === Transmit.INVALID ? DropReason.VNET_INHDR : DropReason.LINK_DOWN;
 }

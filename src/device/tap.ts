@@ -2,7 +2,7 @@ import { type Device, Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
 import { addressOf, close, errno, read, write, writev } from './syscall.ts';
-import { EAGAIN, EBADFD, EINTR, EIO, ENOBUFS, ENODEV, errnoName } from './syscall-error.ts';
+import { EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, errnoName } from './syscall-error.ts';
 
 /** A frame's longest length on a TAP: what fits in a big slot behind the headroom. */
 const LONGEST = BIG_SLOT - HEADROOM;
@@ -65,7 +65,7 @@ export class TapDevice implements Device {
     if (frame === undefined) return null;
     if (this.#bytes !== frame.bytes) this.#adopt(frame.bytes);
     const count = read(this.fd, this.#addresses.of(frame), LONGEST + VNET_LEN);
-    if (count > VNET_LEN) {
+    if (count >= VNET_LEN) {
       frame.length = count - VNET_LEN;
       return frame;
     }
@@ -97,6 +97,8 @@ export class TapDevice implements Device {
       case ENODEV:
         this.#end(number);
         return Transmit.GONE;
+      case EINVAL:
+        return Transmit.INVALID;
       default:
         return Transmit.REFUSED;
     }

@@ -18,8 +18,8 @@ const SPIN = 0.05;
 const SHORT_SLEEP = 4 * SPIN;
 /** How often silent ports are asked between two looks at the clock. */
 const ROUNDS = 8;
-/** Turns with frames between two looks at the cold ports. */
-const TURNS = 8;
+/** Milliseconds between two looks at cold ports and commands while there are frames: a turn may be long when many ports are hot. */
+const LOOK = 0.5;
 const WAKE = -1;
 
 /** What the loop tells its owner, between two turns. */
@@ -53,7 +53,8 @@ export class Loop {
   readonly #timed = new Map<PortId, Device>();
   /** How long silent ports stay hot now. */
   #spin = 0;
-  #turns = 0;
+  /** When cold ports and commands are looked at next. */
+  #look = 0;
   #woken = false;
   #running = false;
 
@@ -119,7 +120,10 @@ export class Loop {
     if (now >= this.#dataplane.deadline()) this.#dataplane.expire(now);
     if (this.#dataplane.egress.blocked.length > 0 || this.#blocked.size > 0) this.#flush(now);
     if (frames === 0) this.#cool(now);
-    if (frames === 0 || ++this.#turns % TURNS === 0) this.#heat(this.#epoll.wait(0), now);
+    if (frames === 0 || now >= this.#look) {
+      this.#heat(this.#epoll.wait(0), now);
+      this.#look = now + LOOK;
+    }
     // Last, because a command may remove ports.
     if (this.#woken) {
       this.#woken = false;

@@ -251,11 +251,11 @@ describe('TapDevice', () => {
 
   it('refuses what is no frame', () => {
     const device = attach(sandboxes.add('a'), 2);
-    expect(device.transmit(broadcast(13), 0)).toBe(Transmit.REFUSED);
+    expect(device.transmit(broadcast(13), 0)).toBe(Transmit.INVALID);
     const lying = broadcast(60);
     // NEEDS_CSUM far behind the end.
     lying.bytes.set([1, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0], lying.at - VNET_LEN);
-    expect(device.transmit(lying, 0)).toBe(Transmit.REFUSED);
+    expect(device.transmit(lying, 0)).toBe(Transmit.INVALID);
     expect(device.gone).toBe(false);
   });
 
