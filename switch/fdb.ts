@@ -153,10 +153,13 @@ export class Fdb {
     return Learned.OK;
   }
 
-  /** Adds or replaces a static entry; false when the table is full. */
+  /**
+   * Adds or replaces a static entry. When the table is full, the learned address that was not seen for longest makes room:
+   * who floods us with addresses must not keep an endpoint from its own. False when all entries are static.
+   */
   addStatic(network: number, macHi: number, macLo: number, port: PortId): boolean {
     this.remove(network, macHi, macLo);
-    if (this.#size === this.capacity) return false;
+    if (this.#size === this.capacity && !this.#makeRoom()) return false;
     const keyHi = (network << 16) | macHi;
     this.#insert(keyHi, macLo, (port << 1) | 1, 0);
     return true;
@@ -209,6 +212,17 @@ export class Fdb {
       });
     }
     return entries;
+  }
+
+  #makeRoom(): boolean {
+    let oldest = NONE;
+    for (let row = 0; row < this.#high; row++) {
+      const port = this.#rows[row * STRIDE + PORT]!;
+      if (port < 0 || port & 1) continue;
+      if (oldest === NONE || this.#seen[row]! < this.#seen[oldest]!) oldest = row;
+    }
+    if (oldest !== NONE) this.#remove(oldest);
+    return oldest !== NONE;
   }
 
   #bucket(keyHi: number, keyLo: number): number {

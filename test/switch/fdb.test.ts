@@ -75,8 +75,21 @@ describe('fdb', () => {
     for (let i = 200; i < 300; i++) table.learn(1, HI, i, ids[2]!, 0);
     expect(table.size).toBe(16);
     expect(table.overflows).toBe(92 + 96 + 96);
-    expect(table.addStatic(2, HI, 1, ids[3]!)).toBe(false);
     for (let i = 0; i < 8; i++) expect(table.lookup(0, HI, i, 0)).toBe(ids[0]);
+  });
+
+  test('a static address finds room in a full table, at the cost of what was not seen for longest', () => {
+    const { fdb: table, ids, ports } = fdb({ capacity: 4 });
+    table.addStatic(0, HI, 100, ids[0]!);
+    for (const [time, mac] of [7, 5, 6].entries()) table.learn(0, HI, mac, ids[1]!, time);
+    table.learn(0, HI, 7, ids[1]!, 9);
+    expect(table.addStatic(2, HI, 1, ids[3]!)).toBe(true);
+    expect([5, 6, 7].map((mac) => table.lookup(0, HI, mac, 9))).toEqual([-1, ids[1], ids[1]]);
+    expect(table.lookup(2, HI, 1, 9)).toBe(ids[3]);
+    expect([table.size, ports.learned[ids[1]!]]).toEqual([4, 2]);
+    for (const mac of [2, 3]) expect(table.addStatic(2, HI, mac, ids[3]!)).toBe(true);
+    expect(table.addStatic(2, HI, 4, ids[3]!), 'all are static').toBe(false);
+    expect(table.lookup(0, HI, 100, 9)).toBe(ids[0]);
   });
 
   test('BR-7: a removed port takes its addresses with it', () => {
