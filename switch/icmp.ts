@@ -15,8 +15,12 @@ import {
   fillIcmpChecksum,
   ICMP_ECHO_REPLY,
   ICMP_ECHO_REQUEST,
+  ICMP_EXCEEDED_REASSEMBLY,
   ICMP_LEN,
+  ICMP_TIME_EXCEEDED,
   ICMP_UNREACH_FRAG_NEEDED,
+  ICMP_UNREACH_PORT,
+  ICMP_UNREACH_PROTOCOL,
   ICMP_UNREACHABLE,
   icmpChecksum,
   icmpCode,
@@ -112,7 +116,8 @@ export class Icmp {
   /**
    * Tells the sender of a packet what became of it, unless no error may be sent about it or too many were. The packet
    * is parsed, its frame as it came in.
-   * @param network where the packet came in: the error's source is the gateway there (RFC 1812 §4.3.2.4)
+   * @param network where the packet came in: the error's source is the gateway there (RFC 1812 §4.3.2.4), or the
+   *   gateway that was spoken to, which may be another network's
    * @param rest second word of the ICMP header: the MTU for "fragmentation needed"
    */
   error(frame: Frame, network: Network, type: number, code: number, rest: number, now: number): void {
@@ -143,7 +148,7 @@ export class Icmp {
       total,
       PROTO_ICMP,
       DEFAULT_TTL,
-      network.ipv4,
+      isReceivers(type, code) ? ipv4Dst(bytes, l3) : network.ipv4,
       receiver,
       0,
       IPV4_DF,
@@ -154,6 +159,13 @@ export class Icmp {
     fillIcmpChecksum(out, icmp, ip + total - icmp);
     this.#originator.send(error, network, now);
   }
+}
+
+/** Whether only a packet's destination makes such an error (RFC 1122 §3.2.2.1, §3.2.2.4): then it speaks for itself. */
+function isReceivers(type: number, code: number): boolean {
+  return type === ICMP_UNREACHABLE
+    ? code === ICMP_UNREACH_PROTOCOL || code === ICMP_UNREACH_PORT
+    : type === ICMP_TIME_EXCEEDED && code === ICMP_EXCEEDED_REASSEMBLY;
 }
 
 /** Whether an error may be sent about the packet at all (RFC 1122 §3.2.2, RFC 1812 §4.3.2.7). */

@@ -15,9 +15,14 @@ import {
   fillIcmpv6Checksum,
   ICMPV6_ECHO_REPLY,
   ICMPV6_ECHO_REQUEST,
+  ICMPV6_EXCEEDED_REASSEMBLY,
   ICMPV6_LEN,
   ICMPV6_PACKET_TOO_BIG,
+  ICMPV6_PARAMETER_PROBLEM,
   ICMPV6_REDIRECT,
+  ICMPV6_TIME_EXCEEDED,
+  ICMPV6_UNREACH_PORT,
+  ICMPV6_UNREACHABLE,
   icmpv6Checksum,
   icmpv6Code,
   icmpv6Type,
@@ -114,7 +119,8 @@ export class Icmpv6 {
   /**
    * Tells the sender of a packet what became of it, unless no error may be sent about it or too many were. The packet
    * is parsed, its frame as it came in.
-   * @param network where the packet came in: the error's source is the gateway there
+   * @param network where the packet came in: the error's source is the gateway there, or the gateway that was spoken
+   *   to, which may be another network's (RFC 4443 §2.2 a)
    * @param rest second word of the ICMPv6 header: a MTU, or the offset in the packet of what is wrong with it
    */
   error(frame: Frame, network: Network, type: number, code: number, rest: number, now: number): void {
@@ -143,13 +149,28 @@ export class Icmpv6 {
       ETHERTYPE_IPV6,
     );
     const icmp = writeIpv6(out, ip, payload, PROTO_ICMPV6, DEFAULT_TTL);
-    const own = isIpv6LinkLocal(w0) ? network.linkLocal : network.ipv6;
-    setIpv6Address(out, ip + IPV6_SRC, own[0], own[1], own[2], own[3]);
+    if (isReceivers(type, code)) copy(bytes, l3 + IPV6_DST, out, ip + IPV6_SRC, 16);
+    else {
+      const own = isIpv6LinkLocal(w0) ? network.linkLocal : network.ipv6;
+      setIpv6Address(out, ip + IPV6_SRC, own[0], own[1], own[2], own[3]);
+    }
     setIpv6Address(out, ip + IPV6_DST, w0, w1, w2, w3);
     const quote = writeIcmpv6(out, icmp, type, code, rest);
     copy(bytes, l3, out, quote, icmp + payload - quote);
     fillIcmpv6Checksum(out, ip, icmp, payload);
     this.#originator.send(error, network, now);
+  }
+}
+
+/** Whether only a packet's destination makes such an error: then it speaks for itself. */
+function isReceivers(type: number, code: number): boolean {
+  switch (type) {
+    case ICMPV6_UNREACHABLE:
+      return code === ICMPV6_UNREACH_PORT;
+    case ICMPV6_TIME_EXCEEDED:
+      return code === ICMPV6_EXCEEDED_REASSEMBLY;
+    default:
+      return type === ICMPV6_PARAMETER_PROBLEM;
   }
 }
 

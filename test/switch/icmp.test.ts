@@ -279,6 +279,27 @@ describe('errors', () => {
     expectNoLeak(deck);
   });
 
+  test.each([4, 6] as const)(
+    'IPv%i: what a gateway refuses, it refuses by the address that was asked',
+    (family) => {
+      const key = family === 4 ? 'ipv4' : 'ipv6';
+      const deck = gatewayBed();
+      const addresses = [GA[key], GB[key], ...(family === 6 ? [GA_LOCAL] : [])];
+      for (const address of addresses) {
+        const to = { mac: GA.mac, [key]: address };
+        send(deck, 'c1', udp({ from: C1, to, family, dstPort: 9, data: 20 }));
+        expect(only(deck, 'c1').ip).toMatchObject({ src: address, dst: C1[key] });
+        send(deck, 'c1', ip({ from: C1, to, family }, 132, 20));
+        expect(only(deck, 'c1').ip).toMatchObject({ src: address, dst: C1[key] });
+        // The first of two fragments, and no second.
+        send(deck, 'c1', fragments(udp({ from: C1, to, family, dstPort: 9, data: 3000 }), 1500)[0]);
+        deck.advance(60_000);
+        expect(only(deck, 'c1').ip).toMatchObject({ src: address, dst: C1[key] });
+      }
+      expectNoLeak(deck);
+    },
+  );
+
   test('IP-4: the rules hold by themselves, whoever asks for an error', () => {
     const deck = gatewayBed();
     const { dataplane } = deck.virtual;
