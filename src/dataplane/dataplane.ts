@@ -2,6 +2,7 @@ import { Bridge } from '../../switch/bridge.ts';
 import type { Device } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import { Fdb } from '../../switch/fdb.ts';
+import { guardFirstHop } from '../../switch/first-hop-guard.ts';
 import { Fragmenter } from '../../switch/fragmenter.ts';
 import { Arena, type ArenaSize, type Frame, type PortId } from '../../switch/frame.ts';
 import { Gateway } from '../../switch/gateway.ts';
@@ -40,8 +41,6 @@ const FRAME_COST = 2048;
 
 /** Milliseconds for which timers rest after one of them threw: it would be due again at once, and for ever. */
 const REST = 1000;
-
-const RA_GUARD = drop(DropReason.RA_GUARD);
 
 export interface DataplaneOptions {
   /** Seeds every hash and every random choice; the same seed and input give the same output. */
@@ -160,10 +159,15 @@ export class Dataplane {
     const network = this.#networks[this.ports.network[frame.ingress]!]!;
     const verdict = network.bridge.ingress(frame, now);
     switch (verdictKind(verdict)) {
-      case VerdictKind.FORWARD:
-        return verdictArgument(verdict) === network.port ? this.#toGateway(frame, network, now) : verdict;
-      case VerdictKind.FLOOD:
-        return this.#overhear(frame, network, verdict, now);
+      case VerdictKind.FORWARD: {
+        if (verdictArgument(verdict) === network.port) return this.#toGateway(frame, network, now);
+        const guarded = guardFirstHop(frame, network);
+        return guarded === PASS ? verdict : guarded;
+      }
+      case VerdictKind.FLOOD: {
+        const guarded = guardFirstHop(frame, network);
+        return guarded === PASS ? this.#overhear(frame, network, verdict, now) : guarded;
+      }
       default:
         return verdict;
     }
@@ -181,8 +185,6 @@ export class Dataplane {
   /** A frame that the bridge floods: the gateway is one of those who hear it. */
   #overhear(frame: Frame, network: Network, verdict: Verdict, now: number): Verdict {
     const heard = this.#gateway.hear(frame, network, now);
-    // RFC 6105: only the gateway is a router here, and nobody else may tell the network otherwise.
-    if (heard === RA_GUARD) return heard;
     const others = network.bridge.memberCount - 1;
     if (others === 0) return heard === PASS ? drop(DropReason.NO_EGRESS) : heard;
     if (heard !== PASS) {
