@@ -10,6 +10,8 @@ export interface Target {
 
 /** One line of the table while it is being measured. */
 export interface Entry {
+  /** What is measured, with its conditions: the heading of its part of the table. */
+  title: string;
   measurement: Measurement;
   contender: string;
   mtu: number;
@@ -29,6 +31,7 @@ export interface Sample {
 
 /** One line of the table. */
 export interface Row {
+  title: string;
   measurement: Measurement;
   contender: string;
   mtu: number;
@@ -52,11 +55,12 @@ export const UNITS: Record<Measurement, string> = {
 
 /** Sums an entry up; null when it has no sample. */
 export function summarize(entry: Entry): Row | null {
-  const { measurement, contender, mtu, target, reference, samples } = entry;
+  const { title, measurement, contender, mtu, target, reference, samples } = entry;
   if (samples.length === 0) return null;
   const values = samples.map((sample) => sample.value);
   const middle = median(values);
   const row: Row = {
+    title,
     measurement,
     contender,
     mtu,

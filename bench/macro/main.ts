@@ -62,7 +62,7 @@ async function main(): Promise<number> {
     process.stderr.write(`bench: ${missing}\n`);
     return 1;
   }
-  const about = machine(options.congestion);
+  const about = machine();
   const scope = new Scope();
   const interrupt = new AbortController();
   const interruption = new Promise<never>((_, reject) => {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 /** What can be measured. */
@@ -11,12 +12,18 @@ export interface Options {
   /** How often every contender is measured. */
   pairs: number;
   format: 'table' | 'json';
-  /** TCP congestion control of the bulk transfers; undefined for what the kernel is set to. */
-  congestion: string | undefined;
+  /** TCP congestion controls, each of which gets bulk transfers of its own. */
+  congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr]... [--pairs N] [--congestion NAME] [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
+
+/** Linux's default, and this machine's own where somebody has set another. */
+function defaultCongestion(): string[] {
+  const own = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
+  return [...new Set(['cubic', own])];
+}
 
 /** @throws Error with one line when an argument is wrong */
 export function parseOptions(argv: readonly string[]): Options {
@@ -26,7 +33,7 @@ export function parseOptions(argv: readonly string[]): Options {
       quick: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
       pairs: { type: 'string' },
-      congestion: { type: 'string' },
+      congestion: { type: 'string', multiple: true, default: defaultCongestion() },
       format: { type: 'string', default: 'table' },
     },
   });

@@ -27,9 +27,12 @@ const QUICK: Lengths = { tcpSeconds: 1, udpTrial: 300, udpSteps: 5, rrMillisecon
 
 /** Something to measure: who, what, and what it must reach. */
 interface Line {
+  title: string;
   contender: Contender;
   measurement: Measurement;
   target?: Target;
+  /** Congestion control of a bulk transfer. */
+  congestion?: string;
 }
 
 /** Everything that a run measures, and those that have to be up for it. */
@@ -52,35 +55,57 @@ export function plan(options: Options, programs: CPrograms): Plan {
   const deck = new Tapdeck(ETHERNET_MTU);
   const deckLarge = new Tapdeck(DECK_MTU);
   const atLeast = (ratio: number): Target => ({ is: 'least', ratio });
-  const lines: Line[] = [
-    { measurement: 'tcp', contender: bridge },
-    { measurement: 'tcp', contender: limit },
-    { measurement: 'tcp', contender: deck, target: atLeast(0.95) },
-    { measurement: 'tcp', contender: bridgeLarge },
-    { measurement: 'tcp', contender: limitLarge },
-    { measurement: 'tcp', contender: deckLarge, target: atLeast(1.25) },
-    { measurement: 'udp', contender: bridge },
-    { measurement: 'udp', contender: limit },
-    { measurement: 'udp', contender: deckLarge, target: atLeast(1) },
-    { measurement: 'rr', contender: bridge },
-    { measurement: 'rr', contender: limit },
-    { measurement: 'rr', contender: deckLarge, target: { is: 'most', ratio: 1.2 } },
-  ];
+  const lines: Line[] = [];
+  const measure = (
+    title: string,
+    measurement: Measurement,
+    who: [Contender, Target?][],
+    congestion?: string,
+  ) => {
+    for (const [contender, target] of who) {
+      lines.push({
+        title,
+        contender,
+        measurement,
+        ...(target && { target }),
+        ...(congestion && { congestion }),
+      });
+    }
+  };
+  for (const congestion of options.congestion) {
+    measure(
+      `TCP bulk, one connection (iperf3), ${congestion}, Gbit/s`,
+      'tcp',
+      [[bridge], [limit], [deck, atLeast(0.95)], [bridgeLarge], [limitLarge], [deckLarge, atLeast(1.25)]],
+      congestion,
+    );
+  }
+  measure('UDP, 64-byte frames, highest rate with at most 0.1 % lost, frames/s', 'udp', [
+    [bridge],
+    [limit],
+    [deckLarge, atLeast(1)],
+  ]);
+  measure('TCP request/response, one byte each way, p50 in µs', 'rr', [
+    [bridge],
+    [limit],
+    [deckLarge, { is: 'most', ratio: 1.2 }],
+  ]);
   const wanted = lines.filter((line) => options.only.includes(line.measurement));
   return {
     contenders: [...new Set(wanted.map((line) => line.contender))],
     entries(paths) {
       const entries: Entry[] = [];
-      for (const { contender, measurement, target } of wanted) {
+      for (const { title, contender, measurement, target, congestion } of wanted) {
         const path = paths.get(contender)!;
-        const reference = entries.find((entry) => entry.measurement === measurement);
+        const reference = entries.find((entry) => entry.title === title);
         entries.push({
+          title,
           measurement,
           contender: contender.name,
           mtu: contender.mtu,
           ...(target !== undefined && { target }),
           ...(reference !== undefined && { reference }),
-          sample: () => sample(measurement, path, programs, lengths, options.congestion),
+          sample: () => sample(measurement, path, programs, lengths, congestion),
           samples: [],
         });
       }

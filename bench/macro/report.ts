@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release } from 'node:os';
 import type { Row } from './entry.ts';
-import type { Measurement } from './options.ts';
 
 /** What the figures depend on besides the program. */
 export interface Machine {
@@ -9,29 +7,20 @@ export interface Machine {
   cpu: string;
   cpus: number;
   node: string;
-  /** TCP congestion control of the bulk transfers. */
-  congestion: string;
   /** Processes that wanted to run when the bench began, averaged over a minute: above 0.3, others disturb it. */
   load: number;
 }
 
-export function machine(congestion: string | undefined): Machine {
+export function machine(): Machine {
   const all = cpus();
   return {
     kernel: release(),
     cpu: all[0]?.model.trim() ?? 'unknown',
     cpus: all.length,
     node: process.version,
-    congestion: congestion ?? readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim(),
     load: loadavg()[0]!,
   };
 }
-
-const TITLES: Record<Measurement, string> = {
-  tcp: 'TCP bulk, one connection (iperf3), Gbit/s',
-  udp: 'UDP, 64-byte frames, highest rate with at most 0.1 % lost, frames/s',
-  rr: 'TCP request/response, one byte each way, p50 in µs',
-};
 
 /** The table as text; `command` is how to make it again. */
 export function table(rows: readonly Row[], about: Machine, pairs: number, command: string): string {
@@ -58,14 +47,14 @@ export function table(rows: readonly Row[], about: Machine, pairs: number, comma
       .join('  ')
       .trimEnd();
   const lines = [
-    `Linux ${about.kernel}, ${about.cpus} × ${about.cpu}, Node ${about.node}, TCP ${about.congestion}, load ${about.load.toFixed(2)}`,
+    `Linux ${about.kernel}, ${about.cpus} × ${about.cpu}, Node ${about.node}, load ${about.load.toFixed(2)}`,
     `${pairs} interleaved rounds; RATIO is the median of the ratios to the kernel bridge at MTU 1500 in the same round`,
     `made by: ${command}`,
     '',
     print(cells[0]!),
   ];
   rows.forEach((row, index) => {
-    if (row.measurement !== rows[index - 1]?.measurement) lines.push(TITLES[row.measurement]);
+    if (row.title !== rows[index - 1]?.title) lines.push(row.title);
     lines.push(print(cells[index + 1]!));
   });
   return `${lines.join('\n')}\n`;
