@@ -52,8 +52,10 @@ export class Ports {
   readonly #stormLimit: Float64Array;
   readonly #stormTokens: Float64Array;
   readonly #stormSeen: Float64Array;
+  /** Ports that are not in use, a ring: the one that was given back first is taken first. */
   readonly #free: Int32Array;
-  #freeCount = 0;
+  #head = 0;
+  #freeCount: number;
 
   constructor(capacity = 8192) {
     this.capacity = capacity;
@@ -67,14 +69,19 @@ export class Ports {
     this.#stormLimit = new Float64Array(capacity);
     this.#stormTokens = new Float64Array(capacity);
     this.#stormSeen = new Float64Array(capacity);
-    this.#free = new Int32Array(capacity);
-    for (let port = capacity - 1; port >= 0; port--) this.#free[this.#freeCount++] = port;
+    this.#free = Int32Array.from({ length: capacity }, (_, port) => port);
+    this.#freeCount = capacity;
   }
 
-  /** A new port of `network`, or -1 when all are taken. */
+  /**
+   * A new port of `network`, or -1 when all are taken. Numbers come again as late as possible: who names a port that has
+   * gone meanwhile must not hit the next one.
+   */
   add(network: number, kind: PortKind, options: PortOptions = {}): PortId {
     if (this.#freeCount === 0) return -1;
-    const port = this.#free[--this.#freeCount]!;
+    const port = this.#free[this.#head]!;
+    this.#head = (this.#head + 1) % this.capacity;
+    this.#freeCount--;
     this.kind[port] = kind;
     this.network[port] = network;
     this.mtu[port] = options.mtu ?? DEFAULT_MTU;
@@ -91,7 +98,7 @@ export class Ports {
   remove(port: PortId): void {
     this.kind[port] = PortKind.FREE;
     this.network[port] = -1;
-    this.#free[this.#freeCount++] = port;
+    this.#free[(this.#head + this.#freeCount++) % this.capacity] = port;
   }
 
   /** Whether `port` may flood one more frame at `now`: a token bucket that holds one second's worth. */
