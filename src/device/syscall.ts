@@ -67,6 +67,16 @@ export const eventfd: (initial: number, flags: number) => number = libc.func(
   'int eventfd(unsigned int, int)',
 );
 
+/** Lets another thread have the CPU, if one wants it. */
+export const schedYield: () => number = libc.func('int sched_yield()');
+export const schedGetcpu: () => number = libc.func('int sched_getcpu()');
+export const schedGetaffinity: (thread: number, length: number, mask: Memory) => number = libc.func(
+  'int sched_getaffinity(int, size_t, void *)',
+);
+export const schedSetaffinity: (thread: number, length: number, mask: Memory) => number = libc.func(
+  'int sched_setaffinity(int, size_t, void *)',
+);
+
 export const setns: (fd: number, kind: number) => number = libc.func('int setns(int, int)');
 export const unshare: (kinds: number) => number = libc.func('int unshare(int)');
 

@@ -3,6 +3,8 @@ import type { PortId } from '../../switch/frame.ts';
 import type { Dataplane } from '../dataplane/dataplane.ts';
 import { EPOLLIN, EPOLLONESHOT, EPOLLOUT, Epoll } from '../device/epoll.ts';
 import type { EventFd } from '../device/eventfd.ts';
+import { schedYield } from '../device/syscall.ts';
+import { Affinity } from './affinity.ts';
 
 /**
  * Bytes taken from one port before the others have their turn: two frames of 64 KiB, or 64 small ones. Short turns
@@ -16,6 +18,8 @@ const BUDGET = 128 * 1024;
 const SPIN = 0.05;
 /** Who slept longer than this is not in the middle of a conversation: no spinning then, so that a trickle costs no CPU. */
 const SHORT_SLEEP = 4 * SPIN;
+/** Milliseconds of sleep after which the thread counts as idle. */
+const LONG_SLEEP = 100;
 /** How often silent ports are asked between two looks at the clock. */
 const ROUNDS = 8;
 /** Milliseconds between two looks at cold ports and commands while there are frames: a turn may be long when many ports are hot. */
@@ -44,6 +48,7 @@ export class Loop {
   readonly #events: LoopEvents;
   readonly #clock: () => number;
   readonly #epoll = new Epoll();
+  readonly #affinity = new Affinity();
   readonly #hot: PortId[] = [];
   /** When a hot port last had a frame. */
   readonly #active: Float64Array;
@@ -107,13 +112,19 @@ export class Loop {
     const ready = this.#epoll.wait(this.#timeout(before));
     const now = this.#clock();
     this.#spin = now - before < SHORT_SLEEP ? SPIN : 0;
+    if (now - before > LONG_SLEEP) this.#affinity.idle(now);
     this.#heat(ready, now);
   }
 
   #turn(): void {
     const now = this.#clock();
     let frames = this.#serve(now);
-    if (this.#spin > 0) for (let i = 1; frames === 0 && i < ROUNDS; i++) frames = this.#serve(now);
+    if (this.#spin > 0) {
+      this.#affinity.busy(now);
+      for (let i = 1; frames === 0 && i < ROUNDS; i++) frames = this.#serve(now);
+      // Whoever waits for this CPU may be the one who is to send.
+      if (frames === 0) schedYield();
+    }
     for (const [port, device] of this.#timed) {
       if (device.deadline() <= now) this.#dataplane.poll(port, BUDGET, now);
     }
