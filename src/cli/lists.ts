@@ -1,5 +1,7 @@
 import type { DaemonClient } from '../control/client.ts';
 import type { Endpoint } from '../control/endpoint.ts';
+import { checkName } from '../control/name.ts';
+import type { NetworkInfo } from '../control/network.ts';
 import type { CountersView, DropView, FdbView, NeighborView } from '../control/views.ts';
 import { EXIT_DONE, type Format, print } from './output.ts';
 import { formatDuration, formatTable } from './table.ts';
@@ -42,11 +44,21 @@ export async function fdb(
   format: Format,
   { network }: { network?: string },
 ): Promise<number> {
-  const entries = (await client.get<FdbView[]>('/v1/fdb')).filter(
-    (entry) => !network || entry.network === network,
-  );
+  const only = await chosenNetwork(client, network);
+  const all = await client.get<FdbView[]>('/v1/fdb');
+  const entries = all.filter((entry) => only === undefined || entry.network === only);
   print(format, entries, () => fdbLines(entries));
   return EXIT_DONE;
+}
+
+/** The name of the network that `--network` gives by name or id; throws when there is none. */
+async function chosenNetwork(
+  client: DaemonClient,
+  nameOrId: string | undefined,
+): Promise<string | undefined> {
+  if (nameOrId === undefined) return undefined;
+  checkName('network', nameOrId);
+  return (await client.get<NetworkInfo>(`/v1/networks/${nameOrId}`)).name;
 }
 
 /** As `bridge fdb show` prints them; the device is the endpoint's interface. */
@@ -66,8 +78,9 @@ export async function neigh(
   format: Format,
   { network }: { network?: string },
 ): Promise<number> {
+  const only = await chosenNetwork(client, network);
   const all = await client.get<NeighborView[]>('/v1/neighbors');
-  const entries = all.filter((entry) => !network || entry.network === network);
+  const entries = all.filter((entry) => only === undefined || entry.network === only);
   print(format, entries, () => neighborLines(entries));
   return EXIT_DONE;
 }

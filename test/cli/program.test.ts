@@ -193,6 +193,7 @@ describe('with a daemon', () => {
       ports: [{ endpoint: 'web' }],
     });
     expect(await tapdeck('fdb')).toEqual({ code: 0, out: '', err: '' });
+    expect(await tapdeck('fdb', '--network', 'bridge')).toEqual({ code: 0, out: '', err: '' });
     expect((await tapdeck('neigh', '--format', 'json')).out).toBe('[]\n');
   });
 
@@ -209,6 +210,9 @@ describe('with a daemon', () => {
       [['network', 'create', '--mtu', '70000', 'x'], 2, 'MTU 70000 is out of range'],
       [['network', 'rm', '../endpoints'], 1, 'there is no network "../endpoints"'],
       [['detach', 'a/b'], 1, 'there is no endpoint "a/b"'],
+      [['fdb', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
+      [['neigh', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
+      [['fdb', '--network', '../fdb'], 2, 'network name "../fdb" is not allowed'],
     ];
     for (const [argv, code, message] of rows) {
       const answer = await tapdeck(...argv);
