@@ -1,4 +1,4 @@
-import { hash2 } from '../wire/hash.ts';
+import { type HashKey, hash2 } from '../wire/hash.ts';
 import type { PortId } from './frame.ts';
 import type { Ports } from './ports.ts';
 
@@ -70,15 +70,9 @@ export class Fdb {
   /**
    * @param capacity rows for all networks together, a power of two
    * @param networkLimit learned addresses per network (BR-11; Open vSwitch has 8,192 too)
-   * @param seed two 32-bit words of randomness for the hash
+   * @param key of the hash
    */
-  constructor(
-    ports: Ports,
-    seed: readonly [number, number],
-    capacity = 65536,
-    networkLimit = 8192,
-    networks = 4096,
-  ) {
+  constructor(ports: Ports, key: HashKey, capacity = 65536, networkLimit = 8192, networks = 4096) {
     this.#ports = ports;
     this.capacity = capacity;
     this.#rows = new Int32Array(capacity * STRIDE).fill(NONE);
@@ -87,8 +81,8 @@ export class Fdb {
     this.#seen = new Float64Array(capacity);
     this.#buckets = new Int32Array(capacity * 2).fill(NONE);
     this.#mask = capacity * 2 - 1;
-    this.#key0 = seed[0];
-    this.#key1 = seed[1];
+    this.#key0 = key[0];
+    this.#key1 = key[1];
     this.#networkLearned = new Int32Array(networks);
     this.#networkLimit = networkLimit;
   }

@@ -1,5 +1,4 @@
-import { hash2, hash4 } from '../wire/hash.ts';
-import type { Random } from '../wire/random.ts';
+import { type HashKey, hash2, hash4 } from '../wire/hash.ts';
 
 /** States of a neighbor: Linux's NUD states, which are RFC 4861's (§7.3.2) and serve ARP as well. */
 export const NeighborState = {
@@ -93,9 +92,9 @@ export class NeighborTable {
    * @param capacity learned entries of all networks together
    * @param networkLimit learned entries of one network
    */
-  constructor(random: Random, capacity: number, networkLimit: number) {
-    this.#key0 = random.next() | 0;
-    this.#key1 = random.next() | 0;
+  constructor(key: HashKey, capacity: number, networkLimit: number) {
+    this.#key0 = key[0];
+    this.#key1 = key[1];
     this.#capacity = capacity;
     this.#networkLimit = networkLimit;
     const rows = 2 ** Math.ceil(Math.log2(capacity));

@@ -1,4 +1,5 @@
 import { setEthDst, setEthSrc } from '../wire/ethernet.ts';
+import type { HashKey } from '../wire/hash.ts';
 import { ICMP_UNREACH_HOST, ICMP_UNREACHABLE } from '../wire/icmp.ts';
 import { ICMPV6_UNREACH_ADDRESS, ICMPV6_UNREACHABLE } from '../wire/icmpv6.ts';
 import type { Random } from '../wire/random.ts';
@@ -53,6 +54,8 @@ export interface NeighborsOptions {
   capacity?: number;
   /** Learned entries of one network (Linux's `gc_thresh3`). */
   networkLimit?: number;
+  /** Of the table's hash; drawn at random when absent. */
+  key?: HashKey | undefined;
 }
 
 /**
@@ -88,12 +91,16 @@ export class Neighbors {
     icmp: Icmp,
     icmpv6: Icmpv6,
     random: Random,
-    { capacity = 4096, networkLimit = 1024 }: NeighborsOptions = {},
+    {
+      capacity = 4096,
+      networkLimit = 1024,
+      key = [random.next() | 0, random.next() | 0],
+    }: NeighborsOptions = {},
   ) {
     this.#originator = originator;
     this.#icmp = icmp;
     this.#icmpv6 = icmpv6;
-    this.#table = new NeighborTable(random, capacity, networkLimit);
+    this.#table = new NeighborTable(key, capacity, networkLimit);
     this.reachableTime = REACHABLE_BASE / 2 + random.below(REACHABLE_BASE);
     this.#questionRow = new Int32Array(capacity);
     this.#questionDue = new Float64Array(capacity);

@@ -1,4 +1,4 @@
-import { hash2, hash4 } from '../wire/hash.ts';
+import { type HashKey, hash2, hash4 } from '../wire/hash.ts';
 import type { Random } from '../wire/random.ts';
 
 /** Errors a second for all receivers together, and how many may go out at once: Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`. */
@@ -30,10 +30,11 @@ export class RateLimit {
   readonly #saved = new Float64Array(PEERS).fill(ICMP_PEER_BURST * ICMP_PEER_INTERVAL);
   readonly #seen = new Float64Array(PEERS).fill(Number.NEGATIVE_INFINITY);
 
-  constructor(random: Random) {
+  /** @param key of the hash; drawn from `random` when absent */
+  constructor(random: Random, key: HashKey = [random.next() | 0, random.next() | 0]) {
     this.#random = random;
-    this.#key0 = random.next() | 0;
-    this.#key1 = random.next() | 0;
+    this.#key0 = key[0];
+    this.#key1 = key[1];
   }
 
   /** Whether an error may go to an IPv4 receiver in `network` now. */

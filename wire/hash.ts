@@ -10,6 +10,9 @@
  * The key is two int32 words that the control plane draws at random, or fixes for replay.
  */
 
+/** Two int32 words. */
+export type HashKey = readonly [number, number];
+
 /** Hash of two words, as int32. */
 export function hash2(k0: number, k1: number, a: number, b: number): number {
   return hash(k0, k1, 2, a, b, 0, 0);

@@ -26,6 +26,7 @@ import {
 import { RateLimit } from '../../switch/rate-limit.ts';
 import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { ETHERTYPE_ARP } from '../../wire/ethernet.ts';
+import type { HashKey } from '../../wire/hash.ts';
 import { Malformed } from '../../wire/malformed.ts';
 import { parseEthernet, parseNetwork } from '../../wire/parse.ts';
 import { Random } from '../../wire/random.ts';
@@ -45,6 +46,11 @@ const REST = 1000;
 export interface DataplaneOptions {
   /** Seeds every hash and every random choice; the same seed and input give the same output. */
   seed?: number;
+  /**
+   * Key of every hash, in place of one that follows from the seed. What a gateway says (identifications of fragments)
+   * tells whoever tries all seeds which it was: a live data plane has a key that follows from nothing.
+   */
+  key?: HashKey;
   /** Slots for frames. */
   arena?: ArenaSize;
   /** Most ports at one time. */
@@ -83,16 +89,18 @@ export class Dataplane {
     const random = new Random(options.seed ?? 0);
     this.arena = new Arena(options.arena);
     this.ports = new Ports(options.ports);
-    this.fdb = new Fdb(this.ports, [random.next() | 0, random.next() | 0]);
+    const { key } = options;
+    const drawn: HashKey = [random.next() | 0, random.next() | 0];
+    this.fdb = new Fdb(this.ports, key ?? drawn);
     if (options.ageing !== undefined) this.fdb.ageing = options.ageing;
     this.#onException = options.onException ?? (() => {});
     this.egress = new Egress(this.arena, this.ports, this.ledger, this.#bridges, this.#onException);
     const originator = new Originator(this.arena, this.#outbox);
     const fragmenter = new Fragmenter(originator, random);
-    const limit = new RateLimit(random);
+    const limit = new RateLimit(random, key);
     const icmp = new Icmp(originator, fragmenter, limit);
     const icmpv6 = new Icmpv6(originator, fragmenter, limit);
-    this.neighbors = new Neighbors(originator, icmp, icmpv6, random);
+    this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
     this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6);
     this.#router = new Router(this.arena, this.ports, fragmenter, icmp, icmpv6, this.neighbors, this.#routes);
   }

@@ -1,10 +1,13 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
+import type { HashKey } from '../../wire/hash.ts';
 import type { WorkerMethods } from './worker.ts';
 
 /** What the data-plane thread is started with. */
 export interface ThreadData {
   seed: number;
+  /** Key of all hashes; when absent it follows from the seed. */
+  key?: HashKey;
   /** Rung by the main thread after each request. */
   eventfd: number;
   requests: MessagePort;

@@ -30,9 +30,12 @@ export class DataPlaneThread implements DataPlane {
   #stopping = false;
   #dead: Error | undefined;
 
-  /** @param seed for hashes and random choices; drawn at random when absent */
-  static async start({ seed = randomInt(2 ** 31) }: { seed?: number } = {}): Promise<DataPlaneThread> {
-    const thread = new DataPlaneThread(seed);
+  /** @param seed for hashes and random choices; when absent both are drawn at random, the one not to be told from the other */
+  static async start({ seed }: { seed?: number } = {}): Promise<DataPlaneThread> {
+    const word = () => randomInt(2 ** 32) | 0;
+    const thread = new DataPlaneThread(
+      seed === undefined ? { seed: word(), key: [word(), word()] } : { seed },
+    );
     try {
       await thread.snapshot({});
       return thread;
@@ -42,8 +45,8 @@ export class DataPlaneThread implements DataPlane {
     }
   }
 
-  private constructor(seed: number) {
-    const data: ThreadData = { seed, eventfd: this.#bell.fd, requests: this.#requests.port2 };
+  private constructor(randomness: Pick<ThreadData, 'seed' | 'key'>) {
+    const data: ThreadData = { ...randomness, eventfd: this.#bell.fd, requests: this.#requests.port2 };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       name: 'data-plane',
       workerData: data,

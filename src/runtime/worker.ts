@@ -24,6 +24,7 @@ class DataPlaneWorker {
   constructor(data: ThreadData) {
     this.#dataplane = new Dataplane({
       seed: data.seed,
+      ...(data.key && { key: data.key }),
       onException: (error, frame) => this.#exception(error, frame),
     });
     this.#loop = new Loop(
