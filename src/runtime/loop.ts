@@ -98,6 +98,8 @@ export class Loop {
         while (this.#hot.length > 0 && this.#running);
       }
     } finally {
+      // The thread may be another's after us.
+      this.#affinity.idle(0);
       this.#epoll.close();
     }
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { EventFd } from '../../src/device/eventfd.ts';
@@ -201,6 +202,21 @@ describe('loop', () => {
     loop.run();
     expect(late.received).toHaveLength(1);
     expect(late.received[0]! - rung).toBeLessThan(3 * 33);
+  });
+
+  test('the thread may go where it likes afterwards', () => {
+    const allowed = () => /Cpus_allowed:\s*(\S+)/.exec(readFileSync('/proc/thread-self/status', 'utf8'))![1];
+    const before = allowed();
+    let left = 2000;
+    const a = add();
+    add();
+    a.source = () => {
+      if (left-- === 0) stopWhenIdle();
+      return frameOf(1, 2);
+    };
+    a.bell.signal();
+    loop.run();
+    expect(allowed()).toBe(before);
   });
 
   test('busy ports have their turns one after the other', () => {
