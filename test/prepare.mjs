@@ -16,6 +16,7 @@ const TOOLS = {
   tshark: 'tshark',
   curl: 'curl',
   ethtool: 'ethtool',
+  python3: 'python3',
   gcc: 'gcc',
   useradd: 'passwd',
 };

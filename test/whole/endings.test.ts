@@ -1,0 +1,90 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ip } from '../device/sandbox.ts';
+import { until } from './account.ts';
+import { Lab } from './lab.ts';
+
+// What ends while frames are on their way: a namespace, an interface, the daemon.
+
+describe('a namespace under traffic', () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await new Lab().open();
+  });
+  afterEach(() => lab.stopPrograms());
+  afterAll(() => lab.close());
+
+  const ATTACHED = 'a\nc\nd\n';
+
+  it('may vanish, and nobody else notices', async () => {
+    const [a, b] = [await lab.attach('a'), await lab.attach('b')];
+    const [c, d] = [await lab.attach('c'), await lab.attach('d')];
+    const flood = await a.servePeer('flood', b.ipv4, '9', '1.5');
+    const pings = c.ok('ping', '-q', '-i', '0.02', '-c', '75', d.ipv4);
+    // Somebody sends to it.
+    lab.remove(b.netns);
+    await until(async () => (await lab.account.ok('ps', '-q')) === ATTACHED, 'the endpoint has gone');
+    // It sends itself.
+    const e = await lab.attach('e', '--ip', b.ipv4);
+    const own = await e.servePeer('flood', a.ipv6, '9', '30');
+    execFileSync('ip', ['-n', e.netns, 'link', 'del', 'eth0']);
+    await until(async () => (await lab.account.ok('ps', '-q')) === ATTACHED, 'the endpoint has gone');
+    own.kill('SIGKILL');
+    expect((await flood.ended).code).toBe(0);
+    expect(await pings).toContain('75 received, 0% packet loss');
+    expect(lab.daemon.err.match(/detached [be]: its namespace or interface is gone/g)).toHaveLength(2);
+    expect((await lab.counters()).ledger.balanced).toBe(true);
+  });
+
+  it('may go down and come up again', async () => {
+    const [a, b] = [await lab.attach('up-a'), await lab.attach('up-b')];
+    const before = await lab.drops();
+    const flood = await a.servePeer('flood', b.ipv4, '9', '0.6');
+    execFileSync('ip', ['-n', b.netns, 'link', 'set', 'eth0', 'down']);
+    expect((await flood.ended).code).toBe(0);
+    expect((await lab.drops()).LINK_DOWN! - before.LINK_DOWN!).toBeGreaterThan(0);
+    execFileSync('ip', ['-n', b.netns, 'link', 'set', 'eth0', 'up']);
+    expect(await a.ok('ping', '-c', '1', b.ipv4)).toContain('1 received');
+  });
+});
+
+describe('the daemon under traffic', () => {
+  let lab: Lab;
+  beforeEach(async () => {
+    lab = await new Lab().open();
+  });
+  afterEach(() => lab.close());
+
+  it.each(['SIGTERM', 'SIGKILL'] as const)('ends by %s and leaves no interface', async (signal) => {
+    const a = await lab.attach('a');
+    // Frames that wait in the deck when it ends.
+    const b = await lab.attach('b', '--faults', 'delay=300ms');
+    const c = await lab.attach('c');
+    await c.serve('Server listening', 'iperf3', '-s', '-1', '--forceflush');
+    const traffic = [
+      await a.servePeer('flood', b.ipv4, '9', '30'),
+      await b.servePeer('flood', c.ipv6, '9', '30'),
+      a.start('iperf3', '-c', c.ipv4, '-t', '30'),
+    ];
+    const received = async () => (await lab.counters()).ledger.received;
+    await until(async () => (await received()) > 5000, 'there is traffic');
+    lab.daemon.kill(signal);
+    const { code, err } = await lab.daemon.ended;
+    if (signal !== 'SIGKILL') {
+      expect(code).toBe(0);
+      expect(err).not.toContain('"level":50');
+      expect(readdirSync(lab.account.runtime)).toEqual([]);
+    }
+    for (const { netns } of [a, b, c])
+      expect(ip(netns, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
+    // They are still at it, into the void; the next daemon attaches the same namespaces as if nothing had been.
+    const next = await lab.account.daemon();
+    if (signal === 'SIGKILL')
+      expect(next.err).toContain('cleaned up after a daemon that did not exit cleanly');
+    for (const host of [a, c])
+      await lab.account.ok('attach', '--netns', host.netns, '--name', host.name, '--ip', host.ipv4);
+    expect(await a.ok('ping', '-c', '1', c.ipv4)).toContain('1 received');
+    expect(traffic.every(({ child }) => child.pid !== undefined)).toBe(true);
+  });
+});

@@ -1,0 +1,45 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type Host, Lab } from './lab.ts';
+
+// One namespace does what it can to fill the deck; the others must not lose a packet by it.
+
+let lab: Lab;
+let noisy: Host;
+let target: Host;
+let a: Host;
+let b: Host;
+beforeAll(async () => {
+  lab = await new Lab().open();
+  await lab.network('other', '--subnet', '10.96.0.0/24', '--ipv6', '--mtu', '1500');
+  noisy = await lab.attach('noisy');
+  target = await lab.attach('target');
+  a = await lab.attach('a');
+  b = await lab.attach('b', '--network', 'other');
+});
+afterEach(() => lab.stopPrograms());
+afterAll(() => lab.close());
+
+describe('while one floods', () => {
+  it.each([
+    ['another', 2, () => target.ipv4],
+    ['the gateway', 1, () => a.gateway.ipv6],
+    ['everybody', 1, () => 'ff02::1%eth0'],
+    // The gateway asks for a host that is not there, and some frames wait for its answer.
+    ['nobody', 1, () => '10.96.0.77'],
+  ])('%s with frames of 64 bytes, no ping of others is lost', async (_, seconds, to) => {
+    const before = (await lab.counters()).ledger.received;
+    const flood = await noisy.servePeer('flood', to(), '9', String(seconds));
+    const options = ['-q', '-i', '0.02', '-c', String(seconds * 45)];
+    const pings = await Promise.all([
+      a.ok('ping', ...options, target.ipv4),
+      a.ok('ping', ...options, a.gateway.ipv6),
+      b.ok('ping', ...options, a.ipv6),
+    ]);
+    for (const ping of pings) expect(ping).toContain(`${seconds * 45} received, 0% packet loss`);
+    expect((await flood.ended).code).toBe(0);
+    const { ledger } = await lab.counters();
+    expect(ledger.balanced).toBe(true);
+    // It was a flood.
+    expect(ledger.received - before).toBeGreaterThan(10_000);
+  });
+});

@@ -1,0 +1,322 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { readCaptureSync } from '../../src/capture/read-capture.ts';
+import type { Endpoint } from '../../src/control/endpoint.ts';
+import type { NetworkInfo } from '../../src/control/network.ts';
+import type { CountersView, DropView } from '../../src/control/views.ts';
+import { netnsPath, Sandboxes } from '../device/sandbox.ts';
+import { Account, type Outcome, type Running } from './account.ts';
+
+const PEER = fileURLToPath(new URL('peer.py', import.meta.url));
+
+/** A daemon, and namespaces that are attached to it by the command line: real kernels on a real deck. */
+export class Lab {
+  readonly account = Account.root();
+  readonly #sandboxes = new Sandboxes();
+  readonly #programs: Running[] = [];
+  readonly #gateways = new Map<string, Gateway>();
+  #daemon: Running | undefined;
+  #captures = 0;
+
+  /** Starts the daemon. `close` must follow, also when this fails. */
+  async open(): Promise<this> {
+    this.#daemon = await this.account.daemon();
+    return this;
+  }
+
+  get daemon(): Running {
+    return this.#daemon!;
+  }
+
+  /** Makes a network: `'--subnet', '10.1.0.0/24', '--mtu', '1500'`. */
+  async network(name: string, ...options: string[]): Promise<void> {
+    await this.account.ok('network', 'create', ...options, name);
+  }
+
+  /** The gateway of a network, as a station there. */
+  async gateway(network: string): Promise<Gateway> {
+    let gateway = this.#gateways.get(network);
+    if (gateway === undefined) {
+      const networks = JSON.parse(
+        await this.account.ok('network', 'ls', '--format', 'json'),
+      ) as NetworkInfo[];
+      const { mac, ipv4, ipv6 } = networks.find(({ name }) => name === network)!;
+      gateway = { mac, ipv4: ipv4?.gateway ?? '', ipv6: ipv6?.gateway ?? '' };
+      this.#gateways.set(network, gateway);
+    }
+    return gateway;
+  }
+
+  /** Makes a namespace and attaches it. */
+  async attach(name: string, ...options: string[]): Promise<Host> {
+    const netns = this.#sandboxes.add(name);
+    const path = netnsPath(netns);
+    const said = await this.account.ok(
+      'attach',
+      '--format',
+      'json',
+      '--netns',
+      path,
+      '--name',
+      name,
+      ...options,
+    );
+    const endpoint = JSON.parse(said) as Endpoint;
+    return new Host(this, netns, endpoint, await this.gateway(endpoint.network));
+  }
+
+  /** A namespace that is not attached. */
+  sandbox(name: string): string {
+    return this.#sandboxes.add(name);
+  }
+
+  /** `ip netns del`. */
+  remove(netns: string): void {
+    this.#sandboxes.remove(netns);
+  }
+
+  start(...command: string[]): Running {
+    const running = this.account.spawn(command);
+    this.#programs.push(running);
+    return running;
+  }
+
+  captureFile(): string {
+    return join(this.account.folder, `${++this.#captures}.pcap`);
+  }
+
+  async drops(): Promise<Record<string, number>> {
+    const views = JSON.parse(await this.account.ok('drops', '--all', '--format', 'json')) as DropView[];
+    return Object.fromEntries(views.map(({ reason, count }) => [reason, count]));
+  }
+
+  async counters(): Promise<CountersView> {
+    return JSON.parse(await this.account.ok('counters', '--format', 'json')) as CountersView;
+  }
+
+  /** For afterEach: ends the programs in the namespaces that a failed test left running. */
+  async stopPrograms(): Promise<void> {
+    const programs = this.#programs.splice(0);
+    for (const program of programs) program.kill('SIGKILL');
+    await Promise.all(programs.map(({ ended }) => ended));
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.account.remove();
+    } finally {
+      this.#sandboxes.removeAll();
+    }
+  }
+}
+
+export interface Gateway {
+  readonly mac: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
+/** An attached namespace. */
+export class Host {
+  readonly netns: string;
+  readonly name: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly ifname: string;
+  readonly gateway: Gateway;
+  readonly #lab: Lab;
+
+  constructor(lab: Lab, netns: string, { name, mac, mtu, ipv4, ipv6, ifname }: Endpoint, gateway: Gateway) {
+    this.#lab = lab;
+    this.gateway = gateway;
+    this.netns = netns;
+    this.name = name;
+    this.mac = mac;
+    this.mtu = mtu;
+    this.ipv4 = ipv4 ?? '';
+    this.ipv6 = ipv6 ?? '';
+    this.ifname = ifname;
+  }
+
+  start(...command: string[]): Running {
+    return this.#lab.start('ip', 'netns', 'exec', this.netns, ...command);
+  }
+
+  run(...command: string[]): Promise<Outcome> {
+    return this.start(...command).ended;
+  }
+
+  /** Runs a command that must succeed; answers what it printed. */
+  async ok(...command: string[]): Promise<string> {
+    const { code, out, err } = await this.run(...command);
+    if (code !== 0) throw new Error(`${command.join(' ')} in ${this.name} ended with ${code}: ${out}${err}`);
+    return out;
+  }
+
+  /** Starts a program and waits until it has said that it is ready. */
+  async serve(ready: string | RegExp, ...command: string[]): Promise<Running> {
+    const running = this.start(...command);
+    await running.said(ready);
+    return running;
+  }
+
+  /** `peer.py WHAT ARGUMENT…` to its end. */
+  peer(...words: string[]): Promise<string> {
+    return this.ok('python3', PEER, ...words);
+  }
+
+  /** `peer.py WHAT ARGUMENT…`, when it is ready. */
+  servePeer(...words: string[]): Promise<Running> {
+    return this.serve('ready', 'python3', PEER, ...words);
+  }
+
+  /** Sends frames as they are. */
+  async send(frames: readonly Uint8Array[]): Promise<void> {
+    const running = this.start('python3', PEER, 'frames', this.ifname);
+    running.child.stdin!.end(frames.map((frame) => `${Buffer.from(frame).toString('hex')}\n`).join(''));
+    const { code, out, err } = await running.ended;
+    if (code !== 0 || out !== `${frames.length}\n`) throw new Error(`cannot send frames: ${out}${err}`);
+  }
+
+  /** Makes the kernel send and show what a line would carry: no segments of 64 KiB, no partial checksums. */
+  offloadsOff(): void {
+    this.longQueue();
+    this.#switchOff('tx', 'sg', 'tso', 'gso', 'gro', 'txvlan');
+  }
+
+  /** Makes the kernel show what it receives before it joins segments. */
+  groOff(): void {
+    this.#switchOff('gro');
+  }
+
+  #switchOff(...names: string[]): void {
+    const features = names.flatMap((name) => [name, 'off']);
+    execFileSync('ip', ['netns', 'exec', this.netns, 'ethtool', '-K', this.ifname, ...features]);
+  }
+
+  /** Makes the interface's own queue so long that no burst overruns it. */
+  longQueue(): void {
+    execFileSync('ip', ['-n', this.netns, 'link', 'set', this.ifname, 'txqueuelen', '20000']);
+  }
+
+  /** Frames that the interface lost before the deck could take them. */
+  lostFrames(): number {
+    const said = execFileSync('ip', ['-n', this.netns, '-s', '-j', 'link', 'show', this.ifname]);
+    return JSON.parse(said.toString())[0].stats64.tx.dropped;
+  }
+
+  /** Starts to record what the interface sends and receives. */
+  async capture(...filter: string[]): Promise<Capture> {
+    const path = this.#lab.captureFile();
+    const options = ['-i', this.ifname, '-n', '-Z', 'root', '-B', '65536', '-w', path];
+    const tcpdump = await this.serve('listening on', 'tcpdump', ...options, ...filter);
+    return new Capture(path, tcpdump);
+  }
+}
+
+/** A running `tcpdump`. */
+export class Capture {
+  readonly path: string;
+  readonly #tcpdump: Running;
+
+  constructor(path: string, tcpdump: Running) {
+    this.path = path;
+    this.#tcpdump = tcpdump;
+  }
+
+  /** Ends the recording when everything that the kernel has seen is in the file; answers the frames. */
+  async stop(): Promise<Uint8Array[]> {
+    const account = /(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped/g;
+    for (let waited = 0; ; waited += 20) {
+      if (waited > 8000) throw new Error(`tcpdump does not keep up: ${this.#tcpdump.err}`);
+      this.#tcpdump.kill('SIGUSR1');
+      await sleep(20);
+      const [, captured, received, dropped] = Array.from(this.#tcpdump.err.matchAll(account)).at(-1) ?? [];
+      if (Number(dropped) > 0) throw new Error(`tcpdump lost ${dropped} frames`);
+      if (captured !== undefined && captured === received) break;
+    }
+    this.#tcpdump.kill('SIGINT');
+    await this.#tcpdump.ended;
+    return Array.from(readCaptureSync(this.path), ({ data }) => data.slice());
+  }
+}
+
+/** How many packets of each protocol a capture has, and how many of their checksums are right. */
+export interface ChecksumCount {
+  packets: number;
+  good: number;
+}
+
+/** Wireshark's PROTO_CHECKSUM_E_GOOD. */
+const GOOD = '1';
+const PROTOCOLS = ['ip', 'tcp', 'udp', 'icmp', 'icmpv6'] as const;
+
+/** Sends so many bytes over TCP from one host to another, at `address`; throws unless the same bytes arrive. */
+export async function transfer(from: Host, to: Host, address: string, bytes: number): Promise<void> {
+  const port = String(nextPort++);
+  const sink = await to.servePeer('sink', port);
+  const sent = await from.peer('source', address, port, String(bytes));
+  const { out } = await sink.ended;
+  if (out !== `ready\n${sent}`) throw new Error(`sent ${sent}, but this arrived: ${out}`);
+}
+
+/** Sends UDP datagrams, `perCall` with each system call; throws unless the same arrive in the same order. */
+export async function sendAndCollect(
+  from: Host,
+  to: Host,
+  address: string,
+  { size, count, perCall = 1 }: { size: number; count: number; perCall?: number },
+): Promise<void> {
+  const port = String(nextPort++);
+  const collector = await to.servePeer('collect', port, String(count));
+  const sent = await from.peer('datagrams', address, port, ...[size, count, perCall].map(String));
+  const { out } = await collector.ended;
+  if (out !== `ready\n${sent}`) throw new Error(`sent ${sent}, but this arrived: ${out}`);
+}
+
+let nextPort = 20_000;
+
+/** What `tshark` thinks of the checksums in a capture. Packets inside of ICMP errors are not looked at. */
+export async function checksums(
+  account: Account,
+  path: string,
+  filter = '',
+): Promise<Record<(typeof PROTOCOLS)[number], ChecksumCount>> {
+  const verify = ['ip', 'tcp', 'udp'].flatMap((name) => ['-o', `${name}.check_checksum:TRUE`]);
+  const fields = ['frame.protocols', ...PROTOCOLS.map((name) => `${name}.checksum.status`)];
+  const tshark = account.spawn([
+    ...['tshark', '-n', '-r', path, '-Y', filter, ...verify, '-E', 'occurrence=f', '-T', 'fields'],
+    ...fields.flatMap((field) => ['-e', field]),
+  ]);
+  const { code, out, err } = await tshark.ended;
+  if (code !== 0) throw new Error(`tshark ended with ${code}: ${err}`);
+  const counts = PROTOCOLS.map((name): [string, ChecksumCount] => [name, { packets: 0, good: 0 }]);
+  for (const line of out.split('\n')) {
+    const [layers = '', ...states] = line.split('\t');
+    const outer = layers.replace(/(:icmp(?:v6)?):.*/, '$1').split(':');
+    for (const [i, [name, count]] of counts.entries()) {
+      if (!outer.includes(name)) continue;
+      count.packets++;
+      if (states[i] === GOOD) count.good++;
+    }
+  }
+  return Object.fromEntries(counts) as never;
+}
+
+/** Destination address of a frame. */
+export function destination(frame: Uint8Array): string {
+  return formatAddress(frame, 0);
+}
+
+/** Source address of a frame. */
+export function source(frame: Uint8Array): string {
+  return formatAddress(frame, 6);
+}
+
+function formatAddress(frame: Uint8Array, at: number): string {
+  return Array.from(frame.subarray(at, at + 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
