@@ -157,6 +157,29 @@ export class Host {
     return out;
   }
 
+  /**
+   * Pings until so many answers are there, 20 ms apart; answers the numbers of those that never came. `ping` itself
+   * calls an answer lost that comes 20 ms after the last request.
+   */
+  async lostPings(address: string, count: number, ...options: string[]): Promise<number[]> {
+    const said = await this.run(
+      'ping',
+      '-n',
+      '-i',
+      '0.02',
+      '-c',
+      String(count),
+      '-w',
+      '10',
+      ...options,
+      address,
+    );
+    const answered = new Set(
+      Array.from(said.out.matchAll(/icmp_seq=(\d+) ttl/g), ([, number]) => Number(number)),
+    );
+    return Array.from({ length: count }, (_, i) => i + 1).filter((number) => !answered.has(number));
+  }
+
   /** Starts a program and waits until it has said that it is ready. */
   async serve(ready: string | RegExp, ...command: string[]): Promise<Running> {
     const running = this.start(...command);
@@ -245,10 +268,12 @@ export class Capture {
   }
 }
 
-/** How many packets of each protocol a capture has, and how many of their checksums are right. */
-export interface ChecksumCount {
-  packets: number;
-  good: number;
+/** What `tshark` thinks of the checksums in a capture. */
+export interface Checksums {
+  /** Packets of each protocol. Those inside of ICMP errors do not count. */
+  packets: Record<(typeof PROTOCOLS)[number], number>;
+  /** Whose checksum is not right, one line for each. */
+  wrong: string[];
 }
 
 /** Wireshark's PROTO_CHECKSUM_E_GOOD. */
@@ -280,31 +305,29 @@ export async function sendAndCollect(
 
 let nextPort = 20_000;
 
-/** What `tshark` thinks of the checksums in a capture. Packets inside of ICMP errors are not looked at. */
-export async function checksums(
-  account: Account,
-  path: string,
-  filter = '',
-): Promise<Record<(typeof PROTOCOLS)[number], ChecksumCount>> {
+/** Verifies the IPv4, TCP, UDP, ICMP and ICMPv6 checksums of all frames of a capture that the filter lets through. */
+export async function checksums(account: Account, path: string, filter = ''): Promise<Checksums> {
   const verify = ['ip', 'tcp', 'udp'].flatMap((name) => ['-o', `${name}.check_checksum:TRUE`]);
-  const fields = ['frame.protocols', ...PROTOCOLS.map((name) => `${name}.checksum.status`)];
+  const states = PROTOCOLS.map((name) => `${name}.checksum.status`);
+  const fields = ['frame.protocols', ...states, 'frame.number', '_ws.col.Info'];
   const tshark = account.spawn([
     ...['tshark', '-n', '-r', path, '-Y', filter, ...verify, '-E', 'occurrence=f', '-T', 'fields'],
     ...fields.flatMap((field) => ['-e', field]),
   ]);
   const { code, out, err } = await tshark.ended;
   if (code !== 0) throw new Error(`tshark ended with ${code}: ${err}`);
-  const counts = PROTOCOLS.map((name): [string, ChecksumCount] => [name, { packets: 0, good: 0 }]);
+  const packets = { ip: 0, tcp: 0, udp: 0, icmp: 0, icmpv6: 0 };
+  const wrong: string[] = [];
   for (const line of out.split('\n')) {
-    const [layers = '', ...states] = line.split('\t');
+    const [layers = '', ...rest] = line.split('\t');
     const outer = layers.replace(/(:icmp(?:v6)?):.*/, '$1').split(':');
-    for (const [i, [name, count]] of counts.entries()) {
+    for (const [i, name] of PROTOCOLS.entries()) {
       if (!outer.includes(name)) continue;
-      count.packets++;
-      if (states[i] === GOOD) count.good++;
+      packets[name]++;
+      if (rest[i] !== GOOD) wrong.push(`${name}: ${line}`);
     }
   }
-  return Object.fromEntries(counts) as never;
+  return { packets, wrong };
 }
 
 /** Destination address of a frame. */

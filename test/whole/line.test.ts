@@ -56,11 +56,10 @@ describe('a line without offloads', () => {
       expect(sent.some(({ length }) => length > 20_000)).toBe(true);
       expect(arrived.length).toBeGreaterThan(5 * sent.filter(({ length }) => length > 20_000).length);
       expect(Math.max(...arrived.map(({ length }) => length))).toBe(ETH_LEN + MTU);
-      const counts = await checksums(lab.account, path, `eth.src == ${sender.mac}`);
-      for (const [protocol, { packets, good }] of Object.entries(counts))
-        expect([protocol, good]).toEqual([protocol, packets]);
-      expect(counts.tcp.packets).toBeGreaterThan(6000);
-      expect(counts.udp.packets).toBeGreaterThanOrEqual(320);
+      const { packets, wrong } = await checksums(lab.account, path, `eth.src == ${sender.mac}`);
+      expect(wrong).toEqual([]);
+      expect(packets.tcp).toBeGreaterThan(6000);
+      expect(packets.udp).toBeGreaterThanOrEqual(320);
     }
     expect((await lab.counters()).ledger.balanced).toBe(true);
   });
@@ -95,9 +94,9 @@ describe('a bad line', () => {
   it('that delays carries what it has taken, and not too early', async () => {
     const { a, b } = await pair('delay=3ms,jitter=1ms,seed=6');
     await transfer(a, b, b.ipv4, 5_000_000);
-    const ping = await a.ok('ping', '-q', '-c', '20', '-i', '0.01', b.ipv6);
-    expect(ping).toContain('20 received, 0% packet loss');
+    expect(await a.lostPings(b.ipv6, 20)).toEqual([]);
     // There and back, each by at least 2 ms.
+    const ping = await a.ok('ping', '-q', '-c', '10', '-i', '0.01', b.ipv6);
     expect(Number(/rtt min[^=]*= ([\d.]+)/.exec(ping)?.[1])).toBeGreaterThanOrEqual(4);
   });
 });
