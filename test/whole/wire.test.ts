@@ -162,7 +162,9 @@ describe('frames are the same, and in the same order, on both sides', () => {
     }
     for (const path of paths) {
       const { packets, wrong } = await checksums(lab.account, path);
-      expect(wrong).toEqual([]);
+      // Linux writes 0xffff where TCP's sum is 0, as one must for UDP (skb_checksum_help): the same number to every
+      // receiver, but Wireshark calls it wrong.
+      expect(wrong.filter((line) => !line.includes('[TCP CHECKSUM 0xFFFF]'))).toEqual([]);
       for (const [protocol, count] of Object.entries(packets)) expect(count, protocol).toBeGreaterThan(15);
     }
   });
