@@ -87,12 +87,13 @@ export class Account {
 
   static user(): Account {
     const name = `td${randomBytes(4).toString('hex')}`;
+    checkBuilt();
     execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', name]);
     return new Account(name);
   }
 
   private constructor(name: string) {
-    if (!existsSync(join(root, 'dist/src/main.js'))) throw new Error('not built; run npm run build first');
+    checkBuilt();
     this.name = name;
     this.folder = mkdtempSync(join(tmpdir(), 'td-'));
     if (name === 'root') {
@@ -197,9 +198,12 @@ export class Account {
   }
 
   async remove(): Promise<void> {
-    await this.end();
-    rmSync(this.folder, { recursive: true, force: true });
-    if (this.#ids) execFileSync('userdel', [this.name]);
+    try {
+      await this.end();
+      rmSync(this.folder, { recursive: true, force: true });
+    } finally {
+      if (this.#ids) execFileSync('userdel', [this.name]);
+    }
   }
 
   #prefix(tun: string): string[] {
@@ -224,6 +228,10 @@ export class Account {
       'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     ];
   }
+}
+
+function checkBuilt(): void {
+  if (!existsSync(join(root, 'dist/src/main.js'))) throw new Error('not built; run npm run build first');
 }
 
 /** A mount namespace of its own in which /dev/net/tun has this mode, or is missing for ''. */
