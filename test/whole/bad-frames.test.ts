@@ -195,7 +195,8 @@ function firstFragment(a: Host): Uint8Array {
 describe('frames from a namespace', () => {
   let lab: Lab;
   beforeAll(async () => {
-    lab = await new Lab().open();
+    lab = new Lab();
+    await lab.open();
   });
   afterEach(() => lab.stopPrograms());
   afterAll(() => lab.close());

@@ -10,7 +10,8 @@ import { Lab } from './lab.ts';
 describe('a namespace under traffic', () => {
   let lab: Lab;
   beforeAll(async () => {
-    lab = await new Lab().open();
+    lab = new Lab();
+    await lab.open();
   });
   afterEach(() => lab.stopPrograms());
   afterAll(() => lab.close());
@@ -52,7 +53,8 @@ describe('a namespace under traffic', () => {
 describe('the daemon under traffic', () => {
   let lab: Lab;
   beforeEach(async () => {
-    lab = await new Lab().open();
+    lab = new Lab();
+    await lab.open();
   });
   afterEach(() => lab.close());
 

@@ -9,7 +9,8 @@ let target: Host;
 let a: Host;
 let b: Host;
 beforeAll(async () => {
-  lab = await new Lab().open();
+  lab = new Lab();
+  await lab.open();
   await lab.network('other', '--subnet', '10.96.0.0/24', '--ipv6', '--mtu', '1500');
   noisy = await lab.attach('noisy');
   target = await lab.attach('target');

@@ -21,9 +21,8 @@ export class Lab {
   #captures = 0;
 
   /** Starts the daemon. `close` must follow, also when this fails. */
-  async open(): Promise<this> {
+  async open(): Promise<void> {
     this.#daemon = await this.account.daemon();
-    return this;
   }
 
   get daemon(): Running {
@@ -96,11 +95,14 @@ export class Lab {
     return JSON.parse(await this.account.ok('counters', '--format', 'json')) as CountersView;
   }
 
-  /** For afterEach: ends the programs in the namespaces that a failed test left running. */
+  /** For afterEach: ends the programs in the namespaces that a failed test left running. The daemon must still run. */
   async stopPrograms(): Promise<void> {
     const programs = this.#programs.splice(0);
     for (const program of programs) program.kill('SIGKILL');
     await Promise.all(programs.map(({ ended }) => ended));
+    const { exitCode, signalCode } = this.daemon.child;
+    if (exitCode !== null || signalCode !== null)
+      throw new Error(`the daemon has ended with ${exitCode ?? signalCode}: ${this.daemon.err}`);
   }
 
   async close(): Promise<void> {

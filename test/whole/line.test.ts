@@ -9,7 +9,8 @@ const MTU = 1500;
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await new Lab().open();
+  lab = new Lab();
+  await lab.open();
 });
 afterEach(() => lab.stopPrograms());
 afterAll(() => lab.close());

@@ -16,7 +16,8 @@ let b: Host;
 /** In a network with MTU 1280. */
 let c: Host;
 beforeAll(async () => {
-  lab = await new Lab().open();
+  lab = new Lab();
+  await lab.open();
   await lab.network('middle', '--subnet', '10.98.0.0/24', '--subnet', 'fd00:98::/64', '--mtu', '1500');
   await lab.network('small', '--subnet', '10.99.0.0/24', '--subnet', 'fd00:99::/64', '--mtu', '1280');
   a = await lab.attach('a');

@@ -26,7 +26,8 @@ const [BEGIN, END] = ['begin', 'end'];
 
 let lab: Lab;
 beforeAll(async () => {
-  lab = await new Lab().open();
+  lab = new Lab();
+  await lab.open();
 });
 afterEach(() => lab.stopPrograms());
 afterAll(() => lab.close());
