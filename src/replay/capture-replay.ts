@@ -150,7 +150,7 @@ interface Plan {
   /** Names of all ports, and the station behind each where there is exactly one. */
   ports: Map<string, Mac | undefined>;
   portOf(record: CaptureRecord): string;
-  /** Whether the record shows a frame that a switch sent by this interface: it is a result, not an input. */
+  /** Whether the record shows a frame that the switch sent: it is a result, not an input. */
   leaves(record: CaptureRecord): boolean;
 }
 
@@ -167,6 +167,7 @@ function survey(path: string, look: (record: CaptureRecord) => void): Plan {
     look(record);
     nameInterface(interfaces, record);
     const mac = stationOf(record);
+    if (mac && isGateway(mac)) continue;
     const name = mac && formatMac(mac.hi, mac.lo);
     if (name !== undefined && (stations.has(name) || stations.size < MOST_STATIONS)) stations.set(name, mac);
     else others = true;
@@ -185,7 +186,16 @@ function survey(path: string, look: (record: CaptureRecord) => void): Plan {
     const mac = stationOf(record);
     return mac ? formatMac(mac.hi, mac.lo) : OTHERS;
   };
-  return { by: 'source MAC', ports: stations, portOf, leaves: () => false };
+  // Recorded on a deck: what its gateway said then, the gateway of the replay says by itself.
+  const fromGateway = (record: CaptureRecord): boolean => {
+    const mac = stationOf(record);
+    return mac !== undefined && isGateway(mac);
+  };
+  return { by: 'source MAC', ports: stations, portOf, leaves: fromGateway };
+}
+
+function isGateway({ hi, lo }: Mac): boolean {
+  return hi === BRIDGE.macHi && lo === BRIDGE.macLo;
 }
 
 /** The station that sent the frame; undefined when no station can have: no address, a group address, or zero. */

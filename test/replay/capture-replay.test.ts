@@ -190,3 +190,16 @@ test('progress goes up to the end', () => {
   expect(done[0]).toBeGreaterThan(0);
   expect(done.at(-1)).toBeLessThanOrEqual(1);
 });
+
+test('a capture taken on a deck: its gateway speaks again by itself, and is no station', () => {
+  const result = replayCapture(
+    pcap([
+      [1000, icmpEcho({ from: a, to: gateway })],
+      [1000.1, icmpEcho({ from: gateway, to: a, reply: true })],
+    ]),
+  );
+  expect(result.unreplayed['left the deck']).toBe(1);
+  expect(result.frames).toBe(1);
+  // The answer is the replay's own.
+  expect(result.tables.ledger).toMatchObject({ received: 1, sent: 1, dropped: 0 });
+});

@@ -39,7 +39,7 @@ test('the gateway answers, in two networks, and routes between them', () => {
   expect(deck.send('a', udp({ from: a, to: far, via: gateway, dstPort: 9, data: 'over there' }))).toContain(
     'held',
   );
-  expect(deck.take('far').map((frame) => frameLine(frame))).toEqual([
+  expect(deck.take('far').map(frameLine)).toEqual([
     '02:42:0a:01:00:01 > ff:ff:ff:ff:ff:ff, ARP, request who-has 10.1.0.15 tell 10.1.0.1',
   ]);
   deck.send('far', arpReply({ from: far, to: deck.gateway('far') }));

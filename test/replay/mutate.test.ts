@@ -84,7 +84,7 @@ function run(frames: number, seed: number): Outcome {
       const source = formatMac(get16(bytes, at + ETH_SRC), get32(bytes, at + ETH_SRC + 2));
       if (source !== GATEWAYS[spec.network as MutationPort['network']].mac) return;
       const wrong = gatewayFault(bytes.subarray(at, at + length));
-      if (wrong) fail(`the gateway sent ${wrong}: ${frameLine(bytes, at, length)}`);
+      if (wrong) fail(`the gateway sent ${wrong}: ${frameLine(bytes.slice(at, at + length))}`);
     },
   });
   const free = deck.dataplane.arena.free;
