@@ -88,8 +88,6 @@ export const DropReason = {
   FRAG_TIMEOUT: 55,
   /** Reassembly has no room for another datagram or fragment. */
   FRAG_QUEUEFULL: 56,
-  /** Between networks that may not reach each other. */
-  ISOLATED_NETWORK: 57,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

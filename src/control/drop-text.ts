@@ -54,5 +54,4 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   FRAG_OVERLAP: 'Fragments of one datagram overlap.',
   FRAG_TIMEOUT: 'Not all fragments of the datagram came in time.',
   FRAG_QUEUEFULL: 'There is no room to wait for more fragments.',
-  ISOLATED_NETWORK: 'The two networks may not reach each other.',
 };
