@@ -26,6 +26,7 @@ import {
   IPV6_LEN,
   IPV6_NO_NEXT,
   IPV6_ROUTING_SEGMENTS_LEFT,
+  IPV6_ROUTING_TYPE,
   IPV6_SRC,
 } from '../wire/ipv6.ts';
 import { Malformed } from '../wire/malformed.ts';
@@ -52,8 +53,6 @@ import { CONSUME, drop, PASS, type Verdict, VerdictKind, verdictKind } from './v
 
 /** ff02::2, the group of all routers of a link (RFC 4291 §2.7.1); its other words are those of all nodes. */
 const ALL_ROUTERS_W3 = 2;
-/** Offset of the type in a routing header (RFC 8200 §4.4). */
-const ROUTING_TYPE = 2;
 
 /**
  * The deck itself as a station of each network: what it answers when it is spoken to. INPUT, in netfilter's words.
@@ -188,7 +187,7 @@ export class Gateway {
     const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);
     if (routing !== 0 && bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0) {
       // RFC 5095 §3, RFC 8200 §4.4: the gateway knows no type of routing header, and type 0 least of all.
-      this.#parameterProblem(frame, network, ICMPV6_PARAMETER_HEADER, routing + ROUTING_TYPE, now);
+      this.#parameterProblem(frame, network, ICMPV6_PARAMETER_HEADER, routing + IPV6_ROUTING_TYPE, now);
       return drop(DropReason.IP_SOURCE_ROUTED);
     }
     if (frame.moreFragments || frame.fragmentOffset !== 0) return this.#reassemble(frame, network, now);

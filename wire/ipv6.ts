@@ -41,6 +41,8 @@ export const IPV6_FRAG_M = 0x0001;
 /** Masks the offset; in place it is the offset in bytes. */
 export const IPV6_FRAG_OFFSET_MASK = 0xfff8;
 
+/** Offset of the type in a routing header (RFC 8200 §4.4). */
+export const IPV6_ROUTING_TYPE = 2;
 /** Offset in a routing header: how many stations are still to be visited. */
 export const IPV6_ROUTING_SEGMENTS_LEFT = 3;
 

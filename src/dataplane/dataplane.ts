@@ -185,9 +185,9 @@ export class Dataplane {
   #toGateway(frame: Frame, network: Network, now: number): Verdict {
     const fault = parseNetwork(frame) || checkVnet(frame);
     if (fault !== Malformed.NONE) return drop(fault);
-    if (frame.etherType === ETHERTYPE_ARP) return this.#gateway.input(frame, network, now);
-    if (this.#routes.isLocal(frame, network)) return this.#gateway.input(frame, network, now);
-    return this.#router.forward(frame, network, now);
+    return frame.etherType === ETHERTYPE_ARP || this.#routes.isLocal(frame, network)
+      ? this.#gateway.input(frame, network, now)
+      : this.#router.forward(frame, network, now);
   }
 
   /** A frame that the bridge floods: the gateway is one of those who hear it. */

@@ -41,6 +41,7 @@ import {
   IPV6_DST,
   IPV6_EXT_ROUTING,
   IPV6_ROUTING_SEGMENTS_LEFT,
+  IPV6_ROUTING_TYPE,
   IPV6_SRC,
   ipv6HopLimit,
   setIpv6HopLimit,
@@ -49,8 +50,7 @@ import { segmentCount, segmentLength, writeSegment } from '../../wire/segmentati
 import { gsoType, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
 import type { Routes } from './routes.ts';
 
-/** Offset of the type in a routing header, and the type that RFC 5095 abolished. */
-const ROUTING_TYPE = 2;
+/** The type of routing header that RFC 5095 abolished. */
 const ROUTING_TYPE_SOURCE_ROUTE = 0;
 
 /**
@@ -144,7 +144,7 @@ export class Router {
     const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);
     if (
       routing !== 0 &&
-      bytes[routing + ROUTING_TYPE] === ROUTING_TYPE_SOURCE_ROUTE &&
+      bytes[routing + IPV6_ROUTING_TYPE] === ROUTING_TYPE_SOURCE_ROUTE &&
       bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0
     ) {
       return drop(DropReason.IP_SOURCE_ROUTED);
