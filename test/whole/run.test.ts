@@ -179,7 +179,8 @@ describe.each([
       '-c',
       inner,
     ];
-    const command = words.map((word) => `'${word}'`).join(' ');
+    // exec: a shell of script's own, where there is one, would die of the signal too.
+    const command = `exec ${words.map((word) => `'${word}'`).join(' ')}`;
     const terminal = account.spawn(['script', '--quiet', '--return', '--command', command, '/dev/null']);
     await terminal.said(/^in/m);
     terminal.child.stdin!.write('\x03');
