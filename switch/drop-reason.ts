@@ -88,11 +88,32 @@ export const DropReason = {
   FRAG_TIMEOUT: 55,
   /** Reassembly has no room for another datagram or fragment. */
   FRAG_QUEUEFULL: 56,
+
+  /** Not part of a connection, and none can begin with it: TCP outside the window, a reply to nothing, a half-known flow. */
+  CT_INVALID: 57,
+  /** All rows of the connection table are taken by connections that are assured. */
+  CT_TABLE_FULL: 58,
+  /** The endpoint has as many connections as one endpoint may have. */
+  CT_QUOTA: 59,
+  /** The connection's reply could not be told from another's: the same tuple is in use (a clash, in netfilter's words). */
+  CT_CLASH: 60,
+  /** No external port of the wanted class is free (RFC 4787 REQ-3: never reuse one). */
+  NAT_PORTS_EXHAUSTED: 61,
+  /** For a mapped port, from somebody to whom the endpoint has not spoken (RFC 4787 REQ-8). */
+  NAT_FILTERED: 62,
+  /** From an uplink to an address or port that is not published. */
+  NOT_PUBLISHED: 63,
+  /** An ICMP error about a packet of no connection, or one whose quotation cannot be true (RFC 5508 REQ-4a, RFC 5927). */
+  ICMP_ERROR_UNRELATED: 64,
+  /** An ICMP error whose quoted packet is cut too short or has a wrong header checksum (RFC 5508 REQ-3). */
+  ICMP_ERROR_MALFORMED: 65,
+  /** TCP or UDP port 0, which no host uses (RFC 6335 §6). */
+  PORT_ZERO: 66,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 
 /** Room for one counter per reason. */
-export const DROP_REASONS = 64;
+export const DROP_REASONS = 128;
 
 /** The name of each reason by its number; undefined where a number is not in use. */
 export const DROP_REASON_NAMES: readonly (string | undefined)[] = (() => {

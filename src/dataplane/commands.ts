@@ -1,8 +1,170 @@
+import type { Timeouts } from '../../nat/timeouts.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
 import type { PortId } from '../../switch/frame.ts';
 import type { NeighborEntry } from '../../switch/neighbors.ts';
-import type { NetworkOptions } from '../../switch/network.ts';
+import type { NetworkOptions as SegmentOptions } from '../../switch/network.ts';
 import type { PortOptions } from '../../switch/ports.ts';
+
+/** A container network to make. */
+export interface NetworkOptions extends SegmentOptions {
+  /** The uplink by which packets leave the deck, as `addUplink` answered it; null or left out for an internal network. */
+  uplink?: number | null;
+  /** RFC 6296: the prefix (four int32 words and a length) that stands outside for the network's IPv6 prefix, host by host. */
+  npt?: { address: readonly number[]; prefix: number } | null;
+}
+
+/** Who may send to a port that an endpoint's own packets have mapped (RFC 4787 §5). */
+export const FILTERINGS = [
+  'endpoint-independent',
+  'address-dependent',
+  'address-and-port-dependent',
+] as const;
+export type Filtering = (typeof FILTERINGS)[number];
+
+/**
+ * An uplink to make: a segment like a network's, in which the deck is a host. `ipv4` and `ipv6` are the deck's first
+ * addresses there; they are also its gateway addresses in the data plane's eyes.
+ */
+export interface UplinkOptions extends SegmentOptions {
+  /** Further addresses of the deck, for source NAT; every endpoint keeps to one of them (RFC 4787 REQ-2). */
+  ipv4Pool?: readonly number[];
+  ipv6Pool?: readonly (readonly number[])[];
+  /** The next hop for all that is not on the uplink's own subnet; null or left out when there is none. */
+  gateway4?: number | null;
+  gateway6?: readonly number[] | null;
+  /** `address-dependent` when left out. */
+  filtering?: Filtering;
+}
+
+/** One `-p`: ports of the deck that are an endpoint's. Port n of the range is port `target + n` of the endpoint. */
+export interface PublishOptions {
+  /** The endpoint's network and its address there: an int32 or four words. */
+  network: number;
+  address: number | readonly number[];
+  protocol: 6 | 17;
+  /** First port of the endpoint. */
+  target: number;
+  /** First and last port of the deck. */
+  from: number;
+  to: number;
+  /**
+   * The deck's address that is published, of the same IP version as `address`; null for all of them: those of the
+   * network's uplink, and those of the gateways.
+   */
+  host: number | readonly number[] | null;
+}
+
+/** One direction of a connection, as `conntrack -L` prints it. */
+export interface FlowDirection {
+  /** The network or uplink by which packets of this direction come in. */
+  network: number;
+  src: string;
+  dst: string;
+  /** Ports; for ICMP queries the identifier, on the asking side's port. 0 without ports. */
+  srcPort: number;
+  dstPort: number;
+  packets: number;
+  bytes: number;
+}
+
+/** One connection. */
+export interface FlowEntry {
+  /** Names the connection while it lives. */
+  id: number;
+  /** IP protocol number. */
+  protocol: number;
+  family: 4 | 6;
+  /** TCP's state (SYN_SENT, ESTABLISHED, ...), null for other protocols. */
+  state: string | null;
+  original: FlowDirection;
+  reply: FlowDirection;
+  /** UNREPLIED: no packet of the reply direction was seen. ASSURED: not evicted when the table is full. */
+  unreplied: boolean;
+  assured: boolean;
+  /** ICMP query: type, code and identifier as `conntrack -L` shows them; null for other protocols. */
+  icmp: { type: number; code: number; id: number } | null;
+  /** Whether the source, the destination, or both are rewritten. */
+  snat: boolean;
+  dnat: boolean;
+  /** Milliseconds until it is forgotten if nothing comes. */
+  remaining: number;
+  /** The publish that let it in, -1 if none did. */
+  publish: number;
+}
+
+/** Which connections are meant; what is left out matches all. Addresses and ports are those of the original direction. */
+export interface FlowFilter {
+  protocol?: number;
+  family?: 4 | 6;
+  /** Text as `FlowDirection` has it. */
+  src?: string;
+  dst?: string;
+  srcPort?: number;
+  dstPort?: number;
+  /** Of the reply direction. */
+  replySrc?: string;
+  replyDst?: string;
+  replySrcPort?: number;
+  replyDstPort?: number;
+  state?: string;
+  network?: number;
+  publish?: number;
+}
+
+export const FLOW_EVENTS = ['NEW', 'UPDATE', 'DESTROY'] as const;
+/** What happened to a connection, with what is known of it then. */
+export interface FlowEvent {
+  event: (typeof FLOW_EVENTS)[number];
+  flow: FlowEntry;
+}
+
+/** What a rule does; each is one row of `rules -v`. */
+export const RULE_KINDS = [
+  /** nat, DOCKER: to a published port, first packets of connections. */
+  'DNAT',
+  /** nat, POSTROUTING: out by the uplink with its address, first packets of connections. */
+  'MASQUERADE',
+  /** nat, POSTROUTING: from one endpoint to another's (or its own) published port, first packets. */
+  'HAIRPIN',
+  /** nat, POSTROUTING: out by the uplink with another prefix (RFC 6296), first packets. */
+  'NPT',
+  /** filter, FORWARD: of established and related connections, all packets into the network. */
+  'ESTABLISHED',
+  /** filter, DOCKER: to a published port, first packets. */
+  'PUBLISHED',
+  /** filter, FORWARD: from the network to elsewhere. */
+  'OUTBOUND',
+  /** filter, FORWARD: from the network into it. */
+  'INTRA',
+  /** filter, FORWARD: invalid, dropped. */
+  'INVALID',
+  /** filter, DOCKER: not published, dropped. */
+  'UNPUBLISHED',
+] as const;
+export type RuleKind = (typeof RULE_KINDS)[number];
+
+/** One rule and what it has counted since it was made. */
+export interface RuleCounter {
+  kind: RuleKind;
+  /** The network (or, for UNPUBLISHED and INVALID, also an uplink) that it belongs to. */
+  network: number;
+  /** For DNAT, HAIRPIN and PUBLISHED: the publish; -1 otherwise. */
+  publish: number;
+  packets: number;
+  bytes: number;
+}
+
+/** How connections are tracked. */
+export interface ConntrackOptions {
+  /** Most connections at one time; 262,144 when left out. */
+  capacity?: number;
+  /** Most connections that one endpoint may have begun; a quarter of the capacity when left out. */
+  quota?: number;
+  /** Milliseconds, by the names of `nat/timeouts.ts`; what is left out keeps its default. */
+  timeouts?: Partial<Timeouts>;
+  /** Whether TCP connections may be picked up in the middle (Linux's `nf_conntrack_tcp_loose`); true when left out. */
+  loose?: boolean;
+}
 
 /** A port to add: where it belongs and which addresses are known to be behind it. */
 export interface PortSpec extends PortOptions {
@@ -53,6 +215,9 @@ export interface Snapshot {
   ports: PortCounters[];
   fdb: FdbEntry[];
   neighbors: NeighborEntry[];
+  rules: RuleCounter[];
+  /** How full the connection table is. */
+  conntrack: { entries: number; capacity: number };
 }
 
 /** What a snapshot is to contain beside the ledger; tables can be long. */
@@ -60,6 +225,7 @@ export interface SnapshotWants {
   ports?: boolean;
   fdb?: boolean;
   neighbors?: boolean;
+  rules?: boolean;
 }
 
-export type { NeighborEntry, NetworkOptions };
+export type { NeighborEntry };

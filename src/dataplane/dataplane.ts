@@ -316,6 +316,8 @@ export class Dataplane {
       ports: wants.ports ? this.#portCounters() : [],
       fdb: wants.fdb ? this.fdb.list(now) : [],
       neighbors: wants.neighbors ? this.neighbors.list(now) : [],
+      rules: [],
+      conntrack: { entries: 0, capacity: 0 },
     };
   }
 
