@@ -67,7 +67,8 @@ export class FakeDataPlane implements DataPlane {
     }));
     const ledger = { ports: 5, originated: 1, copies: 0, sent: 4, consumed: 1, held: 0, drops };
     drops[20] = 1;
-    return { now: 0, ledger, ports, fdb: this.fdb, neighbors: this.neighbors };
+    const conntrack = { entries: 0, capacity: 0 };
+    return { now: 0, ledger, ports, fdb: this.fdb, neighbors: this.neighbors, rules: [], conntrack };
   }
 
   onPortGone(listener: (port: number) => void): void {
