@@ -45,7 +45,7 @@ export class Arp {
     const oper = arpOper(bytes, l3);
     if (oper !== ARP_REQUEST && oper !== ARP_REPLY) return notForUs;
     const spa = arpSpa(bytes, l3);
-    const forUs = arpTpa(bytes, l3) === network.ipv4;
+    const forUs = network.isOwnIpv4(arpTpa(bytes, l3));
     if (spa === 0) {
       // RFC 5227 §2.1.1: a probe asks whether an address is taken, and says nothing about its sender.
       if (oper !== ARP_REQUEST || !forUs) return notForUs;
@@ -54,7 +54,7 @@ export class Arp {
     }
     if (!network.containsIpv4(spa) || !isIpv4Source(network, spa)) {
       // Another subnet may share the wire; that somebody of it asks somebody else is not our business.
-      return toAll && !forUs && spa !== network.ipv4 ? PASS : drop(DropReason.ARP_SPOOF);
+      return toAll && !forUs && !network.isOwnIpv4(spa) ? PASS : drop(DropReason.ARP_SPOOF);
     }
 
     if (oper === ARP_REPLY && forUs && !toAll) {
@@ -76,13 +76,14 @@ export class Arp {
     const { bytes, l3 } = request;
     const hi = arpShaHi(bytes, l3);
     const lo = arpShaLo(bytes, l3);
-    sendArp(this.#originator, network, ARP_REPLY, hi, lo, hi, lo, arpSpa(bytes, l3), now);
+    const asked = arpTpa(bytes, l3);
+    sendArp(this.#originator, network, ARP_REPLY, hi, lo, asked, hi, lo, arpSpa(bytes, l3), now);
   }
 }
 
 /** Asks all stations of a network for the MAC of an address. */
 export function sendArpRequest(originator: Originator, network: Network, tpa: number, now: number): void {
-  sendArp(originator, network, ARP_REQUEST, MAC_BROADCAST_HI, MAC_BROADCAST_LO, 0, 0, tpa, now);
+  sendArp(originator, network, ARP_REQUEST, MAC_BROADCAST_HI, MAC_BROADCAST_LO, network.ipv4, 0, 0, tpa, now);
 }
 
 /** Asks one station whether it still has an address (RFC 1122 §2.3.2.1, "unicast poll"). */
@@ -94,7 +95,7 @@ export function sendArpPoll(
   lo: number,
   now: number,
 ): void {
-  sendArp(originator, network, ARP_REQUEST, hi, lo, 0, 0, tpa, now);
+  sendArp(originator, network, ARP_REQUEST, hi, lo, network.ipv4, 0, 0, tpa, now);
 }
 
 function sendArp(
@@ -103,6 +104,7 @@ function sendArp(
   oper: number,
   dstHi: number,
   dstLo: number,
+  spa: number,
   thaHi: number,
   thaLo: number,
   tpa: number,
@@ -110,8 +112,8 @@ function sendArp(
 ): void {
   const frame = originator.allocate(ETH_LEN + ARP_LEN);
   if (frame === undefined) return;
-  const { macHi, macLo, ipv4 } = network;
+  const { macHi, macLo } = network;
   const l3 = writeEthernet(frame.bytes, frame.at, dstHi, dstLo, macHi, macLo, ETHERTYPE_ARP);
-  writeArp(frame.bytes, l3, oper, macHi, macLo, ipv4, thaHi, thaLo, tpa);
+  writeArp(frame.bytes, l3, oper, macHi, macLo, spa, thaHi, thaLo, tpa);
   originator.send(frame, network, now);
 }

@@ -14,7 +14,6 @@ import { parseNetwork } from '../wire/parse.ts';
 import { PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import { DropReason } from './drop-reason.ts';
 import type { Frame } from './frame.ts';
-import { isGatewayIpv6 } from './martian.ts';
 import type { Network } from './network.ts';
 import { isUntagged } from './priority-tag.ts';
 import { drop, PASS, type Verdict } from './verdict.ts';
@@ -35,7 +34,7 @@ export function guardFirstHop(frame: Frame, network: Network): Verdict {
   if (etherType !== ETHERTYPE_ARP || !network.hasIpv4) return PASS;
   const { bytes, l3, end } = frame;
   // The sender's address lies at its place whatever the packet says about itself: too much is refused, if anything.
-  return l3 + ARP_LEN <= end && arpSpa(bytes, l3) === network.ipv4 && isUntagged(frame) ? ARP_SPOOF : PASS;
+  return l3 + ARP_LEN <= end && network.isOwnIpv4(arpSpa(bytes, l3)) && isUntagged(frame) ? ARP_SPOOF : PASS;
 }
 
 function guardNd(frame: Frame, network: Network): Verdict {
@@ -58,8 +57,7 @@ function guardNd(frame: Frame, network: Network): Verdict {
 }
 
 function isGatewayAt(bytes: Uint8Array, at: number, network: Network): boolean {
-  return isGatewayIpv6(
-    network,
+  return network.isOwnIpv6(
     get32(bytes, at),
     get32(bytes, at + 4),
     get32(bytes, at + 8),

@@ -41,7 +41,7 @@ import { findForbiddenOption, protocolField } from './extension-headers.ts';
 import type { Frame } from './frame.ts';
 import type { Icmp } from './icmp.ts';
 import type { Icmpv6 } from './icmpv6.ts';
-import { isGatewayIpv6, isIpv4Source, isIpv6Host } from './martian.ts';
+import { isIpv4Source, isIpv6Host } from './martian.ts';
 import { ALL_NODES_W0, ALL_NODES_W3, Nd } from './nd.ts';
 import type { Neighbors } from './neighbors.ts';
 import type { Network } from './network.ts';
@@ -181,7 +181,7 @@ export class Gateway {
     const isNdMessage =
       frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(bytes, frame.l4));
     if (isNdMessage) return this.#nd.input(frame, network, now);
-    if (land || !isIpv6Host(s0, s1, s2) || isGatewayIpv6(network, s0, s1, s2, s3)) {
+    if (land || !isIpv6Host(s0, s1, s2) || network.isOwnIpv6(s0, s1, s2, s3)) {
       return drop(DropReason.IP_MARTIAN_SOURCE);
     }
     const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);
@@ -261,5 +261,7 @@ function listens(frame: Frame, network: Network): boolean {
   if (d0 !== ALL_NODES_W0 || d1 !== SOLICITED_NODE_W1) return false;
   if (d2 === 0) return d3 === ALL_NODES_W3 || d3 === ALL_ROUTERS_W3;
   if (d2 !== SOLICITED_NODE_W2) return false;
-  return d3 === solicitedNodeW3(network.ipv6[3]) || d3 === solicitedNodeW3(network.linkLocal[3]);
+  const { ownIpv6 } = network;
+  for (let i = 3; i < ownIpv6.length; i += 4) if (d3 === solicitedNodeW3(ownIpv6[i])) return true;
+  return d3 === solicitedNodeW3(network.linkLocal[3]);
 }

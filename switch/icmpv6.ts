@@ -51,7 +51,7 @@ import { stripExtensions } from './extension-headers.ts';
 import type { Fragmenter } from './fragmenter.ts';
 import type { Frame } from './frame.ts';
 import { DEFAULT_TTL } from './icmp.ts';
-import { isGatewayIpv6, isIpv6Host } from './martian.ts';
+import { isIpv6Host } from './martian.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import type { RateLimit } from './rate-limit.ts';
@@ -186,7 +186,7 @@ function mayReport(frame: Frame, network: Network, error: number): boolean {
   const w0 = ipv6Src(bytes, l3, 0);
   const w1 = ipv6Src(bytes, l3, 1);
   const w2 = ipv6Src(bytes, l3, 2);
-  if (!isIpv6Host(w0, w1, w2) || isGatewayIpv6(network, w0, w1, w2, ipv6Src(bytes, l3, 3))) return false;
+  if (!isIpv6Host(w0, w1, w2) || network.isOwnIpv6(w0, w1, w2, ipv6Src(bytes, l3, 3))) return false;
   // e.1, e.2: an error or a redirect.
   if (frame.protocol !== PROTO_ICMPV6 || l4 === 0) return true;
   const type = icmpv6Type(bytes, l4);

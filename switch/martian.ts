@@ -16,7 +16,7 @@ export function isSubnetBroadcast(network: Network, address: number): boolean {
 
 /** Whether an IPv4 source in a network can be that of another host there, or behind a host there. */
 export function isIpv4Source(network: Network, address: number): boolean {
-  return isIpv4Host(address) && address !== network.ipv4 && !isSubnetBroadcast(network, address);
+  return isIpv4Host(address) && !network.isOwnIpv4(address) && !isSubnetBroadcast(network, address);
 }
 
 /**
@@ -26,16 +26,6 @@ export function isIpv4Source(network: Network, address: number): boolean {
 export function isIpv6Host(w0: number, w1: number, w2: number): boolean {
   if (w0 >>> 24 === 0xff) return false;
   return (w0 | w1) !== 0 || (w2 !== 0 && w2 !== 0xffff);
-}
-
-/** Whether the address is one of the gateway's two in this network. */
-export function isGatewayIpv6(network: Network, w0: number, w1: number, w2: number, w3: number): boolean {
-  if (!network.hasIpv6) return false;
-  const { ipv6, linkLocal } = network;
-  return (
-    (w3 === ipv6[3] && w2 === ipv6[2] && w1 === ipv6[1] && w0 === ipv6[0]) ||
-    (w3 === linkLocal[3] && w2 === linkLocal[2] && w1 === linkLocal[1] && w0 === linkLocal[0])
-  );
 }
 
 /** Whether the IPv6 address lies in the network's prefix. */

@@ -43,7 +43,7 @@ import { PROTO_ICMPV6 } from '../wire/protocol.ts';
 import { transportChecksumOk } from '../wire/transport.ts';
 import { DropReason } from './drop-reason.ts';
 import type { Frame } from './frame.ts';
-import { containsIpv6, isGatewayIpv6, isIpv6Host } from './martian.ts';
+import { containsIpv6, isIpv6Host } from './martian.ts';
 import { Heard, type Neighbors } from './neighbors.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
@@ -87,7 +87,7 @@ export class Nd {
     const t1 = get32(bytes, l4 + ND_TARGET + 4);
     const t2 = get32(bytes, l4 + ND_TARGET + 8);
     const t3 = get32(bytes, l4 + ND_TARGET + 12);
-    if (!isGatewayIpv6(network, t0, t1, t2, t3)) return notForUs(frame);
+    if (!network.isOwnIpv6(t0, t1, t2, t3)) return notForUs(frame);
     const s0 = get32(bytes, l3 + IPV6_SRC);
     const s1 = get32(bytes, l3 + IPV6_SRC + 4);
     const s2 = get32(bytes, l3 + IPV6_SRC + 8);
@@ -276,7 +276,7 @@ function finish(
 
 /** Whether the address can be that of another station of the network. */
 function isNeighbor(network: Network, w0: number, w1: number, w2: number, w3: number): boolean {
-  if (!isIpv6Host(w0, w1, w2) || isGatewayIpv6(network, w0, w1, w2, w3)) return false;
+  if (!isIpv6Host(w0, w1, w2) || network.isOwnIpv6(w0, w1, w2, w3)) return false;
   return isIpv6LinkLocal(w0) || containsIpv6(network, w0, w1, w2, w3);
 }
 

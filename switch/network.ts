@@ -11,6 +11,9 @@ export interface NetworkOptions {
   ipv4: { address: number; prefix: number } | null;
   /** The gateway's IPv6 address as four int32 words and its prefix length; null for a network without IPv6. */
   ipv6: { address: readonly number[]; prefix: number } | null;
+  /** Further addresses of the gateway: it answers for them, and speaks from the first ones. */
+  ipv4Pool?: readonly number[];
+  ipv6Pool?: readonly (readonly number[])[];
   /** Largest IP packet, bytes. */
   mtu: number;
 }
@@ -36,6 +39,9 @@ export class Network {
   readonly ipv6Prefix: number;
   /** The gateway's link-local address, formed from its MAC (RFC 4291 appendix A). */
   readonly linkLocal: Int32Array;
+  /** All IPv4 addresses of the gateway, and all global IPv6 addresses, four words each; the first ones are `ipv4`, `ipv6`. */
+  readonly ownIpv4: Int32Array;
+  readonly ownIpv6: Int32Array;
   readonly mtu: number;
 
   constructor(id: number, bridge: Bridge, port: PortId, options: NetworkOptions) {
@@ -53,11 +59,34 @@ export class Network {
     this.ipv6 = Int32Array.from(ipv6 ? ipv6.address : [0, 0, 0, 0]);
     this.ipv6Prefix = ipv6 ? ipv6.prefix : 0;
     this.linkLocal = Int32Array.from(linkLocalFromMac({ hi: macHi, lo: macLo }));
+    const { ipv4Pool = [], ipv6Pool = [] } = options;
+    this.ownIpv4 = Int32Array.from(ipv4 ? [ipv4.address, ...ipv4Pool] : []);
+    this.ownIpv6 = Int32Array.from(ipv6 ? [...ipv6.address, ...ipv6Pool.flat()] : []);
     this.mtu = mtu;
   }
 
   /** Whether the IPv4 address lies in the network's subnet. */
   containsIpv4(address: number): boolean {
     return this.hasIpv4 && ((address ^ this.ipv4) & this.ipv4Mask) === 0;
+  }
+
+  /** Whether the IPv4 address is the gateway's. */
+  isOwnIpv4(address: number): boolean {
+    const own = this.ownIpv4;
+    for (let i = 0; i < own.length; i++) if (own[i] === address) return true;
+    return false;
+  }
+
+  /** Whether the IPv6 address is one of the gateway's, the link-local one included. */
+  isOwnIpv6(w0: number, w1: number, w2: number, w3: number): boolean {
+    const { linkLocal, ownIpv6 } = this;
+    if (!this.hasIpv6) return false;
+    if (w3 === linkLocal[3] && w2 === linkLocal[2] && w1 === linkLocal[1] && w0 === linkLocal[0]) return true;
+    for (let i = 0; i < ownIpv6.length; i += 4) {
+      if (w3 === ownIpv6[i + 3] && w2 === ownIpv6[i + 2] && w1 === ownIpv6[i + 1] && w0 === ownIpv6[i]) {
+        return true;
+      }
+    }
+    return false;
   }
 }

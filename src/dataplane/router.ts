@@ -3,7 +3,7 @@ import type { Fragmenter } from '../../switch/fragmenter.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
 import type { Icmp } from '../../switch/icmp.ts';
 import type { Icmpv6 } from '../../switch/icmpv6.ts';
-import { isGatewayIpv6, isIpv4Source, isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
+import { isIpv4Source, isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
 import type { Neighbors } from '../../switch/neighbors.ts';
 import type { Network } from '../../switch/network.ts';
 import type { Ports } from '../../switch/ports.ts';
@@ -183,7 +183,7 @@ export class Router {
   }
 
   #comesBackIpv6(w0: number, w1: number, w2: number, w3: number, network: Network): boolean {
-    if (isGatewayIpv6(network, w0, w1, w2, w3)) return false;
+    if (network.isOwnIpv6(w0, w1, w2, w3)) return false;
     return this.#routes.lookupIpv6(w0, w1, w2, w3)?.network === network;
   }
 

@@ -1,5 +1,5 @@
 import type { Frame } from '../../switch/frame.ts';
-import { isGatewayIpv6, prefixWord } from '../../switch/martian.ts';
+import { prefixWord } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
 import { isIpv6Multicast } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
@@ -79,9 +79,9 @@ export class Routes {
     const w2 = get32(bytes, l3 + IPV6_DST + 8);
     const w3 = get32(bytes, l3 + IPV6_DST + 12);
     // RFC 6085: a group may be reached by a unicast MAC.
-    if (isIpv6Multicast(w0) || isGatewayIpv6(network, w0, w1, w2, w3)) return true;
+    if (isIpv6Multicast(w0) || network.isOwnIpv6(w0, w1, w2, w3)) return true;
     const route = this.lookupIpv6(w0, w1, w2, w3);
-    return route !== null && isGatewayIpv6(route.network, w0, w1, w2, w3);
+    return route !== null && route.network.isOwnIpv6(w0, w1, w2, w3);
   }
 }
 
