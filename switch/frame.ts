@@ -26,6 +26,14 @@ export class Frame extends Packet {
   ingress: PortId = 0;
   /** What is to become of it; set by whoever puts the frame into an outbox. */
   verdict = 0;
+  /** Bytes of the longest IP packet among the fragments that this datagram came in; 0 when it came in whole. */
+  largestFragment = 0;
+  /** Identification of the IPv6 fragments that it came in; says nothing when `largestFragment` is 0. */
+  fragmentIdentification = 0;
+  /** The tracked connection that it belongs to, a ref (see nat/conntrack.ts), or -1. */
+  flow = -1;
+  /** The connection's serial when `flow` was set: another one means that the row is somebody else's by now. */
+  flowSerial = 0;
   /** Holders; at 0 the slot is free. Owned by the arena. */
   references = 0;
 
@@ -34,6 +42,15 @@ export class Frame extends Packet {
     this.slot = slot;
     this.base = base;
     this.limit = base + size;
+  }
+
+  /** Takes over what is known of `from` beyond its bytes: where it came from, and whose it is. */
+  inherit(from: Frame): void {
+    this.ingress = from.ingress;
+    this.largestFragment = from.largestFragment;
+    this.fragmentIdentification = from.fragmentIdentification;
+    this.flow = from.flow;
+    this.flowSerial = from.flowSerial;
   }
 }
 
@@ -106,7 +123,7 @@ export class Arena {
       const copy = this.#take(this.#small[--this.#smallFree]!, frame.length);
       this.bytes.copyWithin(copy.at - VNET_LEN, frame.at - VNET_LEN, frame.at + frame.length);
       copy.moveHeaders(frame);
-      copy.ingress = frame.ingress;
+      copy.inherit(frame);
       return copy;
     }
     if (frame.limit - frame.base === BIG_SLOT && this.scarce) return undefined;
@@ -127,6 +144,8 @@ export class Arena {
     frame.references = 1;
     frame.at = frame.base + HEADROOM;
     frame.length = length;
+    frame.largestFragment = 0;
+    frame.flow = -1;
     return frame;
   }
 

@@ -31,7 +31,7 @@ import {
 } from '../wire/ipv6.ts';
 import { Malformed } from '../wire/malformed.ts';
 import { isNd } from '../wire/nd.ts';
-import { parse, parseNetwork } from '../wire/parse.ts';
+import { parseNetwork } from '../wire/parse.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import { transportChecksumOk } from '../wire/transport.ts';
 import { checkVnet, VNET_LEN } from '../wire/virtio-net.ts';
@@ -47,7 +47,6 @@ import type { Neighbors } from './neighbors.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import { isUntagged, stripPriorityTag } from './priority-tag.ts';
-import { Reassembly } from './reassembly.ts';
 import { sendTcpReset } from './tcp-reset.ts';
 import { CONSUME, drop, PASS, type Verdict, VerdictKind, verdictKind } from './verdict.ts';
 
@@ -63,7 +62,6 @@ export class Gateway {
   readonly #icmpv6: Icmpv6;
   readonly #arp: Arp;
   readonly #nd: Nd;
-  readonly #reassembly: Reassembly;
 
   constructor(originator: Originator, neighbors: Neighbors, icmp: Icmp, icmpv6: Icmpv6) {
     this.#originator = originator;
@@ -71,27 +69,11 @@ export class Gateway {
     this.#icmpv6 = icmpv6;
     this.#arp = new Arp(originator, neighbors);
     this.#nd = new Nd(originator, neighbors);
-    this.#reassembly = new Reassembly(originator, icmp, icmpv6);
-  }
-
-  /** When `expire` is next worth calling, ms. */
-  get deadline(): number {
-    return this.#reassembly.deadline;
-  }
-
-  /** Does what is due at `now`. */
-  expire(now: number): void {
-    this.#reassembly.expire(now);
-  }
-
-  /** Forgets what was begun for a network that is no more. */
-  removeNetwork(id: number): void {
-    this.#reassembly.removeNetwork(id);
   }
 
   /**
    * A parsed frame to the gateway's MAC: ARP, or an IP packet to an address of a gateway (which may be that of another
-   * network). The frame is the gateway's alone and may become the answer.
+   * network), no fragment. The frame is the gateway's alone and may become the answer.
    */
   input(frame: Frame, network: Network, now: number): Verdict {
     if (!isUntagged(frame)) return drop(DropReason.VLAN_NOT_OURS);
@@ -158,7 +140,6 @@ export class Gateway {
     // Also "land": a packet that claims to come from where it goes.
     if (!isIpv4Source(network, src) || src === ipv4Dst(bytes, l3)) return drop(DropReason.IP_MARTIAN_SOURCE);
     if (isIpv4SourceRouted(bytes, l3)) return drop(DropReason.IP_SOURCE_ROUTED);
-    if (frame.moreFragments || frame.fragmentOffset !== 0) return this.#reassemble(frame, network, now);
     return this.#transport(frame, network, now);
   }
 
@@ -176,8 +157,7 @@ export class Gateway {
       s1 === get32(bytes, l3 + IPV6_DST + 4) &&
       s2 === get32(bytes, l3 + IPV6_DST + 8) &&
       s3 === get32(bytes, l3 + IPV6_DST + 12);
-    // Before the source is judged: duplicate address detection comes from nobody. And before reassembly: the first piece
-    // has its whole header (RFC 7112), so that neighbor discovery in fragments ends here (RFC 6980).
+    // Before the source is judged: duplicate address detection comes from nobody.
     const isNdMessage =
       frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(bytes, frame.l4));
     if (isNdMessage) return this.#nd.input(frame, network, now);
@@ -190,7 +170,6 @@ export class Gateway {
       this.#parameterProblem(frame, network, ICMPV6_PARAMETER_HEADER, routing + IPV6_ROUTING_TYPE, now);
       return drop(DropReason.IP_SOURCE_ROUTED);
     }
-    if (frame.moreFragments || frame.fragmentOffset !== 0) return this.#reassemble(frame, network, now);
     const option = findForbiddenOption(frame);
     if (option !== 0) {
       // RFC 8200 §4.2: 01 discards in silence, 10 and 11 tell the sender.
@@ -199,23 +178,6 @@ export class Gateway {
       return drop(DropReason.IPV6_INHDR);
     }
     return this.#transport(frame, network, now);
-  }
-
-  #reassemble(frame: Frame, network: Network, now: number): Verdict {
-    const verdict = this.#reassembly.input(frame, network, now);
-    const whole = this.#reassembly.take();
-    if (whole === null) return verdict;
-    const { outbox, arena } = this.#originator;
-    // In front of what it causes: its verdict is written where the outbox reads it later. Until then it is what becomes of
-    // the datagram if its handling throws.
-    if (!outbox.originate(whole, drop(DropReason.EXCEPTION))) {
-      this.#originator.failures++;
-      arena.release(whole);
-      return verdict;
-    }
-    const fault = parse(whole);
-    whole.verdict = fault === Malformed.NONE ? this.input(whole, network, now) : drop(fault);
-    return verdict;
   }
 
   #transport(frame: Frame, network: Network, now: number): Verdict {

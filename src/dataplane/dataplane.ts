@@ -24,11 +24,12 @@ import {
   TX_FRAMES,
 } from '../../switch/ports.ts';
 import { RateLimit } from '../../switch/rate-limit.ts';
+import { Reassembly } from '../../switch/reassembly.ts';
 import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { ETHERTYPE_ARP } from '../../wire/ethernet.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { Malformed } from '../../wire/malformed.ts';
-import { parseEthernet, parseNetwork } from '../../wire/parse.ts';
+import { parse, parseEthernet, parseNetwork } from '../../wire/parse.ts';
 import { Random } from '../../wire/random.ts';
 import { checkVnet } from '../../wire/virtio-net.ts';
 import type { PortCounters, PortSpec, Snapshot, SnapshotWants } from './commands.ts';
@@ -79,6 +80,7 @@ export class Dataplane {
   readonly #specs = new Map<PortId, PortSpec>();
   readonly #outbox = new Outbox();
   readonly #routes = new Routes();
+  readonly #reassembly: Reassembly;
   readonly #gateway: Gateway;
   readonly #router: Router;
   readonly #onException: (error: unknown, frame: Frame | null) => void;
@@ -101,6 +103,7 @@ export class Dataplane {
     const icmp = new Icmp(originator, fragmenter, limit);
     const icmpv6 = new Icmpv6(originator, fragmenter, limit);
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
+    this.#reassembly = new Reassembly(originator, icmp, icmpv6);
     this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6);
     this.#router = new Router(this.arena, this.ports, fragmenter, icmp, icmpv6, this.neighbors, this.#routes);
   }
@@ -185,9 +188,31 @@ export class Dataplane {
   #toGateway(frame: Frame, network: Network, now: number): Verdict {
     const fault = parseNetwork(frame) || checkVnet(frame);
     if (fault !== Malformed.NONE) return drop(fault);
+    if (frame.moreFragments || frame.fragmentOffset !== 0) return this.#reassemble(frame, network, now);
+    return this.#route(frame, network, now);
+  }
+
+  #route(frame: Frame, network: Network, now: number): Verdict {
     return frame.etherType === ETHERTYPE_ARP || this.#routes.isLocal(frame, network)
       ? this.#gateway.input(frame, network, now)
       : this.#router.forward(frame, network, now);
+  }
+
+  /** A fragment for the gateway's MAC. The datagram that it completes goes on as a frame of its own. */
+  #reassemble(frame: Frame, network: Network, now: number): Verdict {
+    const isLocal = this.#routes.isLocal(frame, network);
+    const verdict = this.#reassembly.input(frame, network, isLocal, now);
+    const whole = this.#reassembly.take();
+    if (whole === null) return verdict;
+    // In front of what it causes: its verdict is written where the outbox reads it later. Until then it is what becomes of
+    // the datagram if its handling throws.
+    if (!this.#outbox.originate(whole, drop(DropReason.EXCEPTION))) {
+      this.arena.release(whole);
+      return verdict;
+    }
+    const fault = parse(whole);
+    whole.verdict = fault === Malformed.NONE ? this.#route(whole, network, now) : drop(fault);
+    return verdict;
   }
 
   /** A frame that the bridge floods: the gateway is one of those who hear it. */
@@ -217,7 +242,7 @@ export class Dataplane {
 
   /** When `expire` has something to do next, monotonic milliseconds; Infinity if nothing is pending. */
   deadline(): number {
-    const due = Math.min(this.fdb.deadline, this.neighbors.deadline, this.#gateway.deadline);
+    const due = Math.min(this.fdb.deadline, this.neighbors.deadline, this.#reassembly.deadline);
     return Math.max(due, this.#resting);
   }
 
@@ -227,7 +252,7 @@ export class Dataplane {
     try {
       if (now >= this.fdb.deadline) this.fdb.expire(now);
       if (now >= this.neighbors.deadline) this.neighbors.expire(now);
-      if (now >= this.#gateway.deadline) this.#gateway.expire(now);
+      if (now >= this.#reassembly.deadline) this.#reassembly.expire(now);
     } catch (error) {
       this.#resting = now + REST;
       this.#onException(error, null);
@@ -260,7 +285,7 @@ export class Dataplane {
     if (!network) return;
     if (network.bridge.memberCount > 0) throw new Error(`network ${id} still has ports`);
     this.neighbors.removeNetwork(id);
-    this.#gateway.removeNetwork(id);
+    this.#reassembly.removeNetwork(id);
     this.#sendOutbox(now);
     this.#routes.remove(network);
     this.fdb.flushPort(network.port);
@@ -299,6 +324,7 @@ export class Dataplane {
     const device = this.egress.device(port);
     network.bridge.remove(port);
     this.egress.remove(port);
+    this.#reassembly.removePort(port);
     if (spec.ipv4 !== undefined) this.neighbors.remove(network, [spec.ipv4]);
     if (spec.ipv6 !== undefined) this.neighbors.remove(network, spec.ipv6);
     this.#sendOutbox(now);
