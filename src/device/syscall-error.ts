@@ -21,6 +21,7 @@ export const ENXIO = constants.errno.ENXIO;
 export const ESRCH = constants.errno.ESRCH;
 export const ECONNRESET = constants.errno.ECONNRESET;
 export const EADDRNOTAVAIL = constants.errno.EADDRNOTAVAIL;
+export const ENETDOWN = constants.errno.ENETDOWN;
 export const ENETUNREACH = constants.errno.ENETUNREACH;
 export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;
 export const EBADFD = 77;

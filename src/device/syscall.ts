@@ -44,6 +44,9 @@ export const write: (fd: number, memory: Memory, length: number) => number = lib
 export const writev: (fd: number, iovec: Memory, count: number) => number = libc.func(
   'int writev(int, void *, int)',
 );
+export const readv: (fd: number, iovec: Memory, count: number) => number = libc.func(
+  'int readv(int, void *, int)',
+);
 /** ioctl with a pointer to its argument. */
 export const ioctl: (fd: number, request: number, argument: Memory) => number = libc.func(
   'int ioctl(int, unsigned long, void *)',
@@ -95,6 +98,10 @@ export const setsockopt: (
   value: Memory,
   length: number,
 ) => number = libc.func('int setsockopt(int, int, int, void *, uint32_t)');
+/** `length`: one 32-bit word, the room for the address; the kernel writes there how long it is. */
+export const getsockname: (fd: number, address: Memory, length: Memory) => number = libc.func(
+  'int getsockname(int, void *, void *)',
+);
 export const send: (fd: number, memory: Memory, length: number, flags: number) => number = libc.func(
   'int send(int, void *, size_t, int)',
 );

@@ -1,7 +1,8 @@
 import { type Device, Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
-import { addressOf, close, errno, read, write, writev } from './syscall.ts';
+import { NO_ADDRESSES, type SlotAddresses, slotAddresses } from './slot-addresses.ts';
+import { close, errno, read, write, writev } from './syscall.ts';
 import { EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, errnoName } from './syscall-error.ts';
 
 /** A frame's longest length on a TAP: what fits in a big slot behind the headroom. */
@@ -128,53 +129,4 @@ export class TapDevice implements Device {
     this.#bytes = bytes;
     this.#addresses = slotAddresses(bytes);
   }
-}
-
-/** Addresses of an arena's slots, for the kernel: computed once per slot, shared by all TAPs of the thread. */
-class SlotAddresses {
-  readonly #bytes: Uint8Array;
-  readonly #start: number;
-  readonly #bySlot: (bigint | undefined)[] = [];
-  // One iovec { u64 base; u64 length } in 32-bit halves.
-  readonly #iovec = new Uint32Array(4);
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.#start = bytes.length === 0 ? 0 : Number(addressOf(bytes));
-  }
-
-  /** Where the virtio-net header of a frame lies whose Ethernet header is right behind the headroom. */
-  of(frame: Frame): bigint {
-    return this.#bySlot[frame.slot] ?? this.#add(frame);
-  }
-
-  /** An iovec of `length` bytes from offset `at` on. User addresses have 47 bits: a double holds them exactly. */
-  vector(at: number, length: number): Uint32Array {
-    const address = this.#start + at;
-    this.#iovec[0] = address >>> 0;
-    this.#iovec[1] = (address / 0x1_0000_0000) >>> 0;
-    this.#iovec[2] = length;
-    return this.#iovec;
-  }
-
-  #add(frame: Frame): bigint {
-    // Filled from slot 0 on, so that the array stays packed.
-    const bySlot = this.#bySlot;
-    while (bySlot.length <= frame.slot) bySlot.push(undefined);
-    const address = addressOf(this.#bytes) + BigInt(frame.base + HEADROOM - VNET_LEN);
-    bySlot[frame.slot] = address;
-    return address;
-  }
-}
-
-const NO_ADDRESSES = new SlotAddresses(new Uint8Array(0));
-const byArena = new WeakMap<Uint8Array, SlotAddresses>();
-
-function slotAddresses(bytes: Uint8Array): SlotAddresses {
-  let addresses = byArena.get(bytes);
-  if (addresses === undefined) {
-    addresses = new SlotAddresses(bytes);
-    byArena.set(bytes, addresses);
-  }
-  return addresses;
 }

@@ -1,5 +1,16 @@
 import type { PortId } from '../../switch/frame.ts';
-import type { NetworkOptions, PortSpec, Snapshot, SnapshotWants } from '../dataplane/commands.ts';
+import type {
+  FlowEntry,
+  FlowEvent,
+  FlowFilter,
+  NetworkOptions,
+  PortSpec,
+  PublishOptions,
+  Snapshot,
+  SnapshotWants,
+  UplinkOptions,
+} from '../dataplane/commands.ts';
+import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 
 /**
@@ -11,14 +22,34 @@ export interface DataPlane {
   addNetwork(options: NetworkOptions): Promise<number>;
   /** Removes a network that has no ports any more. */
   removeNetwork(network: number): Promise<void>;
+  /** Makes an uplink, a segment in which the deck is a host; answers its number, which ports are added to as to a network's. */
+  addUplink(options: UplinkOptions): Promise<number>;
+  /** Removes an uplink that has no ports any more and that no network leaves by. */
+  removeUplink(uplink: number): Promise<void>;
   /**
    * Connects an open TAP. The descriptor belongs to the data plane from the call on: it is closed with the
    * port, and also when the port cannot be made.
    * @param faults what is to go wrong on purpose, as `src/device/faults.ts` reads it
    */
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId>;
+  /** Connects a packet socket, as `addTap` a TAP. */
+  addPacket(socket: OpenPacketSocket, spec: PortSpec): Promise<PortId>;
   /** Removes a port and closes its device; a port that has vanished already is no error. */
   removePort(port: PortId): Promise<void>;
+  /** Publishes ports; answers the publish's number. Rejected in one line when somebody has one of the ports. */
+  publish(options: PublishOptions): Promise<number>;
+  /** Takes a publish back, and ends the connections that came in by it. */
+  unpublish(publish: number): Promise<void>;
+  /** The connections that `filter` means. */
+  flows(filter: FlowFilter): Promise<FlowEntry[]>;
+  /** Forgets the connections that `filter` means; answers how many there were. */
+  closeFlows(filter: FlowFilter): Promise<number>;
+  /** Begins and ends telling `onFlow` what happens to connections. */
+  watchFlows(on: boolean): Promise<void>;
+  /** `listener` is told, while flows are watched, what happens to connections: late by some 10 ms, in order. */
+  onFlow(listener: (event: FlowEvent) => void): void;
+  /** `listener` is told how many events were lost, because they were more than can be told, at the place where they are missing. */
+  onFlowsLost(listener: (count: number) => void): void;
   snapshot(wants: SnapshotWants): Promise<Snapshot>;
   /** `listener` is told about ports whose device has vanished; they are removed already. */
   onPortGone(listener: (port: PortId) => void): void;

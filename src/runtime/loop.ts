@@ -34,6 +34,14 @@ export interface LoopEvents {
   gone(port: PortId): void;
 }
 
+/** Work of the thread's that is due at times. */
+export interface Timer {
+  /** Monotonic milliseconds, Infinity for never. */
+  readonly deadline: number;
+  /** Does what is due, after which `deadline` is later. */
+  expire(now: number): void;
+}
+
 /**
  * The live edge of a data plane: takes frames from ports that have some, reads the clock once per turn, and sleeps
  * until something is ready or due. It blocks its thread.
@@ -47,6 +55,7 @@ export class Loop {
   readonly #wake: EventFd;
   readonly #events: LoopEvents;
   readonly #clock: () => number;
+  readonly #timer: Timer | undefined;
   readonly #epoll = new Epoll();
   readonly #affinity = new Affinity();
   readonly #hot: PortId[] = [];
@@ -63,12 +72,16 @@ export class Loop {
   #woken = false;
   #running = false;
 
-  /** @param clock monotonic milliseconds */
-  constructor(dataplane: Dataplane, wake: EventFd, events: LoopEvents, clock: () => number) {
+  /**
+   * @param clock monotonic milliseconds
+   * @param timer looked at once a turn
+   */
+  constructor(dataplane: Dataplane, wake: EventFd, events: LoopEvents, clock: () => number, timer?: Timer) {
     this.#dataplane = dataplane;
     this.#wake = wake;
     this.#events = events;
     this.#clock = clock;
+    this.#timer = timer;
     this.#active = new Float64Array(dataplane.ports.capacity);
     this.#epoll.add(wake.fd, WAKE);
   }
@@ -128,9 +141,12 @@ export class Loop {
       if (frames === 0) schedYield();
     }
     for (const [port, device] of this.#timed) {
-      if (device.deadline() <= now) this.#dataplane.poll(port, BUDGET, now);
+      if (device.deadline() > now) continue;
+      this.#dataplane.poll(port, BUDGET, now);
+      if (device.gone) this.#events.gone(port);
     }
     if (now >= this.#dataplane.deadline()) this.#dataplane.expire(now);
+    if (this.#timer !== undefined && now >= this.#timer.deadline) this.#timer.expire(now);
     if (this.#dataplane.egress.blocked.length > 0 || this.#blocked.size > 0) this.#flush(now);
     if (frames === 0) this.#cool(now);
     if (frames === 0 || now >= this.#look) {
@@ -207,6 +223,7 @@ export class Loop {
   #timeout(now: number): number {
     let deadline = this.#dataplane.deadline();
     for (const device of this.#timed.values()) deadline = Math.min(deadline, device.deadline());
+    if (this.#timer !== undefined) deadline = Math.min(deadline, this.#timer.deadline);
     return deadline === Number.POSITIVE_INFINITY ? -1 : Math.max(0, deadline - now);
   }
 }

@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
 import type { HashKey } from '../../wire/hash.ts';
+import type { ConntrackOptions, FlowEvent } from '../dataplane/commands.ts';
 import type { WorkerMethods } from './worker.ts';
 
 /** What the data-plane thread is started with. */
@@ -8,6 +9,7 @@ export interface ThreadData {
   seed: number;
   /** Key of all hashes; when absent it follows from the seed. */
   key?: HashKey;
+  conntrack?: ConntrackOptions;
   /** Rung by the main thread after each request. */
   eventfd: number;
   requests: MessagePort;
@@ -28,6 +30,8 @@ export type Reply = { id: number; value: unknown } | { id: number; error: string
 /** Data plane to main thread, unasked. */
 export type Notice =
   | { notice: 'gone'; port: PortId }
+  /** What happened to connections; to be answered with `takenFlows`. `lost` events before them are missing. */
+  | { notice: 'flows'; events: readonly FlowEvent[]; lost: number }
   /** The descriptor is no longer used; closing a TAP takes 15 ms, so the data plane does not do it. */
   | { notice: 'close'; fd: number }
   | { notice: 'log'; level: 'warn' | 'error'; message: string };

@@ -2,8 +2,20 @@ import { randomInt } from 'node:crypto';
 import { close } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
-import type { NetworkOptions, PortSpec, Snapshot, SnapshotWants } from '../dataplane/commands.ts';
+import type {
+  ConntrackOptions,
+  FlowEntry,
+  FlowEvent,
+  FlowFilter,
+  NetworkOptions,
+  PortSpec,
+  PublishOptions,
+  Snapshot,
+  SnapshotWants,
+  UplinkOptions,
+} from '../dataplane/commands.ts';
 import { EventFd } from '../device/eventfd.ts';
+import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 import type { DataPlane } from './data-plane.ts';
 import type { Method, Notice, Reply, ThreadData } from './messages.ts';
@@ -11,6 +23,12 @@ import type { WorkerMethods } from './worker.ts';
 
 type LogListener = (level: 'warn' | 'error', message: string) => void;
 type Pending = { resolve: (value: never) => void; reject: (error: Error) => void };
+
+export interface ThreadOptions {
+  /** For hashes and random choices; when absent both are drawn at random, the one not to be told from the other. */
+  seed?: number;
+  conntrack?: ConntrackOptions;
+}
 
 /** The live data plane, seen from the main thread: every method is a message to the thread that runs it. */
 export class DataPlaneThread implements DataPlane {
@@ -21,6 +39,8 @@ export class DataPlaneThread implements DataPlane {
   readonly #goneListeners: ((port: PortId) => void)[] = [];
   readonly #endListeners: ((error: Error) => void)[] = [];
   readonly #logListeners: LogListener[] = [];
+  readonly #flowListeners: ((event: FlowEvent) => void)[] = [];
+  readonly #lossListeners: ((count: number) => void)[] = [];
   readonly #exited: Promise<void>;
   /** Descriptors that the thread has, or is to have. */
   readonly #descriptors = new Set<number>();
@@ -30,12 +50,12 @@ export class DataPlaneThread implements DataPlane {
   #stopping = false;
   #dead: Error | undefined;
 
-  /** @param seed for hashes and random choices; when absent both are drawn at random, the one not to be told from the other */
-  static async start({ seed }: { seed?: number } = {}): Promise<DataPlaneThread> {
+  static async start({ seed, conntrack }: ThreadOptions = {}): Promise<DataPlaneThread> {
     const word = () => randomInt(2 ** 32) | 0;
-    const thread = new DataPlaneThread(
-      seed === undefined ? { seed: word(), key: [word(), word()] } : { seed },
-    );
+    const thread = new DataPlaneThread({
+      ...(seed === undefined ? { seed: word(), key: [word(), word()] } : { seed }),
+      ...(conntrack && { conntrack }),
+    });
     try {
       await thread.snapshot({});
       return thread;
@@ -45,8 +65,8 @@ export class DataPlaneThread implements DataPlane {
     }
   }
 
-  private constructor(randomness: Pick<ThreadData, 'seed' | 'key'>) {
-    const data: ThreadData = { ...randomness, eventfd: this.#bell.fd, requests: this.#requests.port2 };
+  private constructor(options: Pick<ThreadData, 'seed' | 'key' | 'conntrack'>) {
+    const data: ThreadData = { ...options, eventfd: this.#bell.fd, requests: this.#requests.port2 };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       name: 'data-plane',
       workerData: data,
@@ -74,15 +94,55 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('removeNetwork', network);
   }
 
+  addUplink(options: UplinkOptions): Promise<number> {
+    return this.#call('addUplink', options);
+  }
+
+  removeUplink(uplink: number): Promise<void> {
+    return this.#call('removeUplink', uplink);
+  }
+
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId> {
-    if (this.#dead) this.#closeDescriptor(tap.fd);
-    else this.#descriptors.add(tap.fd);
+    this.#own(tap.fd);
     return this.#call('addTap', tap, spec, faults);
+  }
+
+  addPacket(socket: OpenPacketSocket, spec: PortSpec): Promise<PortId> {
+    this.#own(socket.fd);
+    return this.#call('addPacket', socket, spec);
   }
 
   async removePort(port: PortId): Promise<void> {
     await this.#call('removePort', port);
     await this.#allClosed();
+  }
+
+  publish(options: PublishOptions): Promise<number> {
+    return this.#call('publish', options);
+  }
+
+  unpublish(publish: number): Promise<void> {
+    return this.#call('unpublish', publish);
+  }
+
+  flows(filter: FlowFilter): Promise<FlowEntry[]> {
+    return this.#call('flows', filter);
+  }
+
+  closeFlows(filter: FlowFilter): Promise<number> {
+    return this.#call('closeFlows', filter);
+  }
+
+  watchFlows(on: boolean): Promise<void> {
+    return this.#call('watchFlows', on);
+  }
+
+  onFlow(listener: (event: FlowEvent) => void): void {
+    this.#flowListeners.push(listener);
+  }
+
+  onFlowsLost(listener: (count: number) => void): void {
+    this.#lossListeners.push(listener);
   }
 
   snapshot(wants: SnapshotWants): Promise<Snapshot> {
@@ -138,6 +198,9 @@ export class DataPlaneThread implements DataPlane {
         case 'gone':
           for (const listener of this.#goneListeners) listener(message.port);
           return;
+        case 'flows':
+          this.#tellFlows(message.events, message.lost);
+          return;
         case 'close':
           this.#closeDescriptor(message.fd);
           return;
@@ -150,6 +213,19 @@ export class DataPlaneThread implements DataPlane {
     this.#pending.delete(message.id);
     if ('error' in message) pending?.reject(new Error(message.error));
     else pending?.resolve(message.value as never);
+  }
+
+  /** The descriptor is the thread's from now on, or nobody's if there is no thread. */
+  #own(fd: number): void {
+    if (this.#dead) this.#closeDescriptor(fd);
+    else this.#descriptors.add(fd);
+  }
+
+  #tellFlows(events: readonly FlowEvent[], lost: number): void {
+    if (lost > 0) for (const listener of this.#lossListeners) listener(lost);
+    for (const event of events) for (const listener of this.#flowListeners) listener(event);
+    // Only now the next: who listens slowly is told less, not later and later.
+    this.#call('takenFlows').catch(() => {});
   }
 
   #closeDescriptor(fd: number): void {

@@ -2,11 +2,23 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import type { Device } from '../../switch/device.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import { describe } from '../../wire/describe.ts';
-import type { NetworkOptions, PortSpec, Snapshot, SnapshotWants } from '../dataplane/commands.ts';
+import type {
+  FlowEntry,
+  FlowFilter,
+  NetworkOptions,
+  PortSpec,
+  PublishOptions,
+  Snapshot,
+  SnapshotWants,
+  UplinkOptions,
+} from '../dataplane/commands.ts';
 import { Dataplane } from '../dataplane/dataplane.ts';
 import { EventFd } from '../device/eventfd.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
+import { PacketDevice } from '../device/packet.ts';
+import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import { type OpenTap, TapDevice } from '../device/tap.ts';
+import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
 import type { Notice, Reply, Request, ThreadData } from './messages.ts';
 
@@ -19,12 +31,14 @@ class DataPlaneWorker {
   readonly #requests = (workerData as ThreadData).requests;
   readonly #dataplane: Dataplane;
   readonly #loop: Loop;
+  readonly #flows = new FlowNotices((events, lost) => this.#notify({ notice: 'flows', events, lost }));
   readonly #logged = new Set<string>();
 
   constructor(data: ThreadData) {
     this.#dataplane = new Dataplane({
       seed: data.seed,
       ...(data.key && { key: data.key }),
+      ...(data.conntrack && { conntrack: data.conntrack }),
       onException: (error, frame) => this.#exception(error, frame),
     });
     this.#loop = new Loop(
@@ -32,6 +46,7 @@ class DataPlaneWorker {
       new EventFd(data.eventfd),
       { wake: () => this.#takeRequests(), gone: (port) => this.#gone(port) },
       () => performance.now(),
+      this.#flows,
     );
   }
 
@@ -48,13 +63,31 @@ class DataPlaneWorker {
     this.#dataplane.removeNetwork(network, performance.now());
   }
 
+  addUplink(options: UplinkOptions): number {
+    return this.#dataplane.addUplink(options);
+  }
+
+  removeUplink(uplink: number): void {
+    this.#dataplane.removeUplink(uplink, performance.now());
+  }
+
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): PortId {
-    let device: Device = new TapDevice(tap, (fd) => this.#notify({ notice: 'close', fd }));
+    const device = new TapDevice(tap, (fd) => this.#notify({ notice: 'close', fd }));
+    return this.#addDevice(device, spec, faults !== undefined, faults);
+  }
+
+  addPacket(socket: OpenPacketSocket, spec: PortSpec): PortId {
+    const device = new PacketDevice(socket, (fd) => this.#notify({ notice: 'close', fd }));
+    return this.#addDevice(device, spec, true);
+  }
+
+  #addDevice(inner: Device, spec: PortSpec, timed: boolean, faults?: string): PortId {
+    let device = inner;
     try {
       if (faults !== undefined) device = new FaultyDevice(device, this.#dataplane.arena, parseFaults(faults));
       const port = this.#dataplane.addPort(device, spec, performance.now());
       try {
-        this.#loop.add(port, device, faults !== undefined);
+        this.#loop.add(port, device, timed);
       } catch (error) {
         this.#dataplane.removePort(port, performance.now());
         throw error;
@@ -72,6 +105,31 @@ class DataPlaneWorker {
     if (!device) return;
     this.#loop.remove(port, device);
     device.close();
+  }
+
+  publish(options: PublishOptions): number {
+    return this.#dataplane.publish(options);
+  }
+
+  unpublish(publish: number): void {
+    this.#dataplane.unpublish(publish);
+  }
+
+  flows(filter: FlowFilter): FlowEntry[] {
+    return this.#dataplane.flows(filter, performance.now());
+  }
+
+  closeFlows(filter: FlowFilter): number {
+    return this.#dataplane.closeFlows(filter);
+  }
+
+  watchFlows(on: boolean): void {
+    this.#dataplane.onFlow = on ? (event) => this.#flows.add(event, performance.now()) : null;
+    if (!on) this.#flows.clear();
+  }
+
+  takenFlows(): void {
+    this.#flows.taken(performance.now());
   }
 
   snapshot(wants: SnapshotWants): Snapshot {
@@ -135,7 +193,21 @@ class DataPlaneWorker {
 
 export type WorkerMethods = Pick<
   DataPlaneWorker,
-  'addNetwork' | 'removeNetwork' | 'addTap' | 'removePort' | 'snapshot' | 'stop'
+  | 'addNetwork'
+  | 'removeNetwork'
+  | 'addUplink'
+  | 'removeUplink'
+  | 'addTap'
+  | 'addPacket'
+  | 'removePort'
+  | 'publish'
+  | 'unpublish'
+  | 'flows'
+  | 'closeFlows'
+  | 'watchFlows'
+  | 'takenFlows'
+  | 'snapshot'
+  | 'stop'
 >;
 
 new DataPlaneWorker(workerData as ThreadData).run();

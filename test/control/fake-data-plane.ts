@@ -1,4 +1,16 @@
-import type { NeighborEntry, NetworkOptions, PortSpec, Snapshot } from '../../src/dataplane/commands.ts';
+import type {
+  FlowEntry,
+  FlowEvent,
+  FlowFilter,
+  NeighborEntry,
+  NetworkOptions,
+  PortSpec,
+  PublishOptions,
+  RuleCounter,
+  Snapshot,
+  UplinkOptions,
+} from '../../src/dataplane/commands.ts';
+import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
 import type { DataPlane } from '../../src/runtime/data-plane.ts';
 import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
@@ -17,7 +29,15 @@ export interface FakeTap {
  */
 export class FakeDataPlane implements DataPlane {
   readonly networks = new Map<number, NetworkOptions>();
-  readonly ports = new Map<number, { tap: FakeTap; spec: PortSpec }>();
+  readonly uplinks = new Map<number, UplinkOptions>();
+  readonly publishes = new Map<number, PublishOptions>();
+  readonly ports = new Map<number, { tap: FakeTap | OpenPacketSocket; spec: PortSpec }>();
+  /** What `flows` answers, whatever the filter; `closeFlows` empties it. */
+  flowTable: FlowEntry[] = [];
+  rules: RuleCounter[] = [];
+  /** The filters that `flows` and `closeFlows` were given, the last one last. */
+  readonly filters: FlowFilter[] = [];
+  watched = false;
   fdb: FdbEntry[] = [];
   neighbors: NeighborEntry[] = [];
   closed = false;
@@ -25,6 +45,8 @@ export class FakeDataPlane implements DataPlane {
   readonly failing = new Map<string, string>();
   readonly #gone: ((port: number) => void)[] = [];
   readonly #log: ((level: 'warn' | 'error', message: string) => void)[] = [];
+  readonly #flow: ((event: FlowEvent) => void)[] = [];
+  readonly #lost: ((count: number) => void)[] = [];
   readonly #end: ((error: Error) => void)[] = [];
   #next = 0;
 
@@ -38,6 +60,62 @@ export class FakeDataPlane implements DataPlane {
   async removeNetwork(network: number): Promise<void> {
     await this.#turn('removeNetwork');
     this.networks.delete(network);
+  }
+
+  async addUplink(options: UplinkOptions): Promise<number> {
+    await this.#turn('addUplink');
+    const uplink = this.#next++;
+    this.uplinks.set(uplink, options);
+    return uplink;
+  }
+
+  async removeUplink(uplink: number): Promise<void> {
+    await this.#turn('removeUplink');
+    this.uplinks.delete(uplink);
+  }
+
+  async addPacket(socket: OpenPacketSocket, spec: PortSpec): Promise<number> {
+    await this.#turn('addPacket');
+    const port = this.#next++;
+    this.ports.set(port, { tap: socket, spec });
+    return port;
+  }
+
+  async publish(options: PublishOptions): Promise<number> {
+    await this.#turn('publish');
+    const publish = this.#next++;
+    this.publishes.set(publish, options);
+    return publish;
+  }
+
+  async unpublish(publish: number): Promise<void> {
+    await this.#turn('unpublish');
+    this.publishes.delete(publish);
+  }
+
+  async flows(filter: FlowFilter): Promise<FlowEntry[]> {
+    await this.#turn('flows');
+    this.filters.push(filter);
+    return this.flowTable;
+  }
+
+  async closeFlows(filter: FlowFilter): Promise<number> {
+    await this.#turn('closeFlows');
+    this.filters.push(filter);
+    return this.flowTable.splice(0).length;
+  }
+
+  async watchFlows(on: boolean): Promise<void> {
+    await this.#turn('watchFlows');
+    this.watched = on;
+  }
+
+  onFlow(listener: (event: FlowEvent) => void): void {
+    this.#flow.push(listener);
+  }
+
+  onFlowsLost(listener: (count: number) => void): void {
+    this.#lost.push(listener);
   }
 
   async addTap(tap: FakeTap, spec: PortSpec): Promise<number> {
@@ -67,8 +145,9 @@ export class FakeDataPlane implements DataPlane {
     }));
     const ledger = { ports: 5, originated: 1, copies: 0, sent: 4, consumed: 1, held: 0, drops };
     drops[20] = 1;
-    const conntrack = { entries: 0, capacity: 0 };
-    return { now: 0, ledger, ports, fdb: this.fdb, neighbors: this.neighbors, rules: [], conntrack };
+    const conntrack = { entries: this.flowTable.length, capacity: 262_144 };
+    const { fdb, neighbors, rules } = this;
+    return { now: 0, ledger, ports, fdb, neighbors, rules, conntrack };
   }
 
   onPortGone(listener: (port: number) => void): void {
@@ -86,6 +165,16 @@ export class FakeDataPlane implements DataPlane {
   async close(): Promise<void> {
     await this.#turn('close');
     this.closed = true;
+  }
+
+  /** Something happens to a connection; nobody hears of it unless flows are watched. */
+  happen(event: FlowEvent): void {
+    if (this.watched) for (const listener of this.#flow) listener(event);
+  }
+
+  /** More happens than can be told. */
+  lose(count: number): void {
+    if (this.watched) for (const listener of this.#lost) listener(count);
   }
 
   /** The namespace of a port vanishes. */
