@@ -3,3 +3,4 @@
  * that decide what to rewrite are being built.
  */
 export * from './rewrite.ts';
+export { restore, translate } from './translate.ts';

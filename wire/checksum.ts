@@ -84,6 +84,28 @@ export function updatePartial32(partial: number, before: number, after: number):
   return fold((partial & 0xffff) + (less >>> 16) + (less & 0xffff) + (after >>> 16) + (after & 0xffff));
 }
 
+/** Sum of the two 16-bit words of a 32-bit field. */
+export function halves(value: number): number {
+  return (value >>> 16) + (value & 0xffff);
+}
+
+/** A multiple of 0xffff, which is zero, and larger than what 64 words can lose. */
+const BIAS = 64 * 0xffff;
+
+/**
+ * The checksum after several fields that it covers changed: one update for all of them (RFC 1624 §3, equation 3).
+ * @param change sum of the fields' 16-bit words now, less that before (`halves(after) - halves(before)`, added up for up
+ *   to 64 words); not 0, because what did not change needs no update
+ */
+export function adjust(check: number, change: number): number {
+  return ~fold((~check & 0xffff) + change + BIAS) & 0xffff;
+}
+
+/** As `adjust`, for a partial checksum, which moves the other way (see `updatePartial16`). */
+export function adjustPartial(partial: number, change: number): number {
+  return fold((partial & 0xffff) + change + BIAS);
+}
+
 /**
  * Sum of the IPv4 pseudo-header (RFC 768, RFC 9293 §3.1).
  * @param at offset of the IPv4 header, which holds the addresses

@@ -1,0 +1,229 @@
+/**
+ * Translating the packets of a flow: what `rewrite.ts` does field by field, for both addresses and both ports at once.
+ *
+ * What changes is known from the two tuples of the flow, without looking at the packet: a packet of one direction leaves
+ * as that to which the packets of the other one are the answer. The change of all fields is added up to one signed
+ * number, and each checksum is read and written once (RFC 1624). A checksum is adjusted and never computed anew, so
+ * that a wrong one stays wrong and its receiver finds out.
+ */
+import { get16, set16, set32 } from '../wire/bytes.ts';
+import { adjust, adjustPartial, halves } from '../wire/checksum.ts';
+import { ETHERTYPE_IPV4 } from '../wire/ethernet.ts';
+import {
+  ICMP_CHECKSUM,
+  ICMP_ECHO_REQUEST,
+  ICMP_IDENTIFIER,
+  ICMP_TIMESTAMP,
+  icmpType,
+  isIcmpQuery,
+} from '../wire/icmp.ts';
+import { ICMPV6_ECHO_REQUEST, icmpv6Type, isIcmpv6Echo } from '../wire/icmpv6.ts';
+import { IPV4_CHECKSUM, IPV4_DST, IPV4_SRC } from '../wire/ipv4.ts';
+import { IPV6_DST, IPV6_SRC } from '../wire/ipv6.ts';
+import type { Packet } from '../wire/packet.ts';
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
+import { TCP_CHECKSUM } from '../wire/tcp.ts';
+import { UDP_CHECKSUM } from '../wire/udp.ts';
+import { hasPartialChecksum } from '../wire/virtio-net.ts';
+import { TUPLE_DST, TUPLE_DST_IPV4, TUPLE_PORTS, TUPLE_SRC, TUPLE_SRC_IPV4, TUPLE_WORDS } from './tuple.ts';
+
+/**
+ * Rewrites a packet of direction `ref & 1` so that the packets of the other direction are answers to it: its source
+ * becomes their destination, its destination their source. Works alike on ordinary packets, 64 KiB GSO frames, partial
+ * checksums and first fragments; of other fragments, which have no ports, the addresses are written.
+ * @param packet parsed, and the one by whose tuple `ref` was found: its fields are taken to be as the tuple says
+ * @param tuples of the connection table: `TUPLE_WORDS` words per direction of a row
+ */
+export function translate(packet: Packet, tuples: Int32Array, ref: number): void {
+  const own = ref * TUPLE_WORDS;
+  const other = (ref ^ 1) * TUPLE_WORDS;
+  const before = tuples[own + TUPLE_PORTS]!;
+  const after = swapPorts(tuples[other + TUPLE_PORTS]!);
+  if (packet.etherType === ETHERTYPE_IPV4) {
+    rewriteIpv4(
+      packet,
+      tuples[own + TUPLE_SRC_IPV4]!,
+      tuples[other + TUPLE_DST_IPV4]!,
+      tuples[own + TUPLE_DST_IPV4]!,
+      tuples[other + TUPLE_SRC_IPV4]!,
+      before,
+      after,
+    );
+  } else {
+    let change = rewriteIpv6Address(packet, IPV6_SRC, tuples, own + TUPLE_SRC, other + TUPLE_DST);
+    change += rewriteIpv6Address(packet, IPV6_DST, tuples, own + TUPLE_DST, other + TUPLE_SRC);
+    rewriteTransport(packet, change, before, after);
+  }
+}
+
+/**
+ * Undoes `translate`: makes of a translated packet of direction `ref & 1` what came in, for an error that is to be sent
+ * about it.
+ */
+export function restore(packet: Packet, tuples: Int32Array, ref: number): void {
+  const own = ref * TUPLE_WORDS;
+  const other = (ref ^ 1) * TUPLE_WORDS;
+  const before = swapPorts(tuples[other + TUPLE_PORTS]!);
+  const after = tuples[own + TUPLE_PORTS]!;
+  if (packet.etherType === ETHERTYPE_IPV4) {
+    rewriteIpv4(
+      packet,
+      tuples[other + TUPLE_DST_IPV4]!,
+      tuples[own + TUPLE_SRC_IPV4]!,
+      tuples[other + TUPLE_SRC_IPV4]!,
+      tuples[own + TUPLE_DST_IPV4]!,
+      before,
+      after,
+    );
+  } else {
+    let change = rewriteIpv6Address(packet, IPV6_SRC, tuples, other + TUPLE_DST, own + TUPLE_SRC);
+    change += rewriteIpv6Address(packet, IPV6_DST, tuples, other + TUPLE_SRC, own + TUPLE_DST);
+    rewriteTransport(packet, change, before, after);
+  }
+}
+
+/** The ports word of the answer to a packet with this one. */
+export function swapPorts(ports: number): number {
+  return (ports << 16) | (ports >>> 16);
+}
+
+function rewriteIpv4(
+  packet: Packet,
+  srcBefore: number,
+  src: number,
+  dstBefore: number,
+  dst: number,
+  portsBefore: number,
+  ports: number,
+): void {
+  const { bytes, l3 } = packet;
+  let change = 0;
+  if (src !== srcBefore) {
+    set32(bytes, l3 + IPV4_SRC, src);
+    change = halves(src) - halves(srcBefore);
+  }
+  if (dst !== dstBefore) {
+    set32(bytes, l3 + IPV4_DST, dst);
+    change += halves(dst) - halves(dstBefore);
+  }
+  if (change !== 0) {
+    set16(bytes, l3 + IPV4_CHECKSUM, adjust(get16(bytes, l3 + IPV4_CHECKSUM), change));
+  }
+  rewriteTransport(packet, change, portsBefore, ports);
+}
+
+/** Writes the address `words[after]` where `words[before]` stands; returns by how much the sum of its words changed. */
+function rewriteIpv6Address(
+  packet: Packet,
+  field: number,
+  words: Int32Array,
+  before: number,
+  after: number,
+): number {
+  const at = packet.l3 + field;
+  let change = 0;
+  for (let i = 0; i < 4; i++) {
+    const word = words[after + i]!;
+    const was = words[before + i]!;
+    if (word === was) continue;
+    set32(packet.bytes, at + 4 * i, word);
+    change += halves(word) - halves(was);
+  }
+  return change;
+}
+
+/**
+ * Writes the ports and brings the transport checksum up to date.
+ * @param change of the addresses' sum
+ */
+function rewriteTransport(packet: Packet, change: number, before: number, after: number): void {
+  const { bytes, l4, protocol } = packet;
+  if (l4 === 0) return;
+  const isTcp = protocol === PROTO_TCP;
+  if (!isTcp && protocol !== PROTO_UDP) {
+    rewriteQuery(packet, change, after);
+    return;
+  }
+  let total = change;
+  if (after !== before) {
+    set32(bytes, l4, after);
+    total += halves(after) - halves(before);
+  }
+  const at = l4 + (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM);
+  const check = get16(bytes, at);
+  if (hasPartialChecksum(packet)) {
+    // It holds the sum of the pseudo-header alone, in which there are no ports.
+    if (change !== 0) set16(bytes, at, adjustPartial(check, change));
+    return;
+  }
+  if (total === 0) return;
+  if (isTcp) set16(bytes, at, adjust(check, total));
+  else if (check !== 0) set16(bytes, at, adjustUdp(check, total));
+}
+
+/**
+ * As `adjust`, for UDP, whose checksum is sent as all ones when it comes to zero (RFC 768). Not for a checksum of zero:
+ * it says that there is none, and none it stays.
+ */
+export function adjustUdp(check: number, change: number): number {
+  const after = adjust(check, change);
+  return after === 0 ? 0xffff : after;
+}
+
+/** The identifier takes the place of the port of whoever asks (RFC 3022 §2.2, RFC 5508 REQ-1). */
+function rewriteQuery(packet: Packet, addresses: number, ports: number): void {
+  const { bytes, l4, end, protocol } = packet;
+  const isIpv6 = packet.etherType !== ETHERTYPE_IPV4;
+  if (protocol !== (isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP)) return;
+  const partial = hasPartialChecksum(packet);
+  // ICMP sums no pseudo-header (RFC 792), ICMPv6 does (RFC 4443 §2.3).
+  let change = isIpv6 ? addresses : 0;
+  const identifier = queryIdentifier(bytes, l4, isIpv6, ports);
+  if (identifier >= 0) {
+    const before = get16(bytes, l4 + ICMP_IDENTIFIER);
+    set16(bytes, l4 + ICMP_IDENTIFIER, identifier);
+    if (!partial) change += identifier - before;
+  }
+  if (change === 0) return;
+  const at = l4 + ICMP_CHECKSUM;
+  const check = get16(bytes, at);
+  if (partial) set16(bytes, at, adjustPartial(check, change));
+  else set16(bytes, at, isIpv6 ? adjust(check, change) : adjustIcmp(bytes, l4, end, check, change));
+}
+
+/**
+ * The identifier that the ports word of a query's tuple gives to the message at `bytes[l4]`: it stands at the side of
+ * who asks. -1 when the message is neither query nor answer.
+ */
+export function queryIdentifier(bytes: Uint8Array, l4: number, isIpv6: boolean, ports: number): number {
+  let asks: boolean;
+  if (isIpv6) {
+    const type = icmpv6Type(bytes, l4);
+    if (!isIcmpv6Echo(type)) return -1;
+    asks = type === ICMPV6_ECHO_REQUEST;
+  } else {
+    const type = icmpType(bytes, l4);
+    if (!isIcmpQuery(type)) return -1;
+    asks = type === ICMP_ECHO_REQUEST || type === ICMP_TIMESTAMP;
+  }
+  return asks ? ports >>> 16 : ports & 0xffff;
+}
+
+/**
+ * As `adjust`, for an ICMP message from `bytes[l4]` to `end`. It is the one message that can consist of zeros only (an
+ * echo reply with nothing in it) and then has the checksum 0xffff, which an update cannot tell from 0 (RFC 1624 §3).
+ */
+export function adjustIcmp(
+  bytes: Uint8Array,
+  l4: number,
+  end: number,
+  check: number,
+  change: number,
+): number {
+  const after = adjust(check, change);
+  if (after !== 0) return after;
+  for (let i = l4; i < end; i++) {
+    if (bytes[i] !== 0 && i !== l4 + ICMP_CHECKSUM && i !== l4 + ICMP_CHECKSUM + 1) return 0;
+  }
+  return 0xffff;
+}
