@@ -26,7 +26,10 @@ export class Frame extends Packet {
   ingress: PortId = 0;
   /** What is to become of it; set by whoever puts the frame into an outbox. */
   verdict = 0;
-  /** Bytes of the longest IP packet among the fragments that this datagram came in; 0 when it came in whole. */
+  /**
+   * Bytes of the longest IP packet among the fragments that this datagram came in, at least 576 (IPv6: 1,280): it may be
+   * cut again, into pieces that are not longer (also with DF, also IPv6). 0 when it came in whole.
+   */
   largestFragment = 0;
   /** Identification of the IPv6 fragments that it came in; says nothing when `largestFragment` is 0. */
   fragmentIdentification = 0;

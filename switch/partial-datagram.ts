@@ -16,6 +16,7 @@ import {
 import {
   IPV6_FRAG_LEN,
   IPV6_LEN,
+  IPV6_MIN_MTU,
   IPV6_NEXT_HEADER,
   IPV6_SRC,
   ipv6ExtensionLength,
@@ -36,6 +37,8 @@ const LONGEST = 0xffff;
 const UNITS = 8192;
 /** Words of a source and a destination. */
 const ADDRESSES = 8;
+/** What every host takes (RFC 791 §3.1): who cuts datagrams smaller than that gains nothing, and costs many pieces. */
+const IPV4_MIN_REASSEMBLY = 576;
 /** ECN codepoints as bits of `#codepoints`: 00, and 11. */
 const NOT_ECT = 1 << 0;
 const CE = 1 << 3;
@@ -202,7 +205,7 @@ export class PartialDatagram {
   finish(target: Frame): void {
     const { bytes } = target;
     const l3 = this.#place(target, this.#total);
-    target.largestFragment = this.#largest;
+    target.largestFragment = Math.max(this.#largest, this.isIpv6 ? IPV6_MIN_MTU : IPV4_MIN_REASSEMBLY);
     target.fragmentIdentification = this.#identification;
     if ((this.#codepoints & CE) !== 0) setCongestionExperienced(bytes, l3, this.isIpv6);
     if (this.isIpv6) {

@@ -30,13 +30,14 @@ import { clearVnet, gsoType, VNET_GSO_NONE, VNET_LEN } from './virtio-net.ts';
  * How many fragments a parsed IPv4 packet becomes for `mtu`: 1 when it fits. 0 means that it must not be fragmented (DF
  * is set: answer "fragmentation needed") or cannot be (no IPv4, a MTU below 68, a GSO frame, which is segmented first).
  * Finishes a partial checksum in place, because the pieces cannot.
+ * @param again whether the packet came in fragments, so that it may be cut again although DF is set: in them, too
  */
-export function fragmentCount(packet: Packet, mtu: number): number {
+export function fragmentCount(packet: Packet, mtu: number, again = false): number {
   if (packet.etherType !== ETHERTYPE_IPV4) return 0;
   const { bytes, l3 } = packet;
   const total = packet.end - l3;
   if (total <= mtu) return 1;
-  if ((ipv4Fragment(bytes, l3) & IPV4_DF) !== 0 || mtu < IPV4_MIN_MTU) return 0;
+  if (((ipv4Fragment(bytes, l3) & IPV4_DF) !== 0 && !again) || mtu < IPV4_MIN_MTU) return 0;
   if (gsoType(bytes, packet.at - VNET_LEN) !== VNET_GSO_NONE || !completeChecksum(packet)) return 0;
   const rest = total - ipv4HeaderLength(bytes, l3) - firstData(packet, mtu);
   const step = furtherData(packet, mtu);
