@@ -4,7 +4,7 @@ import { closeSync, existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { PortId } from '../../switch/frame.ts';
 import { formatMac } from '../../wire/address.ts';
-import type { PortSpec } from '../dataplane/commands.ts';
+import type { ConntrackOptions, PortSpec } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
 import { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
@@ -12,6 +12,8 @@ import { DataPlaneThread } from '../runtime/thread.ts';
 import { formatAddress, parseAddress, parseStationMac, toInt32, toWords } from './address.ts';
 import type { AttachOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
+import type { FlowQuery } from './flow-filter.ts';
+import { type FlowEventView, Flows, type FlowView } from './flows.ts';
 import { AddressPool, DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
 import { checkIfname, isName, Names, quote } from './name.ts';
 import { describeNamespace, identifyNamespace, type NamespaceTarget } from './namespace.ts';
@@ -23,6 +25,8 @@ import {
   type NetworkInfo,
   NetworkRecord,
 } from './network.ts';
+import { type HostAddress, type PublishedPort, PublishedPorts, type PublishTarget } from './published.ts';
+import { type ChainView, viewRules } from './rules.ts';
 import { Undo } from './undo.ts';
 import {
   type CountersView,
@@ -44,6 +48,8 @@ const KERNEL_HAS_IPV6 = existsSync('/proc/sys/net/ipv6');
 export interface DeckOptions {
   /** For hashes and random choices of the data plane; drawn at random by default. */
   seed?: number;
+  /** How connections are tracked. */
+  conntrack?: ConntrackOptions;
   /** Told what goes wrong without an answer to give it in; by default nobody is. */
   log?: (level: 'warn' | 'error', message: string) => void;
 }
@@ -70,6 +76,8 @@ export interface DeckEvents {
 interface EndpointRecord {
   endpoint: Endpoint;
   network: NetworkRecord;
+  ipv4: bigint | null;
+  ipv6: bigint | null;
   /** Identity of its namespace. */
   namespace: string;
   /** Gives back everything that was reserved for it. */
@@ -105,12 +113,17 @@ export class Deck {
   readonly #ifnames = new Map<string, Set<string>>();
   /** Operations under way, which `close` waits for. */
   readonly #busy = new Set<Promise<unknown>>();
+  readonly #published: PublishedPorts;
+  readonly #flows: Flows;
   #closing: Promise<void> | null = null;
 
   /** Starts a data plane with one network, `bridge`. */
   static async open(options: DeckOptions = {}): Promise<Deck> {
-    const { seed } = options;
-    const dataPlane = await DataPlaneThread.start(seed === undefined ? {} : { seed });
+    const { seed, conntrack } = options;
+    const dataPlane = await DataPlaneThread.start({
+      ...(seed !== undefined && { seed }),
+      ...(conntrack && { conntrack }),
+    });
     return Deck.assemble({ dataPlane, openTap: openTapFor, identify: identifyNamespace }, options);
   }
 
@@ -137,6 +150,14 @@ export class Deck {
     this.#plane.onLog(log);
     this.#plane.onPortGone((port) => this.#gone(port));
     this.#plane.onEnd((error) => this.#ended(error));
+    this.#published = new PublishedPorts(this.#plane, (error) =>
+      log('error', `cannot take back a published port: ${(error as Error).message}`),
+    );
+    this.#flows = new Flows(this.#plane, {
+      networkName: (network) => this.#networkName(network),
+      networkNumber: (nameOrId) => this.#network(nameOrId).number,
+      publisher: (publish) => this.#published.publisher(publish),
+    });
   }
 
   createNetwork(options: CreateNetworkOptions): Promise<NetworkInfo> {
@@ -156,9 +177,7 @@ export class Deck {
   /** Disconnects an endpoint, given by name or id: its interface disappears from the namespace. */
   detach(nameOrId: string): Promise<Endpoint> {
     return this.#operation(async () => {
-      const record = find(this.#endpoints, nameOrId, ({ endpoint }) => endpoint.id);
-      if (!record || record.leaving)
-        throw notFound(`there is no endpoint ${quote(nameOrId)}; see "tapdeck ps"`);
+      const record = this.#present(nameOrId);
       await this.#leave(record, 'detach');
       return record.endpoint;
     });
@@ -182,6 +201,71 @@ export class Deck {
     const record = find(this.#endpoints, nameOrId, ({ endpoint }) => endpoint.id);
     if (!record) throw notFound(`there is no endpoint ${quote(nameOrId)}; see "tapdeck ps"`);
     return record.endpoint;
+  }
+
+  /**
+   * Publishes ports of an endpoint, in Docker's grammar: all of them or, when one cannot be had, none.
+   *
+   * ```ts
+   * await deck.publish('web', ['8080:80', '127.0.0.53:53:53/udp']);
+   * ```
+   */
+  publish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {
+    return this.#operation(async () => {
+      const record = this.#present(nameOrId);
+      const published = await this.#published.publish(this.#publishTarget(record), specs);
+      this.#showPorts(record);
+      return published;
+    });
+  }
+
+  /**
+   * Withdraws published ports, with all connections that came in by them.
+   * @param spec as it was published, or the host port alone: `8080`, `53/udp`
+   */
+  unpublish(nameOrId: string, spec: string): Promise<PublishedPort[]> {
+    return this.#operation(async () => {
+      const record = this.#present(nameOrId);
+      const withdrawn = await this.#published.unpublish(record.endpoint.name, spec);
+      this.#showPorts(record);
+      return withdrawn;
+    });
+  }
+
+  /** The connections that are tracked. */
+  flows(query: FlowQuery = {}): Promise<FlowView[]> {
+    return this.#operation(() => this.#flows.list(query));
+  }
+
+  /** Forgets connections; answers how many. */
+  closeFlows(query: FlowQuery = {}): Promise<number> {
+    return this.#operation(() => this.#flows.close(query));
+  }
+
+  /** Tells `listener` what happens to connections, until the answered function is called. */
+  watchFlows(listener: (event: FlowEventView) => void, query: FlowQuery = {}): Promise<() => Promise<void>> {
+    return this.#operation(() => this.#flows.watch(query, listener));
+  }
+
+  /** How many connections are tracked, and how many can be. */
+  async countFlows(): Promise<{ entries: number; capacity: number }> {
+    return (await this.#operation(() => this.#plane.snapshot({}))).conntrack;
+  }
+
+  /** What is done to packets, as the chains of rules that Docker would have made for it. */
+  async rules(): Promise<ChainView[]> {
+    const { rules } = await this.#operation(() => this.#plane.snapshot({ rules: true }));
+    const networks = Array.from(this.#networks.values(), (network) => {
+      const subnets = [describePool(network.ipv4), describePool(network.ipv6)];
+      return {
+        number: network.number,
+        name: network.name,
+        subnets: subnets.flatMap((pool) => pool?.subnet ?? []),
+        uplink: null,
+        npt: null,
+      };
+    });
+    return viewRules({ networks, uplinks: [], published: this.#published.all(), counters: rules });
   }
 
   /** The filtering database: which address is behind which port. */
@@ -308,6 +392,13 @@ export class Deck {
       const mtu = checkMtu(options.mtu ?? network.mtu, ipv6 !== null, network.mtu);
       const first = !this.#ifnames.has(namespace);
       const ifname = this.#reserveIfname(options.ifname, namespace, target, undo);
+      // Before anything is made: a port that cannot be had costs nothing then.
+      undo.add(() => void this.#published.withdraw(name));
+      const hosts = this.#hostAddresses();
+      const ports = await this.#published.publish(
+        { endpoint: name, network: network.number, ipv4, ipv6, hosts },
+        options.publish ?? [],
+      );
 
       const tap = await this.#parts.openTap({
         netns: 'path' in target ? target.path : target.pid,
@@ -343,12 +434,15 @@ export class Deck {
         port,
         netns: 'path' in target ? target.path : null,
         pid: 'pid' in target ? target.pid : null,
+        ports,
         createdAt: new Date().toISOString(),
       });
       const record: EndpointRecord = {
         endpoint,
         network,
         namespace,
+        ipv4,
+        ipv6,
         release: () => undo.run(),
         leaving: null,
       };
@@ -401,6 +495,7 @@ export class Deck {
     record.leaving ??= (async () => {
       const { endpoint } = record;
       this.#byPort.delete(endpoint.port);
+      await this.#published.withdraw(endpoint.name);
       try {
         if (why === 'detach') await this.#plane.removePort(endpoint.port);
       } catch (error) {
@@ -425,6 +520,35 @@ export class Deck {
     this.#log('error', `the data plane has failed: ${error.stack ?? error.message}`);
     for (const record of this.#endpoints.values()) void this.#leave(record, 'gone');
     this.events.emit('end', error);
+  }
+
+  /** An endpoint that is not being detached. */
+  #present(nameOrId: string): EndpointRecord {
+    const record = find(this.#endpoints, nameOrId, ({ endpoint }) => endpoint.id);
+    if (!record || record.leaving)
+      throw notFound(`there is no endpoint ${quote(nameOrId)}; see "tapdeck ps"`);
+    return record;
+  }
+
+  #publishTarget({ endpoint, network, ipv4, ipv6 }: EndpointRecord): PublishTarget {
+    const hosts = this.#hostAddresses();
+    return { endpoint: endpoint.name, network: network.number, ipv4, ipv6, hosts };
+  }
+
+  /** The addresses that ports of an endpoint of this network can be published on. */
+  #hostAddresses(): HostAddress[] {
+    const hosts: HostAddress[] = [];
+    for (const { name, ipv4, ipv6 } of this.#networks.values()) {
+      const owner = `gateway of ${name}`;
+      if (ipv4) hosts.push({ family: 4, address: ipv4.gateway, owner });
+      if (ipv6) hosts.push({ family: 6, address: ipv6.gateway, owner });
+    }
+    return hosts;
+  }
+
+  #showPorts(record: EndpointRecord): void {
+    const { endpoint } = record;
+    record.endpoint = Object.freeze({ ...endpoint, ports: this.#published.of(endpoint.name) });
   }
 
   #network(nameOrId: string): NetworkRecord {

@@ -1,4 +1,5 @@
 import type { PortId } from '../../switch/frame.ts';
+import type { PublishedPort } from './published.ts';
 
 /** What connects one namespace to one network: an interface there, a port here, and the addresses. */
 export interface Endpoint {
@@ -20,6 +21,8 @@ export interface Endpoint {
   /** The namespace as it was given: a path, or null when it was given by a process. */
   readonly netns: string | null;
   readonly pid: number | null;
+  /** What is published of it at this time. */
+  readonly ports: readonly PublishedPort[];
   /** RFC 3339. */
   readonly createdAt: string;
 }
@@ -45,4 +48,6 @@ export interface AttachOptions {
   mtu?: number;
   /** Faults to inject on purpose, as `loss=1%,delay=10ms,seed=7`: what `src/device/faults.ts` reads. */
   faults?: string;
+  /** Ports to publish, in Docker's grammar: `8080:80`, `192.0.2.1:53:53/udp`. */
+  publish?: string[];
 }

@@ -20,6 +20,7 @@ const web: Endpoint = {
   port: 3,
   netns: null,
   pid: 42,
+  ports: [],
   createdAt: '2026-01-01T00:00:00.000Z',
 };
 const lab: NetworkInfo = {

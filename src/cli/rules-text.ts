@@ -1,0 +1,74 @@
+import type { ChainView, RuleView } from '../control/rules.ts';
+
+export interface RulesTextOptions {
+  /** Packets, bytes and interfaces, too. */
+  verbose?: boolean;
+  /** Numbers in full, where `iptables` shortens them. */
+  exact?: boolean;
+}
+
+interface Column {
+  heading: string;
+  right?: boolean;
+  least: number;
+  cell(rule: RuleView): string;
+}
+
+/** As `iptables -t nat -L -n` and `iptables -L -n` print rules, one after the other. */
+export function rulesText(chains: readonly ChainView[], { verbose, exact }: RulesTextOptions = {}): string {
+  const number = (count: number | null) =>
+    count === null ? '-' : exact ? String(count) : shortNumber(count);
+  const counters: Column[] = [
+    { heading: 'pkts', right: true, least: 5, cell: ({ packets }) => number(packets) },
+    { heading: 'bytes', right: true, least: 5, cell: ({ bytes }) => number(bytes) },
+  ];
+  const interfaces: Column[] = [
+    { heading: 'in', least: 6, cell: (rule) => rule.in },
+    { heading: 'out', least: 6, cell: (rule) => rule.out },
+  ];
+  const columns: Column[] = [
+    ...(verbose ? counters : []),
+    { heading: 'target', least: 10, cell: ({ target }) => target },
+    { heading: 'prot', least: 4, cell: ({ protocol }) => protocol },
+    { heading: 'opt', least: 3, cell: () => '--' },
+    ...(verbose ? interfaces : []),
+    { heading: 'source', least: 20, cell: ({ source }) => source.join(',') || 'anywhere' },
+    { heading: 'destination', least: 20, cell: ({ destination }) => destination.join(',') || 'anywhere' },
+    { heading: '', least: 0, cell: ({ detail }) => detail },
+  ];
+  // One width per column over all chains: the eye need not find its place anew in each.
+  const widths = columns.map(({ heading, least, cell }) =>
+    chains.reduce(
+      (width, { rules }) => rules.reduce((width, rule) => Math.max(width, cell(rule).length), width),
+      Math.max(heading.length, least),
+    ),
+  );
+  const line = (cells: readonly string[]) =>
+    `${cells
+      .map((cell, i) => (columns[i]!.right ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .join(' ')
+      .trimEnd()}\n`;
+
+  let text = '';
+  let table = '';
+  for (const chain of chains) {
+    if (chain.table !== table) text += `${text && '\n'}table ${chain.table}\n`;
+    table = chain.table;
+    const { policy, references } = chain;
+    text += `\nChain ${chain.name} (${policy ? `policy ${policy}` : `${references} references`})\n`;
+    text += line(columns.map(({ heading }) => heading));
+    for (const rule of chain.rules) text += line(columns.map(({ cell }) => cell(rule)));
+  }
+  return text;
+}
+
+/** As iptables shortens counters: all digits up to 99999, then rounded to K, M, G, T. */
+export function shortNumber(count: number): string {
+  if (count <= 99_999) return String(count);
+  let rest = count;
+  for (const unit of ['K', 'M', 'G']) {
+    rest = Math.floor((rest + 500) / 1000);
+    if (rest <= 9999) return `${rest}${unit}`;
+  }
+  return `${Math.floor((rest + 500) / 1000)}T`;
+}

@@ -1,0 +1,328 @@
+import { randomInt } from 'node:crypto';
+import type { PublishOptions } from '../dataplane/commands.ts';
+import type { DataPlane } from '../runtime/data-plane.ts';
+import { type Family, formatAddress, toInt32, toWords } from './address.ts';
+import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
+import { quote } from './name.ts';
+import {
+  formatPorts,
+  overlapping,
+  type PortRange,
+  PUBLISH_PROTOCOLS,
+  type PublishProtocol,
+  type PublishSpec,
+  parsePublishSpec,
+  size,
+} from './publish-spec.ts';
+
+/** One published port, or range of ports, of one IP version, as it is shown to people and programs. */
+export interface PublishedPort {
+  /** Name of the endpoint. */
+  readonly endpoint: string;
+  readonly protocol: PublishProtocol;
+  /** The deck's address; `0.0.0.0` or `::` for all of them. */
+  readonly host: string;
+  /** First and last port of the deck. */
+  readonly hostPort: number;
+  readonly hostPortEnd: number;
+  /** First and last port of the endpoint. */
+  readonly port: number;
+  readonly portEnd: number;
+}
+
+/** An address that ports can be published on, and whose it is: `uplink eth1`, `the gateway of bridge`. */
+export interface HostAddress {
+  readonly family: Family;
+  readonly address: bigint;
+  readonly owner: string;
+}
+
+/** Whose ports are to be published. */
+export interface PublishTarget {
+  /** Name of the endpoint. */
+  readonly endpoint: string;
+  /** The data plane's number for its network. */
+  readonly network: number;
+  readonly ipv4: bigint | null;
+  readonly ipv6: bigint | null;
+  readonly hosts: readonly HostAddress[];
+}
+
+/** The ports out of which one is chosen when none is given: Linux's `ip_local_port_range`, as Docker does it. */
+const EPHEMERAL: PortRange = { first: 32768, last: 60999 };
+
+/** One IP version's half of a `-p`. */
+interface Entry {
+  readonly endpoint: string;
+  readonly network: number;
+  readonly family: Family;
+  readonly address: bigint;
+  readonly host: bigint | null;
+  readonly protocol: PublishProtocol;
+  readonly hostPorts: PortRange;
+  readonly ports: PortRange;
+  /** The data plane's number for it; null as long as it does not know of it. */
+  id: number | null;
+  withdrawn: boolean;
+}
+
+/**
+ * The published ports of a deck: which are whose. Everything is reserved before anything is told to the data plane, so no
+ * two ever get the same port, and what is refused has changed nothing.
+ */
+export class PublishedPorts {
+  readonly #plane: DataPlane;
+  readonly #failed: (error: unknown) => void;
+  readonly #entries = new Set<Entry>();
+
+  /** @param failed told when the data plane cannot forget a port */
+  constructor(plane: DataPlane, failed: (error: unknown) => void) {
+    this.#plane = plane;
+    this.#failed = failed;
+  }
+
+  /** Publishes all that the specs ask for, or nothing. Throws a `DeckError`. */
+  async publish(target: PublishTarget, specs: readonly string[]): Promise<PublishedPort[]> {
+    const entries: Entry[] = [];
+    try {
+      for (const text of specs) this.#reserve(target, parsePublishSpec(text), entries);
+      for (const entry of entries) await this.#tell(entry);
+      return entries.map(describe);
+    } catch (error) {
+      for (const entry of entries) this.#withdraw(entry);
+      throw asDeckError(error);
+    }
+  }
+
+  /**
+   * Withdraws what one endpoint has published, with all connections that came in by it. What is to go is a spec as it was
+   * published, or only its host ports, `8080` or `8000-8010/udp`. Throws a `DeckError` when there is none.
+   */
+  async unpublish(endpoint: string, text: string): Promise<PublishedPort[]> {
+    const spec = parsePublishSpec(text);
+    const own = this.#of(endpoint);
+    let entries = text.includes(':')
+      ? own.filter((entry) => isMeant(entry, spec))
+      : own.filter((entry) => entry.protocol === spec.protocol && sameRange(entry.hostPorts, spec.ports));
+    // A spec that left the host port open names what it became by the endpoint's port.
+    if (entries.length === 0 && !spec.hostPorts) entries = own.filter((entry) => isMeant(entry, spec));
+    if (entries.length === 0) {
+      const some = Array.from(
+        new Set(own.map((entry) => `${formatPorts(entry.hostPorts)}/${entry.protocol}`)),
+      );
+      const what =
+        some.length > 0 ? `only ${some.slice(0, 5).join(', ')}${some.length > 5 ? ', ...' : ''}` : 'no port';
+      throw notFound(
+        `endpoint ${endpoint} does not publish ${quote(text)}, ${what}; see "tapdeck port ${endpoint}"`,
+      );
+    }
+    await Promise.all(entries.map((entry) => this.#forget(entry)));
+    return entries.map(describe);
+  }
+
+  /** Withdraws all that an endpoint has published, also what is being published. Never throws. */
+  async withdraw(endpoint: string): Promise<void> {
+    await Promise.all(
+      this.#of(endpoint).map((entry) => this.#forget(entry).catch((error) => this.#failed(error))),
+    );
+  }
+
+  /** What an endpoint has published; in the order of its ports. */
+  of(endpoint: string): PublishedPort[] {
+    return sorted(this.#of(endpoint)).map(describe);
+  }
+
+  /** Everything, with the data plane's numbers. */
+  all(): { id: number; network: number; address: string; family: Family; published: PublishedPort }[] {
+    return sorted(Array.from(this.#entries)).flatMap((entry) =>
+      entry.id === null
+        ? []
+        : {
+            id: entry.id,
+            network: entry.network,
+            address: formatAddress(entry.family, entry.address),
+            family: entry.family,
+            published: describe(entry),
+          },
+    );
+  }
+
+  /** The endpoint of one of the data plane's publishes. */
+  publisher(id: number): string | null {
+    for (const entry of this.#entries) if (entry.id === id) return entry.endpoint;
+    return null;
+  }
+
+  #of(endpoint: string): Entry[] {
+    return Array.from(this.#entries).filter((entry) => entry.endpoint === endpoint);
+  }
+
+  /** Takes the ports of one spec; adds the entries to `entries` as it makes them. */
+  #reserve(target: PublishTarget, spec: PublishSpec, entries: Entry[]): void {
+    const { endpoint, network } = target;
+    const addresses = meantAddresses(target, spec);
+    const draft = addresses.map(
+      ({ family, address }): Omit<Entry, 'hostPorts'> => ({
+        endpoint,
+        network,
+        family,
+        address,
+        host: spec.host,
+        protocol: spec.protocol,
+        ports: spec.ports,
+        id: null,
+        withdrawn: false,
+      }),
+    );
+    const hostPorts = this.#choose(draft, spec, entries);
+    for (const half of draft) {
+      const entry: Entry = { ...half, hostPorts };
+      this.#entries.add(entry);
+      entries.push(entry);
+    }
+  }
+
+  /** The host ports of a spec, free for every IP version. */
+  #choose(
+    drafts: readonly Omit<Entry, 'hostPorts'>[],
+    spec: PublishSpec,
+    batch: readonly Entry[],
+  ): PortRange {
+    const count = size(spec.ports);
+    const free = (hostPorts: PortRange) => !drafts.some((draft) => this.#owner(draft, hostPorts));
+    const { hostPorts } = spec;
+    if (hostPorts && size(hostPorts) === count) {
+      for (const draft of drafts) {
+        const owner = this.#owner(draft, hostPorts);
+        if (!owner) continue;
+        const port = `port ${formatPorts(owner.hostPorts)}/${owner.protocol}`;
+        if (batch.includes(owner)) throw invalid(`publish ${quote(spec.text)}: ${port} is asked for twice`);
+        throw conflict(
+          `${port} is published by endpoint ${owner.endpoint} already; choose another host port, or take it away first with "tapdeck unpublish ${owner.endpoint} ${formatPorts(owner.hostPorts)}/${owner.protocol}"`,
+        );
+      }
+      return hostPorts;
+    }
+    const range = hostPorts ?? EPHEMERAL;
+    const places = size(range) - count + 1;
+    // In a range that somebody chose the lowest is taken, as Docker does it; else one that nobody expects.
+    const begin = hostPorts || places < 1 ? 0 : randomInt(places);
+    for (let i = 0; i < places; i++) {
+      const first = range.first + ((begin + i) % places);
+      const chosen = { first, last: first + count - 1 };
+      if (free(chosen)) return chosen;
+    }
+    const needed = count === 1 ? 'port' : `${count} ports in a row`;
+    throw unavailable(
+      `publish ${quote(spec.text)}: no ${needed} free in ${formatPorts(range)}/${spec.protocol}; take others away or give a host port`,
+    );
+  }
+
+  /** The entry that has one of these ports already. */
+  #owner(draft: Omit<Entry, 'hostPorts'>, hostPorts: PortRange): Entry | undefined {
+    for (const entry of this.#entries) {
+      if (
+        entry.family === draft.family &&
+        entry.protocol === draft.protocol &&
+        (entry.host === null || draft.host === null || entry.host === draft.host) &&
+        overlapping(entry.hostPorts, hostPorts)
+      ) {
+        return entry;
+      }
+    }
+    return undefined;
+  }
+
+  async #tell(entry: Entry): Promise<void> {
+    const id = await this.#plane.publish(publishOptions(entry));
+    entry.id = id;
+    if (!entry.withdrawn) return;
+    // Its endpoint left while the data plane was being told.
+    await this.#plane.unpublish(id);
+    throw notFound(`there is no endpoint ${quote(entry.endpoint)} any more`);
+  }
+
+  #withdraw(entry: Entry): void {
+    void this.#forget(entry).catch((error) => this.#failed(error));
+  }
+
+  /** Commands are applied in order, so the ports are free for the next from this call on. */
+  async #forget(entry: Entry): Promise<void> {
+    if (entry.withdrawn) return;
+    entry.withdrawn = true;
+    this.#entries.delete(entry);
+    if (entry.id !== null) await this.#plane.unpublish(entry.id);
+  }
+}
+
+/** The addresses of the endpoint that a spec is about. Throws a `DeckError` when there is none, or the host's is not the deck's. */
+function meantAddresses(
+  { endpoint, ipv4, ipv6, hosts }: PublishTarget,
+  { text, family, host }: PublishSpec,
+): { family: Family; address: bigint }[] {
+  const addresses: { family: Family; address: bigint }[] = [];
+  if (ipv4 !== null && family !== 6) addresses.push({ family: 4, address: ipv4 });
+  if (ipv6 !== null && family !== 4) addresses.push({ family: 6, address: ipv6 });
+  if (addresses.length === 0) {
+    throw invalid(`publish ${quote(text)}: endpoint ${endpoint} has no IPv${family} address`);
+  }
+  if (host !== null && !hosts.some((known) => known.family === family && known.address === host)) {
+    const own = hosts
+      .filter((known) => known.family === family)
+      .map((known) => `${formatAddress(known.family, known.address)} (${known.owner})`);
+    throw invalid(
+      `publish ${quote(text)}: ${formatAddress(family!, host)} is not an address of the deck; use ${own.join(', ') || `IPv${family === 4 ? 6 : 4}`}, or leave it out for all`,
+    );
+  }
+  return addresses;
+}
+
+function isMeant(entry: Entry, { family, host, hostPorts, ports, protocol }: PublishSpec): boolean {
+  return (
+    entry.protocol === protocol &&
+    (family === null || entry.family === family) &&
+    entry.host === host &&
+    sameRange(entry.ports, ports) &&
+    (hostPorts === null ||
+      (entry.hostPorts.first >= hostPorts.first && entry.hostPorts.last <= hostPorts.last))
+  );
+}
+
+function sameRange(one: PortRange, other: PortRange): boolean {
+  return one.first === other.first && one.last === other.last;
+}
+
+function publishOptions(entry: Entry): PublishOptions {
+  const words = (address: bigint) => (entry.family === 4 ? toInt32(address) : toWords(address));
+  return {
+    network: entry.network,
+    address: words(entry.address),
+    protocol: PUBLISH_PROTOCOLS[entry.protocol],
+    target: entry.ports.first,
+    from: entry.hostPorts.first,
+    to: entry.hostPorts.last,
+    host: entry.host === null ? null : words(entry.host),
+  };
+}
+
+function describe({ endpoint, family, protocol, host, hostPorts, ports }: Entry): PublishedPort {
+  return {
+    endpoint,
+    protocol,
+    host: formatAddress(family, host ?? 0n),
+    hostPort: hostPorts.first,
+    hostPortEnd: hostPorts.last,
+    port: ports.first,
+    portEnd: ports.last,
+  };
+}
+
+function sorted(entries: Entry[]): Entry[] {
+  return entries.sort(
+    (one, other) =>
+      one.ports.first - other.ports.first ||
+      one.protocol.localeCompare(other.protocol) ||
+      one.family - other.family ||
+      one.hostPorts.first - other.hostPorts.first,
+  );
+}
