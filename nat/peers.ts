@@ -1,0 +1,109 @@
+import { type HashKey, hashN } from '../wire/hash.ts';
+
+// Words of a row; the first five are the key.
+const OWNER = 4; // after the four words of address
+const COUNT = 5;
+const NEXT = 6; // next row of the same bucket + 1, or 0; next free row + 1 in a free one
+const STRIDE = 8;
+const KEY_WORDS = 5;
+const NONE = -1;
+
+/**
+ * To which remote addresses an endpoint has spoken through its mapping: what address-dependent filtering asks (RFC 4787
+ * §5). Counted by flow, because an address may answer for as long as one flow to it lives. Chained keyed hash; fresh rows
+ * cost no memory before they are used.
+ */
+export class Peers {
+  readonly #rows: Int32Array;
+  readonly #buckets: Int32Array;
+  readonly #sought = new Int32Array(KEY_WORDS);
+  readonly #key0: number;
+  readonly #key1: number;
+  readonly #capacity: number;
+  #size = 0;
+  #high = 0;
+  #free = 0;
+
+  /** @param capacity pairs of mapping and address; as many as flows are never too few */
+  constructor(key: HashKey, capacity: number) {
+    this.#capacity = capacity;
+    this.#key0 = key[0];
+    this.#key1 = key[1];
+    this.#rows = new Int32Array(capacity * STRIDE);
+    this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(capacity, 2))));
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Counts one more flow of mapping `owner` to the address at `words[at]`, four words; false when there is no room. */
+  add(owner: number, words: Int32Array, at: number): boolean {
+    const bucket = this.#seek(owner, words, at);
+    let row = this.#find(bucket);
+    const rows = this.#rows;
+    if (row === NONE) {
+      if (this.#size === this.#capacity) return false;
+      row = this.#free === 0 ? this.#high++ : this.#free - 1;
+      const here = row * STRIDE;
+      if (this.#free !== 0) this.#free = rows[here + NEXT];
+      for (let i = 0; i < KEY_WORDS; i++) rows[here + i] = this.#sought[i];
+      rows[here + COUNT] = 0;
+      rows[here + NEXT] = this.#buckets[bucket];
+      this.#buckets[bucket] = row + 1;
+      this.#size++;
+    }
+    rows[row * STRIDE + COUNT]++;
+    return true;
+  }
+
+  /** Counts one flow less; an address that was never added is left alone. */
+  remove(owner: number, words: Int32Array, at: number): void {
+    const bucket = this.#seek(owner, words, at);
+    const row = this.#find(bucket);
+    if (row === NONE) return;
+    const rows = this.#rows;
+    const here = row * STRIDE;
+    if (--rows[here + COUNT] > 0) return;
+    if (this.#buckets[bucket] === row + 1) this.#buckets[bucket] = rows[here + NEXT];
+    else {
+      let before = (this.#buckets[bucket] - 1) * STRIDE;
+      while (rows[before + NEXT] !== row + 1) before = (rows[before + NEXT] - 1) * STRIDE;
+      rows[before + NEXT] = rows[here + NEXT];
+    }
+    rows[here + NEXT] = this.#free;
+    this.#free = row + 1;
+    this.#size--;
+  }
+
+  has(owner: number, words: Int32Array, at: number): boolean {
+    return this.#find(this.#seek(owner, words, at)) !== NONE;
+  }
+
+  #seek(owner: number, words: Int32Array, at: number): number {
+    const sought = this.#sought;
+    sought[0] = words[at];
+    sought[1] = words[at + 1];
+    sought[2] = words[at + 2];
+    sought[3] = words[at + 3];
+    sought[OWNER] = owner;
+    return hashN(this.#key0, this.#key1, sought, 0, KEY_WORDS) & (this.#buckets.length - 1);
+  }
+
+  #find(bucket: number): number {
+    const rows = this.#rows;
+    const sought = this.#sought;
+    for (let next = this.#buckets[bucket]; next !== 0; next = rows[(next - 1) * STRIDE + NEXT]) {
+      const here = (next - 1) * STRIDE;
+      if (
+        rows[here + 3] === sought[3] &&
+        rows[here + OWNER] === sought[OWNER] &&
+        rows[here + 2] === sought[2] &&
+        rows[here + 1] === sought[1] &&
+        rows[here] === sought[0]
+      )
+        return next - 1;
+    }
+    return NONE;
+  }
+}

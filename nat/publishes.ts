@@ -1,0 +1,232 @@
+import { PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
+import { destinationPort, kindIsIpv6, kindProtocol, TUPLE_DST, TUPLE_KIND, TUPLE_PORTS } from './tuple.ts';
+
+/** Published ports: `from` to `to` of the deck are `target`, `target + 1`, ... of an endpoint. */
+export interface Publish {
+  /** Names the publish. */
+  id: number;
+  /** The endpoint's network, and its address there: four words, IPv4 as in a tuple. */
+  network: number;
+  address: readonly number[];
+  target: number;
+  protocol: number;
+  family: 4 | 6;
+  /** The one address of the deck that is published, four words likewise; null for all of them. */
+  host: readonly number[] | null;
+  from: number;
+  to: number;
+}
+
+const NONE = -1;
+// Words of a sorted entry: the host's address, first and last port, the publish's row.
+const FROM = 4;
+const TO = 5;
+const ROW = 6;
+const STRIDE = 7;
+
+/** The publishes of one protocol and IP version, sorted by host and first port; ranges of one host do not overlap. */
+interface Index {
+  hosts: Int32Array;
+  wildcards: Int32Array;
+}
+
+/**
+ * The table of published ports. A range is one entry. A lookup is two binary searches over sorted words, whatever the
+ * number of ports; it is made once per connection, changes are made by the control plane and sort anew.
+ *
+ * Rows are small integers that a publish keeps until it is removed.
+ */
+export class Publishes {
+  readonly #rows: (Publish | null)[] = [];
+  // What the packet path reads of a row.
+  #ids = new Int32Array(0);
+  #networks = new Int32Array(0);
+  #addresses = new Int32Array(0);
+  /** Port of the endpoint less port of the deck. */
+  #offsets = new Int32Array(0);
+  // Of TCP and UDP, IPv4 and IPv6.
+  readonly #indices: Index[] = Array.from({ length: 4 }, () => ({
+    hosts: new Int32Array(0),
+    wildcards: new Int32Array(0),
+  }));
+
+  get size(): number {
+    return this.#rows.reduce((size, row) => (row === null ? size : size + 1), 0);
+  }
+
+  /**
+   * Adds a publish. Where one for a host address and one for all addresses have a port both, the former is found.
+   * @returns its row
+   * @throws RangeError for impossible ports, another protocol than TCP and UDP, an id that is in use, and ports that
+   *   another publish has for the same host
+   */
+  add(publish: Publish): number {
+    const { id, protocol, from, to, target } = publish;
+    if (protocol !== PROTO_TCP && protocol !== PROTO_UDP)
+      throw new RangeError(`protocol ${protocol} has no ports to publish`);
+    if (!isRange(from, to)) throw new RangeError(`ports ${from} to ${to} are no range of 1 to 65535`);
+    if (!isRange(target, target + to - from))
+      throw new RangeError(`ports ${target} to ${target + to - from} are no range of 1 to 65535`);
+    if (this.row(id) !== NONE) throw new RangeError(`publish ${id} is there already`);
+    const other = this.#rows.find((row) => row !== null && overlaps(row, publish) && sameHost(row, publish));
+    if (other) throw new RangeError(`ports ${from} to ${to} overlap those of publish ${other.id}`);
+    let row = this.#rows.indexOf(null);
+    if (row === NONE) row = this.#rows.length;
+    this.#rows[row] = { ...publish };
+    this.#sort();
+    return row;
+  }
+
+  /** Removes a publish; false when there is none of that id. */
+  remove(id: number): boolean {
+    const row = this.row(id);
+    if (row === NONE) return false;
+    this.#rows[row] = null;
+    this.#sort();
+    return true;
+  }
+
+  /** The row of a publish, or -1. */
+  row(id: number): number {
+    return this.#rows.findIndex((row) => row !== null && row.id === id);
+  }
+
+  /** The publish of a row, for listings; undefined for a free row. */
+  at(row: number): Readonly<Publish> | undefined {
+    return this.#rows[row] ?? undefined;
+  }
+
+  /** All publishes, in no order that means anything. */
+  list(): Readonly<Publish>[] {
+    return this.#rows.filter((row) => row !== null);
+  }
+
+  /**
+   * The id of a publish that this one cannot be beside: one with a port of it, of the same protocol and IP version, on the
+   * same host address or on all where either has all, as two sockets could not be bound; -1 when there is none.
+   */
+  conflict(publish: Omit<Publish, 'id' | 'network' | 'address' | 'target'>): number {
+    const other = this.#rows.find(
+      (row) =>
+        row !== null &&
+        overlaps(row, publish) &&
+        (row.host === null || publish.host === null || sameHost(row, publish)),
+    );
+    return other?.id ?? NONE;
+  }
+
+  /** The row of the publish of the destination of the tuple at `words[at]`: of the address, else of all; or -1. */
+  find(words: Int32Array, at: number): number {
+    const kind = words[at + TUPLE_KIND];
+    const protocol = kindProtocol(kind);
+    if (protocol !== PROTO_TCP && protocol !== PROTO_UDP) return NONE;
+    const { hosts, wildcards } = this.#indices[which(protocol, kindIsIpv6(kind))];
+    const port = destinationPort(words[at + TUPLE_PORTS]);
+    const row = findHost(hosts, words, at + TUPLE_DST, port);
+    return row === NONE ? findWildcard(wildcards, port) : row;
+  }
+
+  /** The publish's id. */
+  id(row: number): number {
+    return this.#ids[row];
+  }
+
+  /** The endpoint's network. */
+  network(row: number): number {
+    return this.#networks[row];
+  }
+
+  /** The endpoint's port for a port of the deck. */
+  targetPort(row: number, port: number): number {
+    return port + this.#offsets[row];
+  }
+
+  /** Copies the four words of the endpoint's address to `words[at]`. */
+  copyAddress(row: number, words: Int32Array, at: number): void {
+    for (let i = 0; i < 4; i++) words[at + i] = this.#addresses[4 * row + i];
+  }
+
+  #sort(): void {
+    const rows = this.#rows;
+    this.#ids = Int32Array.from(rows, (row) => row?.id ?? NONE);
+    this.#networks = Int32Array.from(rows, (row) => row?.network ?? NONE);
+    this.#addresses = Int32Array.from(rows.flatMap((row) => (row ? [...row.address] : [0, 0, 0, 0])));
+    this.#offsets = Int32Array.from(rows, (row) => (row ? row.target - row.from : 0));
+    for (const protocol of [PROTO_TCP, PROTO_UDP])
+      for (const family of [4, 6]) {
+        const entries: { words: readonly number[]; wildcard: boolean }[] = [];
+        for (const [i, row] of rows.entries()) {
+          if (row === null || row.protocol !== protocol || row.family !== family) continue;
+          const host = row.host ?? [0, 0, 0, 0];
+          entries.push({ words: [...host, row.from, row.to, i], wildcard: row.host === null });
+        }
+        entries.sort((a, b) => compare(a.words, b.words));
+        const words = (wildcard: boolean) =>
+          Int32Array.from(
+            entries.filter((entry) => entry.wildcard === wildcard).flatMap((entry) => entry.words),
+          );
+        this.#indices[which(protocol, family === 6)] = { hosts: words(false), wildcards: words(true) };
+      }
+  }
+}
+
+function which(protocol: number, isIpv6: boolean): number {
+  return (protocol === PROTO_UDP ? 1 : 0) + (isIpv6 ? 2 : 0);
+}
+
+function isRange(from: number, to: number): boolean {
+  return Number.isInteger(from) && Number.isInteger(to) && 1 <= from && from <= to && to <= 65535;
+}
+
+function overlaps(a: Publish, b: Omit<Publish, 'id' | 'network' | 'address' | 'target'>): boolean {
+  return a.protocol === b.protocol && a.family === b.family && a.from <= b.to && b.from <= a.to;
+}
+
+function sameHost(a: Pick<Publish, 'host'>, b: Pick<Publish, 'host'>): boolean {
+  if (a.host === null || b.host === null) return a.host === b.host;
+  return a.host.every((word, i) => word === b.host![i]);
+}
+
+/** By host, then by first port. */
+function compare(a: readonly number[], b: readonly number[]): number {
+  for (let i = 0; i <= FROM; i++) if (a[i] !== b[i]) return a[i] - b[i];
+  return 0;
+}
+
+/** The row of the entry of the host at `words[at]` that has the port, or NONE. */
+function findHost(entries: Int32Array, words: Int32Array, at: number, port: number): number {
+  // The last entry that is not behind (host, port).
+  let low = 0;
+  let high = entries.length / STRIDE;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBehind(entries, middle * STRIDE, words, at, port)) high = middle;
+    else low = middle + 1;
+  }
+  if (low === 0) return NONE;
+  const here = (low - 1) * STRIDE;
+  for (let i = 0; i < 4; i++) if (entries[here + i] !== words[at + i]) return NONE;
+  return port <= entries[here + TO] ? entries[here + ROW] : NONE;
+}
+
+function isBehind(entries: Int32Array, here: number, words: Int32Array, at: number, port: number): boolean {
+  for (let i = 0; i < 4; i++) {
+    const word = entries[here + i];
+    if (word !== words[at + i]) return word > words[at + i];
+  }
+  return entries[here + FROM] > port;
+}
+
+/** The row of the entry that has the port, or NONE. */
+function findWildcard(entries: Int32Array, port: number): number {
+  let low = 0;
+  let high = entries.length / STRIDE;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (entries[middle * STRIDE + FROM] > port) high = middle;
+    else low = middle + 1;
+  }
+  if (low === 0) return NONE;
+  const here = (low - 1) * STRIDE;
+  return port <= entries[here + TO] ? entries[here + ROW] : NONE;
+}
