@@ -7,7 +7,7 @@
  * that a wrong one stays wrong and its receiver finds out.
  */
 import { get16, set16, set32 } from '../wire/bytes.ts';
-import { adjust, adjustPartial, halves } from '../wire/checksum.ts';
+import { adjust, FINISHED, halves, PARTIAL } from '../wire/checksum.ts';
 import { ETHERTYPE_IPV4 } from '../wire/ethernet.ts';
 import {
   ICMP_CHECKSUM,
@@ -39,21 +39,20 @@ export function translate(packet: Packet, tuples: Int32Array, ref: number): void
   const other = (ref ^ 1) * TUPLE_WORDS;
   const before = tuples[own + TUPLE_PORTS]!;
   const after = swapPorts(tuples[other + TUPLE_PORTS]!);
+  let change = 0;
   if (packet.etherType === ETHERTYPE_IPV4) {
-    rewriteIpv4(
+    change = rewriteIpv4(
       packet,
       tuples[own + TUPLE_SRC_IPV4]!,
       tuples[other + TUPLE_DST_IPV4]!,
       tuples[own + TUPLE_DST_IPV4]!,
       tuples[other + TUPLE_SRC_IPV4]!,
-      before,
-      after,
     );
   } else {
-    let change = rewriteIpv6Address(packet, IPV6_SRC, tuples, own + TUPLE_SRC, other + TUPLE_DST);
+    change += rewriteIpv6Address(packet, IPV6_SRC, tuples, own + TUPLE_SRC, other + TUPLE_DST);
     change += rewriteIpv6Address(packet, IPV6_DST, tuples, own + TUPLE_DST, other + TUPLE_SRC);
-    rewriteTransport(packet, change, before, after);
   }
+  if (packet.l4 !== 0) rewriteTransport(packet, change, before, after);
 }
 
 /**
@@ -65,21 +64,20 @@ export function restore(packet: Packet, tuples: Int32Array, ref: number): void {
   const other = (ref ^ 1) * TUPLE_WORDS;
   const before = swapPorts(tuples[other + TUPLE_PORTS]!);
   const after = tuples[own + TUPLE_PORTS]!;
+  let change = 0;
   if (packet.etherType === ETHERTYPE_IPV4) {
-    rewriteIpv4(
+    change = rewriteIpv4(
       packet,
       tuples[other + TUPLE_DST_IPV4]!,
       tuples[own + TUPLE_SRC_IPV4]!,
       tuples[other + TUPLE_SRC_IPV4]!,
       tuples[own + TUPLE_DST_IPV4]!,
-      before,
-      after,
     );
   } else {
-    let change = rewriteIpv6Address(packet, IPV6_SRC, tuples, other + TUPLE_DST, own + TUPLE_SRC);
+    change += rewriteIpv6Address(packet, IPV6_SRC, tuples, other + TUPLE_DST, own + TUPLE_SRC);
     change += rewriteIpv6Address(packet, IPV6_DST, tuples, other + TUPLE_SRC, own + TUPLE_DST);
-    rewriteTransport(packet, change, before, after);
   }
+  if (packet.l4 !== 0) rewriteTransport(packet, change, before, after);
 }
 
 /** The ports word of the answer to a packet with this one. */
@@ -87,15 +85,8 @@ export function swapPorts(ports: number): number {
   return (ports << 16) | (ports >>> 16);
 }
 
-function rewriteIpv4(
-  packet: Packet,
-  srcBefore: number,
-  src: number,
-  dstBefore: number,
-  dst: number,
-  portsBefore: number,
-  ports: number,
-): void {
+/** Writes both addresses and the header checksum; returns by how much the sum of the addresses' words changed. */
+function rewriteIpv4(packet: Packet, srcBefore: number, src: number, dstBefore: number, dst: number): number {
   const { bytes, l3 } = packet;
   let change = 0;
   if (src !== srcBefore) {
@@ -109,7 +100,7 @@ function rewriteIpv4(
   if (change !== 0) {
     set16(bytes, l3 + IPV4_CHECKSUM, adjust(get16(bytes, l3 + IPV4_CHECKSUM), change));
   }
-  rewriteTransport(packet, change, portsBefore, ports);
+  return change;
 }
 
 /** Writes the address `words[after]` where `words[before]` stands; returns by how much the sum of its words changed. */
@@ -138,36 +129,26 @@ function rewriteIpv6Address(
  */
 function rewriteTransport(packet: Packet, change: number, before: number, after: number): void {
   const { bytes, l4, protocol } = packet;
-  if (l4 === 0) return;
   const isTcp = protocol === PROTO_TCP;
   if (!isTcp && protocol !== PROTO_UDP) {
     rewriteQuery(packet, change, after);
     return;
   }
+  // A partial checksum holds the sum of the pseudo-header alone, in which there are no ports.
+  const form = hasPartialChecksum(packet) ? PARTIAL : FINISHED;
   let total = change;
   if (after !== before) {
     set32(bytes, l4, after);
-    total += halves(after) - halves(before);
-  }
-  const at = l4 + (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM);
-  const check = get16(bytes, at);
-  if (hasPartialChecksum(packet)) {
-    // It holds the sum of the pseudo-header alone, in which there are no ports.
-    if (change !== 0) set16(bytes, at, adjustPartial(check, change));
-    return;
+    if (form === FINISHED) total += halves(after) - halves(before);
   }
   if (total === 0) return;
-  if (isTcp) set16(bytes, at, adjust(check, total));
-  else if (check !== 0) set16(bytes, at, adjustUdp(check, total));
-}
-
-/**
- * As `adjust`, for UDP, whose checksum is sent as all ones when it comes to zero (RFC 768). Not for a checksum of zero:
- * it says that there is none, and none it stays.
- */
-export function adjustUdp(check: number, change: number): number {
-  const after = adjust(check, change);
-  return after === 0 ? 0xffff : after;
+  const at = l4 + (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM);
+  const check = get16(bytes, at);
+  // RFC 768: all zero means that the sender computed none, and none it stays. (A partial one can be zero.)
+  if (check === 0 && !isTcp && form === FINISHED) return;
+  const adjusted = adjust(check, total, form);
+  // RFC 768: a checksum that comes to zero is sent as all ones.
+  set16(bytes, at, adjusted === 0 && !isTcp ? 0xffff : adjusted);
 }
 
 /** The identifier takes the place of the port of whoever asks (RFC 3022 §2.2, RFC 5508 REQ-1). */
@@ -175,20 +156,17 @@ function rewriteQuery(packet: Packet, addresses: number, ports: number): void {
   const { bytes, l4, end, protocol } = packet;
   const isIpv6 = packet.etherType !== ETHERTYPE_IPV4;
   if (protocol !== (isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP)) return;
-  const partial = hasPartialChecksum(packet);
+  const form = hasPartialChecksum(packet) ? PARTIAL : FINISHED;
   // ICMP sums no pseudo-header (RFC 792), ICMPv6 does (RFC 4443 §2.3).
   let change = isIpv6 ? addresses : 0;
   const identifier = queryIdentifier(bytes, l4, isIpv6, ports);
   if (identifier >= 0) {
-    const before = get16(bytes, l4 + ICMP_IDENTIFIER);
+    if (form === FINISHED) change += identifier - get16(bytes, l4 + ICMP_IDENTIFIER);
     set16(bytes, l4 + ICMP_IDENTIFIER, identifier);
-    if (!partial) change += identifier - before;
   }
   if (change === 0) return;
-  const at = l4 + ICMP_CHECKSUM;
-  const check = get16(bytes, at);
-  if (partial) set16(bytes, at, adjustPartial(check, change));
-  else set16(bytes, at, isIpv6 ? adjust(check, change) : adjustIcmp(bytes, l4, end, check, change));
+  const check = adjust(get16(bytes, l4 + ICMP_CHECKSUM), change, form);
+  set16(bytes, l4 + ICMP_CHECKSUM, check === 0 && isAllZero(bytes, l4, end) ? 0xffff : check);
 }
 
 /**
@@ -210,20 +188,12 @@ export function queryIdentifier(bytes: Uint8Array, l4: number, isIpv6: boolean, 
 }
 
 /**
- * As `adjust`, for an ICMP message from `bytes[l4]` to `end`. It is the one message that can consist of zeros only (an
- * echo reply with nothing in it) and then has the checksum 0xffff, which an update cannot tell from 0 (RFC 1624 §3).
+ * Whether an ICMP message consists of zeros but for its checksum: an echo reply with nothing in it. Its checksum is
+ * 0xffff, which an update cannot tell from 0 (RFC 1624 §3); in all others something is not zero.
  */
-export function adjustIcmp(
-  bytes: Uint8Array,
-  l4: number,
-  end: number,
-  check: number,
-  change: number,
-): number {
-  const after = adjust(check, change);
-  if (after !== 0) return after;
+export function isAllZero(bytes: Uint8Array, l4: number, end: number): boolean {
   for (let i = l4; i < end; i++) {
-    if (bytes[i] !== 0 && i !== l4 + ICMP_CHECKSUM && i !== l4 + ICMP_CHECKSUM + 1) return 0;
+    if (bytes[i] !== 0 && i !== l4 + ICMP_CHECKSUM && i !== l4 + ICMP_CHECKSUM + 1) return false;
   }
-  return 0xffff;
+  return true;
 }

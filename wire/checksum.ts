@@ -91,19 +91,21 @@ export function halves(value: number): number {
 
 /** A multiple of 0xffff, which is zero, and larger than what 64 words can lose. */
 const BIAS = 64 * 0xffff;
+/** What a finished checksum is to its sum: the complement. */
+export const FINISHED = 0xffff;
+/** What a partial checksum is to its sum: the same. */
+export const PARTIAL = 0;
 
 /**
  * The checksum after several fields that it covers changed: one update for all of them (RFC 1624 §3, equation 3).
  * @param change sum of the fields' 16-bit words now, less that before (`halves(after) - halves(before)`, added up for up
  *   to 64 words); not 0, because what did not change needs no update
+ * @param form FINISHED, or PARTIAL for a checksum that moves the other way (see `updatePartial16`)
  */
-export function adjust(check: number, change: number): number {
-  return ~fold((~check & 0xffff) + change + BIAS) & 0xffff;
-}
-
-/** As `adjust`, for a partial checksum, which moves the other way (see `updatePartial16`). */
-export function adjustPartial(partial: number, change: number): number {
-  return fold((partial & 0xffff) + change + BIAS);
+export function adjust(check: number, change: number, form: number = FINISHED): number {
+  const total = (check ^ form) + change + BIAS;
+  const once = (total & 0xffff) + (total >>> 16);
+  return ((once & 0xffff) + (once >>> 16)) ^ form;
 }
 
 /**
