@@ -3,6 +3,7 @@
  * that decide what to rewrite are being built.
  */
 
+export * from './conntrack.ts';
 export {
   MAPPING_FULL,
   Mappings,
@@ -14,4 +15,6 @@ export { Npt } from './npt.ts';
 export { hasPorts, PortPool } from './port-pool.ts';
 export { type Publish, Publishes } from './publishes.ts';
 export * from './rewrite.ts';
+export { TCP_STATE_NAMES, TcpState } from './tcp-tracking.ts';
+export { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
 export { restore, translate } from './translate.ts';
