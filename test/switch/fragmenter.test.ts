@@ -7,6 +7,7 @@ import { Arena, type Frame } from '../../switch/frame.ts';
 import { Originator } from '../../switch/originator.ts';
 import { Outbox } from '../../switch/outbox.ts';
 import { drop, PASS } from '../../switch/verdict.ts';
+import { get32, set16 } from '../../wire/bytes.ts';
 import { Malformed } from '../../wire/malformed.ts';
 import { parse } from '../../wire/parse.ts';
 import { Random } from '../../wire/random.ts';
@@ -99,4 +100,138 @@ describe('fragmenter', () => {
     expect(fragmenter.take()).toBeUndefined();
     expect(arena.free).toBe(3);
   });
+
+  test('what came in fragments with DF is cut again, in pieces with DF', () => {
+    const { arena, fragmenter, load } = bed();
+    const frame = load(udp({ from: C1, to: D1, dstPort: 9, dontFragment: true, data: 3000 }));
+    frame.largestFragment = 1500;
+    expect(fragmenter.cutIpv4(frame, 1500)).toBe(PASS);
+    let pieces = 0;
+    for (let piece: Frame | undefined = frame; piece; piece = fragmenter.take()) {
+      expect(parse(piece)).toBe(Malformed.NONE);
+      expect(piece.bytes[piece.l3 + 6] & 0x40, 'DF').toBe(0x40);
+      expect(piece.end - piece.l3).toBeLessThanOrEqual(1500);
+      arena.release(piece);
+      pieces++;
+    }
+    expect(pieces).toBe(3);
+  });
+
+  test('RFC 8200 §4.5: an IPv6 datagram is cut again behind what routers read, with its identification', () => {
+    // Each a header that is in every piece, or (destination options) one that is cut like the payload.
+    const headers = fc.record({
+      hopByHop: fc.boolean(),
+      routing: fc.boolean(),
+      destination: fc.integer({ min: 0, max: 60 }),
+    });
+    fc.assert(
+      fc.property(
+        headers,
+        fc.integer({ min: 1300, max: 9000 }),
+        fc.integer({ min: 1280, max: 2000 }),
+        fc.integer(),
+        ({ hopByHop, routing, destination }, data, mtu, identification) => {
+          const { arena, fragmenter, load } = bed();
+          const chain: [number, number[]][] = [];
+          if (hopByHop) chain.push([0, [1, 4, 0, 0, 0, 0]]);
+          if (routing) chain.push([43, [4, 0, 0, 0, 0, 0]]);
+          const kept = 8 * chain.length;
+          if (destination > 0) chain.push([60, options(destination)]);
+          const whole = withHeaders(udp({ from: C1, to: D1, dstPort: 9, family: 6, data }), chain);
+          const frame = load(whole);
+          frame.largestFragment = mtu;
+          frame.fragmentIdentification = identification;
+          frame.ingress = 3;
+          frame.flow = 5;
+          frame.flowSerial = 6;
+          expect(fragmenter.cutIpv6Forwarded(frame, mtu)).toBe(PASS);
+          const fragmentable = whole.slice(54 + kept);
+          if (whole.length - 14 <= mtu) {
+            expect(fragmenter.take()).toBeUndefined();
+            expect(frame.bytes.slice(frame.at, frame.at + frame.length)).toEqual(whole);
+            return;
+          }
+          const got = new Uint8Array(fragmentable.length);
+          let end = 0;
+          for (let piece: Frame | undefined = frame; piece; piece = fragmenter.take()) {
+            const said = described(piece);
+            expect(parse(piece)).toBe(Malformed.NONE);
+            expect(said).toEqual(described(piece));
+            expect(piece).toMatchObject({ ingress: 3, flow: 5, flowSerial: 6 });
+            const bytes = piece.bytes.slice(piece.at, piece.at + piece.length);
+            expect(bytes.length - 14).toBeLessThanOrEqual(mtu);
+            expect(said.fragmentHeader).toBe(54 + kept);
+            expect(get32(bytes, said.fragmentHeader + 4)).toBe(identification);
+            // The headers in front are those of the whole, but for the next header and the length.
+            const before = bytes.slice(0, 54 + kept);
+            before[kept === 0 ? 20 : 46 + kept] = whole[kept === 0 ? 20 : 46 + kept];
+            before.set(whole.slice(18, 20), 18);
+            expect(before).toEqual(whole.slice(0, 54 + kept));
+            expect(said.fragmentOffset, 'in order').toBe(end);
+            got.set(bytes.slice(said.fragmentHeader + 8), end);
+            end += bytes.length - said.fragmentHeader - 8;
+            expect(said.moreFragments).toBe(end < fragmentable.length);
+            arena.release(piece);
+          }
+          expect(got).toEqual(fragmentable);
+          expect(arena.free).toBe(arena.frames.length);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test('RFC 8200 §4.5: an IPv6 packet that came in whole is not cut', () => {
+    const { fragmenter, load } = bed();
+    const frame = load(udp({ from: C1, to: D1, dstPort: 9, family: 6, data: 3000 }));
+    expect(fragmenter.cutIpv6Forwarded(frame, 1500)).toBe(drop(DropReason.PKT_TOO_BIG));
+    expect(fragmenter.take()).toBeUndefined();
+  });
+
+  test('RFC 7112: headers that do not fit into the first piece are not cut', () => {
+    const { fragmenter, load } = bed();
+    const chain: [number, number[]][] = [[60, options(200)]];
+    const frame = load(withHeaders(udp({ from: C1, to: D1, dstPort: 9, family: 6, data: 3000 }), chain));
+    frame.largestFragment = 1280;
+    expect(fragmenter.cutIpv6Forwarded(frame, 1280)).toBe(drop(DropReason.PKT_TOO_BIG));
+    expect(fragmenter.take()).toBeUndefined();
+  });
+
+  test('pieces that nobody took are given back at the next cut, and do not go out with it', () => {
+    const { arena, fragmenter, load } = bed();
+    const lost = load(udp({ from: C1, to: D1, dstPort: 9, data: 9000 }));
+    expect(fragmenter.cutIpv4(lost, 1500)).toBe(PASS);
+    arena.release(lost);
+    for (const family of [4, 6] as const) {
+      const next = load(icmpEcho({ from: C1, to: GA, family, data: 2000 }));
+      expect(family === 4 ? fragmenter.cutIpv4(next, 1500) : fragmenter.cutIpv6(next, 1500)).toBe(PASS);
+      expect(arena.free).toBe(arena.frames.length - 2);
+      arena.release(next);
+    }
+    arena.release(fragmenter.take()!);
+    expect(fragmenter.take()).toBeUndefined();
+    expect(arena.free).toBe(arena.frames.length);
+  });
 });
+
+/** The body of an options header of so many units of 8 bytes: padding. */
+function options(units: number): number[] {
+  const body: number[] = [];
+  for (let left = units * 8 - 2; left > 0; ) {
+    const data = Math.min(left - 2, 255);
+    if (data < 0) body.push(0);
+    else body.push(1, data, ...new Array(data).fill(0));
+    left = units * 8 - 2 - body.length;
+  }
+  return body;
+}
+
+/** An IPv6 frame with extension headers behind its IPv6 header. */
+function withHeaders(frame: Uint8Array, chain: [number, number[]][]): Uint8Array {
+  const types = [...chain.map(([type]) => type), frame[20]];
+  const headers = chain.flatMap(([, body], i) => [types[i + 1], (body.length + 2) / 8 - 1, ...body]);
+  const whole = new Uint8Array([...frame.slice(0, 54), ...headers, ...frame.slice(54)]);
+  whole[20] = types[0];
+  set16(whole, 18, whole.length - 54);
+  return whole;
+}

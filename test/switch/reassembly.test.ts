@@ -4,7 +4,7 @@ import { fragments, icmpEcho, type Station, udp } from '../../src/testing/frames
 import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import { set16 } from '../../wire/bytes.ts';
 import { fillIpv4Checksum } from '../../wire/ipv4.ts';
-import { C1, C2, expectNoLeak, FEW, GA, gatewayBed, only, read, send } from './gateway-bed.ts';
+import { C1, C2, D1, expectNoLeak, FEW, GA, GB, gatewayBed, only, read, send } from './gateway-bed.ts';
 
 const L3 = 14;
 const L4 = 34;
@@ -27,6 +27,14 @@ function piece(packet: Uint8Array, offset: number, end: number, more: boolean): 
   set16(frame, L3 + 2, frame.length - L3);
   set16(frame, L3 + 6, (more ? 0x2000 : 0) | (offset >> 3));
   fillIpv4Checksum(frame, L3);
+  return frame;
+}
+
+/** A piece with an ECN codepoint. */
+function marked(part: Uint8Array, family: 4 | 6, codepoint: number): Uint8Array {
+  const frame = part.slice();
+  frame[L3 + 1] |= family === 4 ? codepoint : codepoint << 4;
+  if (family === 4) fillIpv4Checksum(frame, L3);
   return frame;
 }
 
@@ -207,29 +215,169 @@ describe('reassembly', () => {
   });
 
   test(
-    'IP-10: memory is bounded: 16 datagrams, 4 of one sender, the oldest goes',
+    'IP-10: memory is bounded: 48 datagrams, 24 of one port, 8 of one sender',
     () => {
       const deck = gatewayBed();
       const { arena } = deck.virtual.dataplane;
       const free = arena.free;
+      const begin = (port: string, host: number, id = 1) => {
+        const from = { ...(port === 'c1' ? C1 : C2), ipv4: `10.0.${port === 'c1' ? 9 : 8}.${host}` };
+        send(deck, port, pieces(4, 4000, id, from)[0]);
+      };
       for (let id = 1; id <= 1000; id++) {
-        send(deck, 'c1', pieces(4, 4000, id)[0]);
-        expect(arena.free).toBeGreaterThanOrEqual(free - 4);
+        begin('c1', 1, id);
+        expect(arena.free).toBeGreaterThanOrEqual(free - 8);
       }
-      // c2's is not touched by what c1 does.
-      const [first, second, third] = pieces(4, 4000, 1, C2);
-      send(deck, 'c2', first);
-      for (let id = 1; id <= 1000; id++) send(deck, 'c1', pieces(4, 4000, id)[0]);
-      send(deck, 'c2', second);
-      send(deck, 'c2', third);
-      expect(deck.take('c2')).toHaveLength(3);
-      for (let host = 2; host < 200; host++)
-        send(deck, 'c1', pieces(4, 4000, 1, { ...C1, ipv4: `10.0.9.${host}` })[0]);
-      expect(arena.free).toBe(free - 16);
+      for (let host = 2; host < 200; host++) begin('c1', host);
+      expect(arena.free).toBe(free - 24);
+      for (let host = 2; host < 200; host++) begin('c2', host);
+      expect(arena.free).toBe(free - 48);
+      // The newest are there: what they lack completes them.
+      for (const part of pieces(4, 4000, 1, { ...C1, ipv4: '10.0.9.199' }).slice(1)) send(deck, 'c1', part);
+      expect(deck.take('c1')).toHaveLength(3);
+      expect(arena.free).toBe(free - 47);
       expectNoLeak(deck);
     },
     PATIENCE,
   );
+
+  test('IP-10: when memory is scarce, who has most gives, and nobody else waits for it', () => {
+    // A quarter of the big slots is for frames on their way.
+    const deck = gatewayBed({ arena: { small: 64, big: 16 } });
+    for (let host = 2; host < 30; host++) {
+      send(deck, 'c1', pieces(4, 4000, 1, { ...C1, ipv4: `10.0.9.${host}` })[0]);
+    }
+    const { arena } = deck.virtual.dataplane;
+    expect(arena.scarce).toBe(true);
+    expect(arena.free).toBe(64 + 4);
+    for (let id = 1; id <= 10; id++) {
+      for (const part of pieces(4, 4000, id, C2)) expect(send(deck, 'c2', part)).toBe('CONSUME');
+      expect(deck.take('c2')).toHaveLength(3);
+    }
+    expectNoLeak(deck);
+  });
+
+  test('4787-14a: when all places are taken, the port that has most gives its oldest', () => {
+    const deck = gatewayBed();
+    const begun = (port: string, from: Station, to: Station) =>
+      send(deck, port, fragments(icmpEcho({ from, to, data: 4000 }), 1500)[0]);
+    const [first, ...others] = pieces(4, 4000, 1, C2);
+    send(deck, 'c2', first);
+    deck.advance(1);
+    for (let host = 2; host < 26; host++) begun('c1', { ...C1, ipv4: `10.0.9.${host}` }, GA);
+    deck.advance(1);
+    for (let host = 2; host < 26; host++) begun('d1', { ...D1, ipv4: `10.1.0.${host}` }, GB);
+    for (const part of others) expect(send(deck, 'c2', part)).toBe('CONSUME');
+    expect(deck.take('c2')).toHaveLength(3);
+    // c1 has lost its oldest, and d1 nothing.
+    const { arena } = deck.virtual.dataplane;
+    expect(arena.free).toBe(arena.frames.length - 23 - 24);
+    expectNoLeak(deck);
+  });
+
+  test('IP-10: what is spoilt holds no memory, and its place is given up first when all are taken', () => {
+    const deck = gatewayBed();
+    const { arena } = deck.virtual.dataplane;
+    const free = arena.free;
+    for (const port of ['c1', 'c2']) {
+      for (let host = 2; host < 40; host++) {
+        const from = { ...(port === 'c1' ? C1 : C2), ipv4: `10.0.9.${host}` };
+        const frame = icmpEcho({ from, to: GA, data: 120 });
+        send(deck, port, piece(frame, 0, 64, true));
+        send(deck, port, piece(frame, 56, 128, false));
+      }
+    }
+    expect(arena.free).toBe(free);
+    const from = { ...C2, ipv4: '10.0.7.7' };
+    for (const part of pieces(4, 4000, 1, from)) expect(send(deck, 'c2', part)).toBe('CONSUME');
+    expect(deck.take('c2')).toHaveLength(3);
+    expectNoLeak(deck);
+  });
+
+  test("IP-10: a source's pieces of other datagrams make an identification old: 64 (RFC 4963)", () => {
+    const deck = gatewayBed();
+    for (const others of [64, 65]) {
+      const [first, second] = pieces(4, 2000, 7);
+      send(deck, 'c1', first);
+      for (let i = 0; i < others / 2; i++) {
+        const [one, two] = pieces(4, 2000, 100 + i);
+        send(deck, 'c1', one);
+        if (i * 2 + 1 < others) send(deck, 'c1', two);
+      }
+      deck.take('c1');
+      send(deck, 'c1', second);
+      expect(deck.take('c1')).toHaveLength(others === 64 ? 2 : 0);
+      expectNoLeak(deck);
+    }
+    // 40 between each two of three pieces are not 80.
+    const answers = pieces(4, 4000, 7).map((part) => {
+      send(deck, 'c1', part);
+      const { length } = deck.take('c1');
+      for (let id = 200; id < 220; id++) for (const other of pieces(4, 2000, id)) send(deck, 'c1', other);
+      deck.take('c1');
+      return length;
+    });
+    expect(answers).toEqual([0, 0, 3]);
+    expectNoLeak(deck);
+  });
+
+  test('RFC 3168 §5.3: congestion that one piece met is what the datagram met', () => {
+    const deck = gatewayBed();
+    for (const family of FAMILIES) {
+      for (const [marks, expected] of [
+        [[2, 2], 2],
+        [[2, 3], 3],
+        [[1, 3], 3],
+        [[0, 0], 0],
+        [[3, 3], 3],
+      ] as const) {
+        const parts = pieces(family, 100, 7, C1, 120).map((part, i) => marked(part, family, marks[i % 2]));
+        for (const part of parts) expect(send(deck, 'c1', part)).toBe('CONSUME');
+        const [answer] = deck.take('c1');
+        expect(read(answer).icmp, 'the header checksum is right').toMatchObject({
+          type: family === 4 ? 0 : 129,
+        });
+        expect(family === 4 ? answer[L3 + 1] & 3 : (answer[L3 + 1] >> 4) & 3).toBe(expected);
+      }
+      for (const [id, marks] of [
+        [8, [0, 3]],
+        [9, [2, 0]],
+      ] as const) {
+        const parts = pieces(family, 100, id, C1, 120).map((part, i) => marked(part, family, marks[i % 2]));
+        expect(parts.map((part) => send(deck, 'c1', part)).at(-1)).toBe('FRAG_INVALID');
+      }
+    }
+    expect(deck.take('c1')).toEqual([]);
+    expectNoLeak(deck);
+  });
+
+  test('4787-14a: one port cannot spoil what another sends, though it speaks in its name', () => {
+    const deck = gatewayBed();
+    const parts = pieces(4, 4000, 7);
+    const forged = piece(icmpEcho({ from: C1, to: GA, data: 2000, identification: 7 }), 8, 1600, true);
+    for (const part of parts) {
+      send(deck, 'c2', forged);
+      send(deck, 'c2', piece(forged, 0, 800, true));
+      expect(send(deck, 'c1', part)).toBe('CONSUME');
+    }
+    expect(deck.take('c1').length + deck.take('c2').length).toBe(3);
+    expectNoLeak(deck);
+  });
+
+  test('the number of a port that is gone may be another one’s: its pieces go, too', () => {
+    const deck = gatewayBed();
+    const [first, ...others] = pieces(4, 4000, 7);
+    send(deck, 'c1', first);
+    deck.detach('c1');
+    const { arena } = deck.virtual.dataplane;
+    expect(arena.free).toBe(arena.frames.length);
+    deck.attach('c1');
+    for (const part of others) send(deck, 'c1', part);
+    expect(deck.take('c1')).toEqual([]);
+    send(deck, 'c1', first);
+    expect(deck.take('c1')).toHaveLength(3);
+    expectNoLeak(deck);
+  });
 
   test('IP-10: pieces of different datagrams do not mix', () => {
     const deck = gatewayBed();
