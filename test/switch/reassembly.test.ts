@@ -262,7 +262,11 @@ describe('reassembly', () => {
     const begun = (port: string, from: Station, to: Station) =>
       send(deck, port, fragments(icmpEcho({ from, to, data: 4000 }), 1500)[0]);
     const [first, ...others] = pieces(4, 4000, 1, C2);
+    const [place, ...rest] = pieces(4, 4000, 1, C1);
+    send(deck, 'c1', place);
     send(deck, 'c2', first);
+    // The place in front of c2's is free again.
+    for (const part of rest) send(deck, 'c1', part);
     deck.advance(1);
     for (let host = 2; host < 26; host++) begun('c1', { ...C1, ipv4: `10.0.9.${host}` }, GA);
     deck.advance(1);
@@ -309,6 +313,7 @@ describe('reassembly', () => {
       expect(deck.take('c1')).toHaveLength(others === 64 ? 2 : 0);
       expectNoLeak(deck);
     }
+    deck.take('c1');
     // 40 between each two of three pieces are not 80.
     const answers = pieces(4, 4000, 7).map((part) => {
       send(deck, 'c1', part);
