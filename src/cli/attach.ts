@@ -1,7 +1,7 @@
-import { resolve } from 'node:path';
 import type { DaemonClient } from '../control/client.ts';
 import type { Endpoint } from '../control/endpoint.ts';
 import { invalid } from '../control/error.ts';
+import { namespacePath } from '../control/namespace.ts';
 import { type EndpointFlags, endpointOptions, wholeNumber } from './endpoint-options.ts';
 import { eachOf } from './network.ts';
 import { EXIT_DONE, type Format, print } from './output.ts';
@@ -16,7 +16,7 @@ export async function attach(client: DaemonClient, format: Format, flags: Attach
   if ((netns === undefined) === (pid === undefined)) {
     throw invalid('give either --netns PATH or --pid PID: which network namespace is to be attached');
   }
-  const target = netns === undefined ? { pid: wholeNumber('--pid', pid!) } : { netns: netnsPath(netns) };
+  const target = netns === undefined ? { pid: wholeNumber('--pid', pid!) } : { netns: namespacePath(netns) };
   const endpoint = await client.post<Endpoint>('/v1/endpoints', { ...target, ...endpointOptions(flags) });
   print(
     format,
@@ -24,11 +24,6 @@ export async function attach(client: DaemonClient, format: Format, flags: Attach
     () => `${[endpoint.name, endpoint.ipv4, endpoint.ipv6].filter(Boolean).join(' ')}\n`,
   );
   return EXIT_DONE;
-}
-
-/** The daemon has another working folder; a name without a slash is one that `ip netns` knows. */
-export function netnsPath(given: string): string {
-  return given.includes('/') ? resolve(given) : `/run/netns/${given}`;
 }
 
 export async function detach(client: DaemonClient, names: readonly string[]): Promise<number> {

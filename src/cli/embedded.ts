@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { VersionInfo } from '../control/api-schema.ts';
 import { DaemonClient } from '../control/client.ts';
-import { DeckError, unavailable } from '../control/error.ts';
+import { conflict, DeckError, unavailable } from '../control/error.ts';
 import { ensureFolder, type RuntimePaths } from '../control/paths.ts';
 import { findProcess } from '../control/process.ts';
 import { SANDBOX_VARIABLE } from '../control/sandbox.ts';
+import { formatUplinkSpec, type UplinkSpec } from '../control/uplink-spec.ts';
 import type { DaemonMessage } from './daemon.ts';
 import { say } from './output.ts';
 
@@ -20,24 +21,28 @@ export interface ReachedDaemon {
 }
 
 /**
- * The daemon at the socket, which now expects the sandbox of this id; one is started if there is none. Several may do this at once: all but one of the
- * daemons find the lock taken, and their starters use the one that has it.
+ * The daemon at the socket, which now expects the sandbox of this id; one is started if there is none. Several may do
+ * this at once: all but one of the daemons find the lock taken, and their starters use the one that has it.
+ * @param uplinks of the daemon to start; one that is there must have them already
  */
 export async function reachDaemon(
   paths: RuntimePaths,
   host: string | undefined,
   id: string,
+  uplinks: readonly UplinkSpec[] = [],
 ): Promise<ReachedDaemon> {
   const client = new DaemonClient(paths.socket);
   const deadline = performance.now() + START_TIMEOUT;
   for (;;) {
     try {
-      return { client, version: await client.expectSandbox(id) };
+      const version = await client.expectSandbox(id);
+      await checkUplinks(client, version, id, uplinks);
+      return { client, version };
     } catch (error) {
       // Not there, or just ending.
       if (!(error instanceof DeckError && error.code === 'unavailable')) throw error;
     }
-    const answer = await startDaemon(paths, host);
+    const answer = await startDaemon(paths, host, uplinks);
     if (answer.ready) {
       for (const notice of answer.notices) say(notice);
       continue;
@@ -49,8 +54,27 @@ export async function reachDaemon(
   }
 }
 
+/** Uplinks come and go with a deck: a daemon that runs without one that is wanted cannot get it any more. */
+async function checkUplinks(
+  client: DaemonClient,
+  { uplinks }: VersionInfo,
+  id: string,
+  wanted: readonly UplinkSpec[],
+): Promise<void> {
+  const missing = wanted.find((uplink) => !uplinks.includes(formatUplinkSpec(uplink)));
+  if (!missing) return;
+  await client.closeSandbox(id);
+  throw conflict(
+    `the daemon at ${client.socket} runs without uplink ${formatUplinkSpec(missing)}; leave --uplink out, or run one of your own with --host unix:///PATH`,
+  );
+}
+
 /** Starts a daemon that outlives us and ends with its last sandbox; waits until it listens or gives up. */
-async function startDaemon(paths: RuntimePaths, host: string | undefined): Promise<DaemonMessage> {
+async function startDaemon(
+  paths: RuntimePaths,
+  host: string | undefined,
+  uplinks: readonly UplinkSpec[],
+): Promise<DaemonMessage> {
   ensureFolder(paths);
   const log = openSync(paths.log, 'a', 0o600);
   const main = fileURLToPath(new URL('../main.js', import.meta.url));
@@ -58,7 +82,14 @@ async function startDaemon(paths: RuntimePaths, host: string | undefined): Promi
   try {
     const child = spawn(
       process.execPath,
-      [main, ...(host === undefined ? [] : ['--host', host]), 'daemon', '--until-empty', '--tell-parent'],
+      [
+        main,
+        ...(host === undefined ? [] : ['--host', host]),
+        'daemon',
+        '--until-empty',
+        '--tell-parent',
+        ...uplinks.flatMap((uplink) => ['--uplink', formatUplinkSpec(uplink)]),
+      ],
       // A session of its own: ctrl-C here is not meant for it.
       { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },
     );

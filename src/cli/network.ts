@@ -15,6 +15,8 @@ export interface CreateFlags {
   gateway?: string[];
   ipv6?: boolean;
   mtu?: string;
+  internal?: boolean;
+  opt?: string[];
 }
 
 export async function createNetwork(client: DaemonClient, name: string, flags: CreateFlags): Promise<number> {
@@ -26,9 +28,15 @@ export async function createNetwork(client: DaemonClient, name: string, flags: C
 /** Sorts the repeatable options by family. Throws a `DeckError`. */
 export function networkOptions(
   name: string,
-  { subnet, gateway, ipv6, mtu }: CreateFlags,
+  { subnet, gateway, ipv6, mtu, internal, opt }: CreateFlags,
 ): CreateNetworkOptions {
   checkName('network', name);
+  const driver = driverOptions(opt);
+  if (mtu !== undefined && driver.mtu !== undefined) {
+    throw invalid(
+      `--mtu ${quote(mtu)} and -o ${DRIVER_MTU}=${driver.mtu} say the same; leave one of both out`,
+    );
+  }
   const [subnet4, subnet6] = byFamily('--subnet', subnet);
   const [gateway4, gateway6] = byFamily('--gateway', gateway);
   return {
@@ -39,7 +47,42 @@ export function networkOptions(
     ...(gateway6 !== undefined && { ipv6Gateway: gateway6 }),
     ...(ipv6 && { ipv6 }),
     ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu) }),
+    ...(internal && { internal }),
+    ...driver,
   };
+}
+
+/** As Docker's bridge driver calls it. */
+const DRIVER_MTU = 'com.docker.network.driver.mtu';
+
+/** The options of `-o`, which Docker leaves to the driver. Throws a `DeckError`. */
+function driverOptions(given: readonly string[] = []): Pick<CreateNetworkOptions, 'uplink' | 'npt' | 'mtu'> {
+  const options: Pick<CreateNetworkOptions, 'uplink' | 'npt' | 'mtu'> = {};
+  const seen = new Set<string>();
+  for (const option of given) {
+    const equals = option.indexOf('=');
+    const key = equals < 0 ? option : option.slice(0, equals);
+    const value = equals < 0 ? '' : option.slice(equals + 1);
+    if (seen.has(key)) throw invalid(`-o ${quote(key)} is given twice; give it once`);
+    seen.add(key);
+    switch (key) {
+      case 'tapdeck.uplink':
+        options.uplink = value;
+        break;
+      case 'tapdeck.npt':
+        options.npt = value;
+        break;
+      case DRIVER_MTU:
+        options.mtu = wholeNumber(`-o ${DRIVER_MTU}`, value);
+        break;
+      default:
+        throw invalid(
+          `-o ${quote(option)}: there is no option ${quote(key)}; there are tapdeck.uplink=NAME, tapdeck.npt=PREFIX and ${DRIVER_MTU}=BYTES`,
+        );
+    }
+    if (value === '') throw invalid(`-o ${quote(option)} has no value; write it as ${key}=VALUE`);
+  }
+  return options;
 }
 
 function byFamily(option: string, values: readonly string[] = []): [string | undefined, string | undefined] {
@@ -72,14 +115,15 @@ export async function listNetworks(
 
 export function networkTable(networks: readonly NetworkInfo[]): string {
   return formatTable(
-    ['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE', 'SUBNETS', 'MTU'],
-    networks.map(({ id, name, driver, ipv4, ipv6, mtu }) => [
+    ['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE', 'SUBNETS', 'MTU', 'UPLINK'],
+    networks.map(({ id, name, driver, ipv4, ipv6, mtu, internal, uplink }) => [
       id.slice(0, 12),
       name,
       driver,
       'local',
       [ipv4?.subnet, ipv6?.subnet].filter(Boolean).join(', '),
       mtu,
+      internal ? 'internal' : (uplink ?? '-'),
     ]),
   );
 }
@@ -105,7 +149,7 @@ export async function inspectNetworks(client: DaemonClient, names: readonly stri
 
 /** A network in the shape of `docker network inspect`. */
 export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[]): object {
-  const { id, name, createdAt, ipv4, ipv6, mtu } = network;
+  const { id, name, createdAt, ipv4, ipv6, mtu, internal, uplink, npt } = network;
   const prefixOf = (subnet: string | undefined) => subnet?.slice(subnet.indexOf('/')) ?? '';
   const withPrefix = (address: string | null, subnet: string | undefined) =>
     address === null ? '' : `${address}${prefixOf(subnet)}`;
@@ -123,7 +167,7 @@ export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[])
       Options: {},
       Config: [ipv4, ipv6].flatMap((pool) => (pool ? [{ Subnet: pool.subnet, Gateway: pool.gateway }] : [])),
     },
-    Internal: false,
+    Internal: internal,
     Attachable: true,
     Ingress: false,
     ConfigFrom: { Network: '' },
@@ -140,7 +184,11 @@ export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[])
         },
       ]),
     ),
-    Options: { 'com.docker.network.driver.mtu': String(mtu) },
+    Options: {
+      [DRIVER_MTU]: String(mtu),
+      ...(uplink !== null && { 'tapdeck.uplink': uplink }),
+      ...(npt !== null && { 'tapdeck.npt': npt }),
+    },
     Labels: {},
   };
 }

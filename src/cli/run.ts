@@ -8,6 +8,7 @@ import { isName } from '../control/name.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { isInForeground } from '../control/process.ts';
 import { newSandboxId, Sandbox } from '../control/sandbox.ts';
+import { parseUplinkSpec, type UplinkSpec } from '../control/uplink-spec.ts';
 import { awaitEnd, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
@@ -17,17 +18,22 @@ const SIGNAL_GRACE = 10_000;
 /** How often the daemon may be ending just when we want it. */
 const ATTEMPTS = 5;
 
+export interface RunFlags extends EndpointFlags {
+  uplink?: string[];
+}
+
 /** Runs a command in a sandbox on the switch; answers its exit code, or 125 when it never began. */
 export async function run(
   paths: RuntimePaths,
   host: string | undefined,
   command: readonly string[],
-  flags: EndpointFlags,
+  flags: RunFlags,
 ): Promise<number> {
   // What is wrong in itself is said before anything begins.
   const options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
+  const uplinks = flags.uplink?.map(parseUplinkSpec) ?? [];
   const signals = new Signals();
-  const attempt = new Attempt(paths, host);
+  const attempt = new Attempt(paths, host, uplinks);
   try {
     return await attempt.run(command, options, signals);
   } catch (error) {
@@ -49,19 +55,21 @@ function proposeName(program: string): string {
 class Attempt {
   readonly #paths: RuntimePaths;
   readonly #host: string | undefined;
+  readonly #uplinks: readonly UplinkSpec[];
   readonly #id = newSandboxId();
   #daemon: ReachedDaemon | undefined;
   #sandbox: Sandbox | undefined;
   #connection: SandboxConnection | undefined;
 
-  constructor(paths: RuntimePaths, host: string | undefined) {
+  constructor(paths: RuntimePaths, host: string | undefined, uplinks: readonly UplinkSpec[]) {
     this.#paths = paths;
     this.#host = host;
+    this.#uplinks = uplinks;
   }
 
   async run(command: readonly string[], options: AttachOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
-      reachDaemon(this.#paths, this.#host, this.#id),
+      reachDaemon(this.#paths, this.#host, this.#id, this.#uplinks),
       Sandbox.start({ command, id: this.#id }),
     ]);
     if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
@@ -109,7 +117,7 @@ class Attempt {
           (error) => error instanceof DaemonAbsent,
         );
         if (!absent || attempt === ATTEMPTS) throw error;
-        this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id);
+        this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id, this.#uplinks);
       }
     }
   }

@@ -79,6 +79,45 @@ export function parseSubnet(family: Family, text: string): Subnet {
   return subnet;
 }
 
+/** An address with the subnet it lies in. */
+export interface InterfaceAddress {
+  readonly address: bigint;
+  readonly subnet: Subnet;
+}
+
+/** `192.0.2.7/24`, `2001:db8::7/64`. Throws a `DeckError` for anything else, and for what no host of the subnet may have. */
+export function parseInterfaceAddress(text: string): InterfaceAddress {
+  const family = familyOf(text);
+  const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text);
+  if (!match) {
+    const example = family === 4 ? '192.0.2.7/24' : '2001:db8::7/64';
+    throw invalid(`${quote(text)} is not an address with its prefix length; write it as in ${example}`);
+  }
+  const bits = ADDRESS_BITS[family];
+  const prefix = Number(match[2]);
+  if (prefix > bits) throw invalid(`address ${quote(text)}: the prefix is longer than ${bits} bits`);
+  const address = parseAddress(family, match[1]!);
+  const base = (address >> BigInt(bits - prefix)) << BigInt(bits - prefix);
+  const subnet = parseSubnet(family, `${formatAddress(family, base)}/${prefix}`);
+  checkHost(subnet, address);
+  return { address, subnet };
+}
+
+/** Throws a `DeckError` when `address` is none that a host of the subnet may have. */
+export function checkHost(subnet: Subnet, address: bigint): void {
+  const text = formatAddress(subnet.family, address);
+  if (!contains(subnet, address)) throw invalid(`address ${text} lies outside ${formatSubnet(subnet)}`);
+  // The all-zeros address is the subnet itself in IPv4, and the routers' anycast address in IPv6 (RFC 4291 §2.6.1).
+  if (address === subnet.base) {
+    throw invalid(`address ${text} is the subnet itself of ${formatSubnet(subnet)}; choose one behind it`);
+  }
+  if (subnet.family === 4 && address === subnet.base + subnetSize(subnet) - 1n) {
+    throw invalid(
+      `address ${text} is the broadcast address of ${formatSubnet(subnet)}; choose one before it`,
+    );
+  }
+}
+
 /** Ranges that no network may lie in, as `ipaddr.js` names them, and as people do. */
 const FORBIDDEN_RANGES = new Map<string, string>([
   ['unspecified', 'unspecified'],

@@ -6,10 +6,11 @@ import type { PortId } from '../../switch/frame.ts';
 import { formatMac } from '../../wire/address.ts';
 import type { ConntrackOptions, PortSpec } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
+import { openPacket } from '../device/packet-socket.ts';
 import { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
-import { formatAddress, parseAddress, parseStationMac, toInt32, toWords } from './address.ts';
+import { formatAddress, formatSubnet, parseAddress, parseStationMac, toInt32, toWords } from './address.ts';
 import type { AttachOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
@@ -28,6 +29,8 @@ import {
 import { type HostAddress, type PublishedPort, PublishedPorts, type PublishTarget } from './published.ts';
 import { type ChainView, viewRules } from './rules.ts';
 import { Undo } from './undo.ts';
+import { type UplinkInfo, Uplinks } from './uplink.ts';
+import type { UplinkSpec } from './uplink-spec.ts';
 import {
   type CountersView,
   type DropView,
@@ -39,6 +42,7 @@ import {
   viewLedger,
   viewNeighbors,
 } from './views.ts';
+import { chooseWayOut } from './way-out.ts';
 
 /** The network that every deck begins with, as Docker's. */
 export const DEFAULT_NETWORK = 'bridge';
@@ -50,6 +54,10 @@ export interface DeckOptions {
   seed?: number;
   /** How connections are tracked. */
   conntrack?: ConntrackOptions;
+  /**
+   * Ways out, as `parseUplinkSpec` reads them; networks leave by the first unless they name another. None by default.
+   */
+  uplinks?: readonly (UplinkSpec | string)[];
   /** Told what goes wrong without an answer to give it in; by default nobody is. */
   log?: (level: 'warn' | 'error', message: string) => void;
 }
@@ -58,6 +66,7 @@ export interface DeckOptions {
 export interface DeckParts {
   dataPlane: DataPlane;
   openTap: typeof openTapFor;
+  openPacket: typeof openPacket;
   identify: typeof identifyNamespace;
 }
 
@@ -104,6 +113,7 @@ export class Deck {
   readonly #parts: DeckParts;
   readonly #log: NonNullable<DeckOptions['log']>;
   readonly #subnets = new Subnets();
+  readonly #uplinks: Uplinks;
   readonly #networkNames = new Names('network');
   readonly #endpointNames = new Names('endpoint');
   readonly #networks = new Map<string, NetworkRecord>();
@@ -124,17 +134,21 @@ export class Deck {
       ...(seed !== undefined && { seed }),
       ...(conntrack && { conntrack }),
     });
-    return Deck.assemble({ dataPlane, openTap: openTapFor, identify: identifyNamespace }, options);
+    const parts = { dataPlane, openTap: openTapFor, openPacket, identify: identifyNamespace };
+    return Deck.assemble(parts, options);
   }
 
   /** As `open`, on parts of the caller's choice, which the deck owns from now on. */
   static async assemble(parts: DeckParts, options: DeckOptions = {}): Promise<Deck> {
     const deck = new Deck(parts, options);
     try {
+      await deck.#operation(() => deck.#uplinks.open(options.uplinks ?? []));
       await deck.createNetwork({
         name: DEFAULT_NETWORK,
-        subnet: DEFAULT_IPV4_SUBNET,
-        ipv6Subnet: DEFAULT_IPV6_SUBNET,
+        // An uplink is where the world has it; the default network goes elsewhere.
+        ...(deck.#subnets.isFree(4, DEFAULT_IPV4_SUBNET) && { subnet: DEFAULT_IPV4_SUBNET }),
+        ipv6: true,
+        ...(deck.#subnets.isFree(6, DEFAULT_IPV6_SUBNET) && { ipv6Subnet: DEFAULT_IPV6_SUBNET }),
       });
       return deck;
     } catch (error) {
@@ -146,6 +160,7 @@ export class Deck {
   private constructor(parts: DeckParts, { log = () => {} }: DeckOptions) {
     this.#parts = parts;
     this.#plane = parts.dataPlane;
+    this.#uplinks = new Uplinks(parts, this.#subnets);
     this.#log = log;
     this.#plane.onLog(log);
     this.#plane.onPortGone((port) => this.#gone(port));
@@ -190,6 +205,11 @@ export class Deck {
 
   network(nameOrId: string): NetworkInfo {
     return describeNetwork(this.#network(nameOrId));
+  }
+
+  /** The ways out, the default first. */
+  uplinks(): UplinkInfo[] {
+    return this.#uplinks.list();
   }
 
   /** All endpoints, the oldest first. */
@@ -329,17 +349,20 @@ export class Deck {
       }
       const mtu = checkMtu(options.mtu ?? DEFAULT_MTU, ipv6);
       const pool = (family: 4 | 6, text?: string, gateway?: string) => {
-        const subnet = this.#subnets.reserve(family, text);
+        const subnet = this.#subnets.reserve(family, text, `network ${name}`);
         undo.add(() => this.#subnets.release(subnet));
         return new AddressPool(subnet, gateway);
       };
+      const pool4 = pool(4, options.subnet, options.gateway);
+      const pool6 = ipv6 ? pool(6, options.ipv6Subnet, options.ipv6Gateway) : null;
       const network = new NetworkRecord({
         id: newId(),
         name,
         mtu,
         createdAt: new Date().toISOString(),
-        ipv4: pool(4, options.subnet, options.gateway),
-        ipv6: ipv6 ? pool(6, options.ipv6Subnet, options.ipv6Gateway) : null,
+        ipv4: pool4,
+        ipv6: pool6,
+        way: chooseWayOut(options, pool6?.subnet ?? null, this.#uplinks, this.#subnets, undo),
       });
       network.number = await this.#plane.addNetwork(network.options());
       this.#networks.set(name, network);
@@ -369,6 +392,7 @@ export class Deck {
     this.#networkNames.release(name);
     if (network.ipv4) this.#subnets.release(network.ipv4.subnet);
     if (network.ipv6) this.#subnets.release(network.ipv6.subnet);
+    if (network.way.npt) this.#subnets.release(network.way.npt);
     return describeNetwork(network);
   }
 
@@ -514,6 +538,13 @@ export class Deck {
   #gone(port: PortId): void {
     const record = this.#byPort.get(port);
     if (record) void this.#leave(record, 'gone');
+    const uplink = this.#uplinks.vanished(port);
+    if (uplink) {
+      this.#log(
+        'error',
+        `uplink ${uplink.name} has lost its interface: what leaves by it is lost until the deck is started again`,
+      );
+    }
   }
 
   #ended(error: Error): void {
@@ -563,13 +594,16 @@ export class Deck {
 
   #networkName(number: number): string {
     for (const network of this.#networks.values()) if (network.number === number) return network.name;
-    return `#${number}`;
+    return this.#uplinks.numbered(number)?.name ?? `#${number}`;
   }
 
   #portName(port: PortId, network: number): PortName {
     const record = this.#byPort.get(port);
     if (record)
       return { network: record.network.name, endpoint: record.endpoint.name, ifname: record.endpoint.ifname };
+    const uplink = this.#uplinks.numbered(network);
+    if (uplink?.port === port)
+      return { network: uplink.name, endpoint: 'uplink', ifname: uplink.spec.ifname };
     return { network: this.#networkName(network), endpoint: 'gateway', ifname: null };
   }
 
@@ -636,7 +670,7 @@ function reserveAddress(
 }
 
 function describeNetwork(network: NetworkRecord): NetworkInfo {
-  const { id, name, mtu, mac, ipv4, ipv6, members, createdAt } = network;
+  const { id, name, mtu, mac, ipv4, ipv6, way, members, createdAt } = network;
   return {
     id,
     name,
@@ -645,6 +679,9 @@ function describeNetwork(network: NetworkRecord): NetworkInfo {
     mac: formatMac(mac.hi, mac.lo),
     ipv4: describePool(ipv4),
     ipv6: describePool(ipv6),
+    internal: way.internal,
+    uplink: way.uplink?.name ?? null,
+    npt: way.npt && formatSubnet(way.npt),
     endpoints: Array.from(members),
     createdAt,
   };

@@ -105,21 +105,34 @@ const IPV4_POOLS = [
   { from: parseSubnet(4, '192.168.0.0/16'), prefix: 20, skip: 0n },
 ];
 
-/** The subnets of a deck's networks, no two of which overlap. */
+/** The subnets of a deck's networks and uplinks, no two of which overlap. */
 export class Subnets {
-  readonly #taken = new Set<Subnet>();
+  /** And whose each is, in words. */
+  readonly #taken = new Map<Subnet, string>();
 
   /** Takes the subnet in `text`, or one of the default pools. Throws a `DeckError`. */
-  reserve(family: Family, text?: string): Subnet {
-    const subnet = text === undefined ? this.#free(family) : parseSubnet(family, text);
+  reserve(family: Family, text?: string, owner?: string): Subnet {
+    return this.take(text === undefined ? this.#free(family) : parseSubnet(family, text), owner);
+  }
+
+  /**
+   * Takes a subnet. Throws a `DeckError` when it overlaps with one that is taken.
+   * @param owner whose it is, as others are to be told
+   */
+  take(subnet: Subnet, owner = 'another network'): Subnet {
     const other = this.#overlapping(subnet);
     if (other) {
       throw conflict(
-        `subnet ${formatSubnet(subnet)} overlaps with ${formatSubnet(other)} of another network; choose another`,
+        `subnet ${formatSubnet(subnet)} overlaps with ${formatSubnet(other)} of ${this.#taken.get(other)}; choose another`,
       );
     }
-    this.#taken.add(subnet);
+    this.#taken.set(subnet, owner);
     return subnet;
+  }
+
+  /** Whether nothing that is taken overlaps with the subnet in `text`. */
+  isFree(family: Family, text: string): boolean {
+    return this.#overlapping(parseSubnet(family, text)) === undefined;
   }
 
   /** @param subnet the object that `reserve` gave */
@@ -128,7 +141,7 @@ export class Subnets {
   }
 
   #overlapping(subnet: Subnet): Subnet | undefined {
-    for (const other of this.#taken) if (overlap(subnet, other)) return other;
+    for (const other of this.#taken.keys()) if (overlap(subnet, other)) return other;
     return undefined;
   }
 

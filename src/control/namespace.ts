@@ -1,4 +1,5 @@
 import { type StatsFs, statfsSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { DeckError, invalid, notFound } from './error.ts';
 import { quote } from './name.ts';
 
@@ -7,6 +8,11 @@ const NSFS_MAGIC = 0x6e736673;
 
 /** Which network namespace is meant: a path such as /run/netns/blue, or a process that is in it. */
 export type NamespaceTarget = { path: string } | { pid: number };
+
+/** Where a namespace is that a user named: the daemon may have another working folder, and a name without a slash is one that `ip netns` knows. */
+export function namespacePath(given: string): string {
+  return given.includes('/') ? resolve(given) : `/run/netns/${given}`;
+}
 
 /** As messages call it. */
 export function describeNamespace(target: NamespaceTarget): string {

@@ -1,6 +1,6 @@
 import { MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
 import type { NetworkOptions } from '../dataplane/commands.ts';
-import { formatAddress, formatSubnet, toInt32, toWords } from './address.ts';
+import { formatAddress, formatSubnet, type Subnet, toInt32, toWords } from './address.ts';
 import { conflict, invalid } from './error.ts';
 import type { AddressPool } from './ipam.ts';
 
@@ -18,6 +18,15 @@ export interface CreateNetworkOptions {
   ipv6Gateway?: string;
   /** Largest IP packet, bytes; 65520 by default. */
   mtu?: number;
+  /** No way out of the deck. */
+  internal?: boolean;
+  /** Name of the uplink by which its packets leave the deck; the deck's first by default. */
+  uplink?: string;
+  /**
+   * IPv6 prefix under which the network's addresses stand outside, host by host (RFC 6296), in place of the uplink's
+   * one address: `2001:db8:1::/48`. Whoever is beyond the uplink routes it to the deck.
+   */
+  npt?: string;
 }
 
 /** A network as it is shown to people and programs. */
@@ -31,10 +40,23 @@ export interface NetworkInfo {
   readonly mac: string;
   readonly ipv4: { readonly subnet: string; readonly gateway: string } | null;
   readonly ipv6: { readonly subnet: string; readonly gateway: string } | null;
+  /** Whether it has no way out by its maker's wish. */
+  readonly internal: boolean;
+  /** Name of the uplink by which packets leave the deck; null when there is none. */
+  readonly uplink: string | null;
+  /** The prefix under which its IPv6 addresses stand outside; null when the uplink's address does. */
+  readonly npt: string | null;
   /** Names of the endpoints. */
   readonly endpoints: readonly string[];
   /** RFC 3339. */
   readonly createdAt: string;
+}
+
+/** How packets of a network leave the deck, if they do. */
+export interface WayOut {
+  readonly internal: boolean;
+  readonly uplink: { readonly name: string; readonly number: number } | null;
+  readonly npt: Subnet | null;
 }
 
 export const DEFAULT_MTU = 65520;
@@ -65,6 +87,7 @@ export class NetworkRecord {
   readonly createdAt: string;
   readonly ipv4: AddressPool | null;
   readonly ipv6: AddressPool | null;
+  readonly way: WayOut;
   readonly mac: Mac;
   /** The data plane's number for it. */
   number = -1;
@@ -72,13 +95,14 @@ export class NetworkRecord {
   readonly members = new Set<string>();
   readonly #macs = new Set<number>();
 
-  constructor(fields: Pick<NetworkRecord, 'id' | 'name' | 'mtu' | 'createdAt' | 'ipv4' | 'ipv6'>) {
+  constructor(fields: Pick<NetworkRecord, 'id' | 'name' | 'mtu' | 'createdAt' | 'ipv4' | 'ipv6' | 'way'>) {
     this.id = fields.id;
     this.name = fields.name;
     this.mtu = fields.mtu;
     this.createdAt = fields.createdAt;
     this.ipv4 = fields.ipv4;
     this.ipv6 = fields.ipv6;
+    this.way = fields.way;
     this.mac = this.deriveMac(this.ipv4?.gateway ?? null, this.ipv6?.gateway ?? null);
   }
 
@@ -111,12 +135,15 @@ export class NetworkRecord {
   /** As the data plane takes it. */
   options(): NetworkOptions {
     const { mac, ipv4, ipv6, mtu } = this;
+    const { uplink, npt } = this.way;
     return {
       macHi: mac.hi,
       macLo: mac.lo,
       ipv4: ipv4 && { address: toInt32(ipv4.gateway), prefix: ipv4.subnet.prefix },
       ipv6: ipv6 && { address: toWords(ipv6.gateway), prefix: ipv6.subnet.prefix },
       mtu,
+      ...(uplink && { uplink: uplink.number }),
+      ...(npt && { npt: { address: toWords(npt.base), prefix: npt.prefix } }),
     };
   }
 }

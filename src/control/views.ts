@@ -6,8 +6,9 @@ import { DROP_TEXT, type DropReasonName } from './drop-text.ts';
 
 /** Who is behind a port, as people call it. */
 export interface PortName {
+  /** Of the network, or of the uplink. */
   network: string;
-  /** The endpoint's name; `gateway` for the network's own port. */
+  /** The endpoint's name; `gateway` for the network's own port, `uplink` for that by which an uplink leaves. */
   endpoint: string;
   ifname: string | null;
 }

@@ -112,7 +112,7 @@ class DataPlaneWorker {
   }
 
   unpublish(publish: number): void {
-    this.#dataplane.unpublish(publish);
+    this.#dataplane.unpublish(publish, performance.now());
   }
 
   flows(filter: FlowFilter): FlowEntry[] {
@@ -120,7 +120,7 @@ class DataPlaneWorker {
   }
 
   closeFlows(filter: FlowFilter): number {
-    return this.#dataplane.closeFlows(filter);
+    return this.#dataplane.closeFlows(filter, performance.now());
   }
 
   watchFlows(on: boolean): void {

@@ -19,7 +19,7 @@ beforeEach(async () => {
   app = buildApi({
     deck,
     leases: new Leases(deck, new StateFile('/nonexistent/state')),
-    version: () => ({ version: '1.2.3', pid: 1, startedAt: '', untilEmpty: false, notices: [] }),
+    version: () => ({ version: '1.2.3', pid: 1, startedAt: '', untilEmpty: false, uplinks: [], notices: [] }),
     ending: () => false,
     onDefect: (error) => defects.push(error),
   });

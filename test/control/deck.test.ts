@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Deck, type DeckParts } from '../../src/control/deck.ts';
 import { DeckError } from '../../src/control/error.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
+import { fakePacket } from './fake-deck.ts';
 
 let plane: FakeDataPlane;
 let deck: Deck;
@@ -36,6 +37,7 @@ beforeEach(async () => {
         mtu: target.mtu!,
       };
     },
+    openPacket: fakePacket,
     identify: (target) => ('path' in target ? target.path : `pid ${target.pid}`),
   });
 });

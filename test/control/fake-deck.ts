@@ -1,5 +1,11 @@
 import { Deck } from '../../src/control/deck.ts';
+import type { OpenPacketSocket, PacketTarget } from '../../src/device/packet-socket.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
+
+/** A packet socket that is none, on an interface of MTU 1,500. */
+export function fakePacket({ ifname }: PacketTarget): OpenPacketSocket {
+  return { fd: -1, ifname, mac: '02:00:00:00:00:01', mtu: 1500, headerLength: 12 };
+}
 
 /** A deck on a fake data plane, with TAPs that are none. */
 export async function fakeDeck(
@@ -9,6 +15,7 @@ export async function fakeDeck(
   return Deck.assemble({
     dataPlane: plane,
     openTap: async ({ ifname, mac, mtu }) => ({ fd: -1, ifname, mac: mac!, mtu: mtu! }),
+    openPacket: fakePacket,
     identify: identify ?? ((target) => ('path' in target ? target.path : `pid ${target.pid}`)),
   });
 }
