@@ -2,6 +2,7 @@ import { parseAddress, parseStationMac } from '../control/address.ts';
 import type { AttachOptions } from '../control/endpoint.ts';
 import { invalid } from '../control/error.ts';
 import { checkIfname, checkName, quote } from '../control/name.ts';
+import { parsePublishSpec } from '../control/publish-spec.ts';
 import { parseFaults } from '../device/faults.ts';
 
 /** Options of the commands that make an endpoint, as commander gives them. */
@@ -14,6 +15,7 @@ export interface EndpointFlags {
   ifname?: string;
   mtu?: string;
   faults?: string;
+  publish?: string[];
 }
 
 /**
@@ -21,7 +23,7 @@ export interface EndpointFlags {
  * usage. Throws a `DeckError`.
  */
 export function endpointOptions(flags: EndpointFlags): Omit<AttachOptions, 'netns' | 'pid'> {
-  const { network, name, ip, ip6, mac, ifname, mtu, faults } = flags;
+  const { network, name, ip, ip6, mac, ifname, mtu, faults, publish } = flags;
   if (network !== undefined) checkName('network', network);
   if (name !== undefined) checkName('endpoint', name);
   if (ip !== undefined) parseAddress(4, ip);
@@ -29,6 +31,7 @@ export function endpointOptions(flags: EndpointFlags): Omit<AttachOptions, 'netn
   if (mac !== undefined) parseStationMac(mac);
   if (ifname !== undefined) checkIfname(ifname);
   if (faults !== undefined) checkFaults(faults);
+  for (const spec of publish ?? []) parsePublishSpec(spec);
   return {
     ...(network !== undefined && { network }),
     ...(name !== undefined && { name }),
@@ -38,6 +41,7 @@ export function endpointOptions(flags: EndpointFlags): Omit<AttachOptions, 'netn
     ...(ifname !== undefined && { ifname }),
     ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu) }),
     ...(faults !== undefined && { faults }),
+    ...(publish !== undefined && { publish }),
   };
 }
 

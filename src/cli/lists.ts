@@ -2,8 +2,11 @@ import type { DaemonClient } from '../control/client.ts';
 import type { Endpoint } from '../control/endpoint.ts';
 import { checkName } from '../control/name.ts';
 import type { NetworkInfo } from '../control/network.ts';
+import type { ChainView } from '../control/rules.ts';
 import type { CountersView, DropView, FdbView, NeighborView } from '../control/views.ts';
 import { EXIT_DONE, type Format, print } from './output.ts';
+import { portsCell } from './publish.ts';
+import { type RulesTextOptions, rulesText } from './rules-text.ts';
 import { formatDuration, formatTable } from './table.ts';
 
 /** The commands that only show what there is. */
@@ -25,8 +28,8 @@ export async function ps(
 /** @param now milliseconds since 1970 */
 export function endpointTable(endpoints: readonly Endpoint[], now: number): string {
   return formatTable(
-    ['NAME', 'NETWORK', 'IPV4', 'IPV6', 'MAC', 'IFNAME', 'PID', 'STATUS'],
-    endpoints.map(({ name, network, ipv4, ipv6, mac, ifname, pid, createdAt }) => [
+    ['NAME', 'NETWORK', 'IPV4', 'IPV6', 'MAC', 'IFNAME', 'PID', 'STATUS', 'PORTS'],
+    endpoints.map(({ name, network, ipv4, ipv6, mac, ifname, pid, ports, createdAt }) => [
       name,
       network,
       ipv4 ?? '-',
@@ -35,6 +38,7 @@ export function endpointTable(endpoints: readonly Endpoint[], now: number): stri
       ifname,
       String(pid ?? '-'),
       `Up ${formatDuration(now - Date.parse(createdAt))}`,
+      portsCell(ports),
     ]),
   );
 }
@@ -110,6 +114,16 @@ export function dropTable(rows: readonly DropView[]): string {
     ['REASON', 'COUNT', 'MEANING'],
     rows.map(({ reason, count, text }) => [reason, count, text]),
   );
+}
+
+export async function rules(
+  client: DaemonClient,
+  format: Format,
+  options: RulesTextOptions,
+): Promise<number> {
+  const chains = await client.get<ChainView[]>('/v1/rules');
+  print(format, chains, () => rulesText(chains, options));
+  return EXIT_DONE;
 }
 
 export async function counters(client: DaemonClient, format: Format): Promise<number> {

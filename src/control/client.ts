@@ -42,6 +42,13 @@ export class DaemonClient {
     return this.#call('DELETE', path);
   }
 
+  /** An answer of one JSON text per line, which comes for as long as the connection stands. */
+  async stream<T>(path: string): Promise<LineStream<T>> {
+    const response = await this.#send('GET', path);
+    if (response.statusCode !== 200) throw await this.#refusal(response);
+    return { lines: parse<T>(linesOf(response)), destroy: () => void response.destroy() };
+  }
+
   /** Says that a sandbox is coming, so that the daemon does not end before it is there. */
   expectSandbox(id: string): Promise<VersionInfo> {
     return this.#call('PUT', `/v1/sandboxes/${id}`);
@@ -110,6 +117,12 @@ export class DaemonClient {
   }
 }
 
+export interface LineStream<T> {
+  /** Ends with the connection, however it ends. */
+  readonly lines: AsyncIterable<T>;
+  destroy(): void;
+}
+
 /** A sandbox as its client holds it: by an open connection, on which the daemon tells what happens to it. */
 export class SandboxConnection {
   readonly endpoint: Endpoint;
@@ -118,21 +131,17 @@ export class SandboxConnection {
   readonly #response: IncomingMessage;
 
   static async begin(response: IncomingMessage, socket: string): Promise<SandboxConnection> {
-    const reader = createInterface({ input: response });
-    // A connection that breaks has an error and a `close`, but no `end`, for which the reader waits.
-    response.on('error', () => {});
-    response.on('close', () => reader.close());
-    const lines = reader[Symbol.asyncIterator]();
+    const lines = linesOf(response);
     const first = await lines.next().catch(() => ({ done: true as const, value: undefined }));
     const event = first.done ? undefined : (JSON.parse(first.value) as SandboxEvent);
     if (event?.event !== 'attached') throw new DaemonAbsent(socket);
-    return new SandboxConnection(response, event.endpoint, lines);
+    return new SandboxConnection(response, event.endpoint, parse(lines));
   }
 
-  private constructor(response: IncomingMessage, endpoint: Endpoint, lines: AsyncIterator<string>) {
+  private constructor(response: IncomingMessage, endpoint: Endpoint, events: AsyncIterable<SandboxEvent>) {
     this.#response = response;
     this.endpoint = endpoint;
-    this.events = parse(lines);
+    this.events = events;
   }
 
   /** Breaks the connection, at which the daemon ends the sandbox. */
@@ -141,10 +150,18 @@ export class SandboxConnection {
   }
 }
 
-async function* parse(lines: AsyncIterator<string>): AsyncGenerator<SandboxEvent> {
+function linesOf(response: IncomingMessage): AsyncIterator<string> {
+  const reader = createInterface({ input: response });
+  // A connection that breaks has an error and a `close`, but no `end`, for which the reader waits.
+  response.on('error', () => {});
+  response.on('close', () => reader.close());
+  return reader[Symbol.asyncIterator]();
+}
+
+async function* parse<T>(lines: AsyncIterator<string>): AsyncGenerator<T> {
   try {
     for (let line = await lines.next(); !line.done; line = await lines.next()) {
-      yield JSON.parse(line.value) as SandboxEvent;
+      yield JSON.parse(line.value) as T;
     }
   } catch {
     // The connection broke: the same as its end.
