@@ -259,18 +259,23 @@ describe('reassembly', () => {
 
   test('4787-14a: when all places are taken, the port that has most gives its oldest', () => {
     const deck = gatewayBed();
-    const begun = (port: string, from: Station, to: Station) =>
-      send(deck, port, fragments(icmpEcho({ from, to, data: 4000 }), 1500)[0]);
+    const of = (port: string, host: number) =>
+      port === 'c1'
+        ? pieces(4, 2000, 1, { ...C1, ipv4: `10.0.9.${host}` })
+        : fragments(icmpEcho({ from: { ...D1, ipv4: `10.1.0.${host}` }, to: GB, data: 2000 }), 1500);
+    const each = (port: string, index: number, hosts = 24) => {
+      for (let host = 2; host < hosts + 2; host++) send(deck, port, of(port, host)[index]);
+    };
     const [first, ...others] = pieces(4, 4000, 1, C2);
-    const [place, ...rest] = pieces(4, 4000, 1, C1);
-    send(deck, 'c1', place);
+    // c2's is the oldest, and in the last place.
+    each('c1', 0);
+    each('d1', 0, 23);
     send(deck, 'c2', first);
-    // The place in front of c2's is free again.
-    for (const part of rest) send(deck, 'c1', part);
+    each('c1', 1);
+    each('d1', 1, 23);
     deck.advance(1);
-    for (let host = 2; host < 26; host++) begun('c1', { ...C1, ipv4: `10.0.9.${host}` }, GA);
-    deck.advance(1);
-    for (let host = 2; host < 26; host++) begun('d1', { ...D1, ipv4: `10.1.0.${host}` }, GB);
+    each('c1', 0);
+    each('d1', 0);
     for (const part of others) expect(send(deck, 'c2', part)).toBe('CONSUME');
     expect(deck.take('c2')).toHaveLength(3);
     // c1 has lost its oldest, and d1 nothing.
