@@ -1,8 +1,9 @@
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6 } from '../wire/protocol.ts';
 import type { Random } from '../wire/random.ts';
+import { Hosts } from './hosts.ts';
 import { Peers } from './peers.ts';
-import { hasPorts, PortPool } from './port-pool.ts';
+import { hasPorts, PortPool, portGroup } from './port-pool.ts';
 import {
   destinationPort,
   IPV4_MAPPED,
@@ -29,7 +30,7 @@ const NONE = -1;
 const INSIDE = 0; // four words of address
 const KIND = 4; // protocol, IP version, zone of the endpoint
 const ENDPOINT = 5; // uplink << 16 | inside port
-const ADDRESS = 6; // index of the external address
+const HOST = 6; // row of the inside host, which has the external address
 const PORT = 7; // external port
 const REFERENCES = 8; // flows that hold the mapping
 const NEXT_INSIDE = 9; // next row of the same inside bucket + 1, or 0; next free row + 1 in a free one
@@ -56,7 +57,11 @@ export interface MappingsConfig {
   capacity: number;
   key: HashKey;
   random: Random;
+  /** How many times what it leaves free a host may have of the ports; 8 when left out, Infinity for no limit. */
+  share?: number;
 }
+
+const DEFAULT_SHARE = 8;
 
 /**
  * Endpoint-independent mappings (RFC 4787 REQ-1, RFC 5382 REQ-1, RFC 5508 REQ-1): an inside endpoint (zone, protocol,
@@ -66,11 +71,16 @@ export interface MappingsConfig {
  * An inside host keeps to one of the uplink's addresses, for all its ports and protocols, also when that address has no
  * port left (paired pooling: RFC 4787 REQ-2, RFC 7857 §4). Protocols without ports share the address, with port 0.
  *
+ * A host may have `share` times as many ports of a class as it leaves free (dynamic thresholds, Choudhury and Hahne 1998):
+ * with 8, one alone gets 8 of 9 ports, two get more than Linux has ephemeral ports each, and one that takes all that it
+ * can get leaves thousands to the next.
+ *
  * Rows are small integers; fresh ones cost no memory before they are used.
  */
 export class Mappings {
   readonly capacity: number;
   readonly #random: Random;
+  readonly #share: number;
   readonly #key: HashKey;
   readonly #key0: number;
   readonly #key1: number;
@@ -79,6 +89,7 @@ export class Mappings {
   readonly #inside: Int32Array;
   readonly #outside: Int32Array;
   readonly #mask: number;
+  readonly #hosts: Hosts;
   readonly #peers: Peers;
   /** The key that is being looked for. */
   readonly #sought = new Int32Array(KEY_WORDS);
@@ -89,7 +100,7 @@ export class Mappings {
   #free = 0;
 
   readonly #uplinks = new Map<number, Uplink>();
-  // Of each external address: its words, its pool, how many mappings it has, its uplink or NONE when that is gone.
+  // Of each external address: its words, its pool, how many hosts keep to it, its uplink or NONE when that is gone.
   #addresses = new Int32Array(0);
   readonly #pools: PortPool[] = [];
   readonly #uses: number[] = [];
@@ -97,9 +108,10 @@ export class Mappings {
   /** Of retired mappings: external port, as `retiredKey` has it, to row. */
   readonly #retired = new Map<number, number>();
 
-  constructor({ capacity, key, random }: MappingsConfig) {
+  constructor({ capacity, key, random, share = DEFAULT_SHARE }: MappingsConfig) {
     this.capacity = capacity;
     this.#random = random;
+    this.#share = share;
     this.#key = key;
     this.#key0 = key[0];
     this.#key1 = key[1];
@@ -108,6 +120,7 @@ export class Mappings {
     this.#inside = new Int32Array(buckets);
     this.#outside = new Int32Array(buckets);
     this.#mask = buckets - 1;
+    this.#hosts = new Hosts(key, capacity);
     this.#peers = new Peers(key, capacity);
   }
 
@@ -154,6 +167,7 @@ export class Mappings {
     if (addresses === undefined) return;
     this.#uplinks.delete(uplink);
     for (const index of [...addresses.ipv4, ...addresses.ipv6]) this.#owners[index] = NONE;
+    this.#hosts.removeUplink(uplink);
     for (let row = 0; row < this.#high; row++) {
       const at = row * STRIDE;
       if (this.#rows[at + STATE] === 0 || this.#rows[at + ENDPOINT] >>> 16 !== uplink) continue;
@@ -171,7 +185,8 @@ export class Mappings {
   /**
    * The mapping, on an uplink, of the source of the tuple at `words[at]`: found, or made. One that was made lives only by
    * `retain`: do that before anything else, and `release` if nothing came of it.
-   * @returns its row; or MAPPING_FULL, PORTS_EXHAUSTED, NO_EXTERNAL_ADDRESS
+   * @returns its row; or MAPPING_FULL, NO_EXTERNAL_ADDRESS, or PORTS_EXHAUSTED: no port of the class (for UDP, and parity)
+   *   is free, or the host has its share of them
    */
   map(words: Int32Array, at: number, uplink: number): number {
     const kind = words[at + TUPLE_KIND];
@@ -214,11 +229,13 @@ export class Mappings {
     const at = row * STRIDE;
     if (--rows[at + REFERENCES] > 0) return;
     const state = rows[at + STATE];
-    const address = rows[at + ADDRESS];
+    const address = this.address(row);
     if (state & LINKED) this.#unlink(row);
     else if (this.#retired.size > 0) this.#unretire(row);
-    if (state & HOLDS_PORT) this.#pools[address].free(kindProtocol(rows[at + KIND]), rows[at + PORT]);
-    this.#uses[address]--;
+    const protocol = kindProtocol(rows[at + KIND]);
+    if (state & HOLDS_PORT) this.#pools[address].free(protocol, rows[at + PORT]);
+    const group = portGroup(protocol, rows[at + ENDPOINT] & 0xffff);
+    if (this.#hosts.lose(rows[at + HOST], group)) this.#uses[address]--;
     this.#size--;
     rows[at + STATE] = 0;
     rows[at + NEXT_INSIDE] = this.#free;
@@ -232,7 +249,7 @@ export class Mappings {
 
   /** Index of the mapping's external address. */
   address(row: number): number {
-    return this.#rows[row * STRIDE + ADDRESS];
+    return this.#hosts.address(this.#rows[row * STRIDE + HOST]);
   }
 
   /** The mapping's external port or identifier; 0 for protocols without. */
@@ -242,7 +259,7 @@ export class Mappings {
 
   /** Copies the four words of the mapping's external address to `words[at]`. */
   copyExternal(row: number, words: Int32Array, at: number): void {
-    const from = 4 * this.#rows[row * STRIDE + ADDRESS];
+    const from = 4 * this.address(row);
     for (let i = 0; i < 4; i++) words[at + i] = this.#addresses[from + i];
   }
 
@@ -353,40 +370,51 @@ export class Mappings {
   /** A mapping for the endpoint in `#sought`, which has none. */
   #make(bucket: number, kind: number, protocol: number, inside: number, uplink: number): number {
     if (this.#size === this.capacity) return MAPPING_FULL;
-    const address = this.#addressOf(kind, uplink);
+    const sought = this.#sought;
+    const zone = hostZone(kind);
+    let host = this.#hosts.find(sought, INSIDE, zone, uplink);
+    const address = host === NONE ? this.#choose(kind, uplink) : this.#hosts.address(host);
     if (address === NONE) return NO_EXTERNAL_ADDRESS;
+    const group = portGroup(protocol, inside);
     let port = 0;
-    if (hasPorts(protocol)) {
-      port = this.#pools[address].allocate(protocol, inside, this.#random);
+    if (group !== NONE) {
+      const pool = this.#pools[address];
+      const own = host === NONE ? 0 : this.#hosts.ports(host, group);
+      if (own >= this.#share * pool.available(protocol, inside)) return PORTS_EXHAUSTED;
+      port = pool.allocate(protocol, inside, this.#random);
       if (port < 0) return PORTS_EXHAUSTED;
     }
+    if (host === NONE) {
+      host = this.#hosts.add(sought, INSIDE, zone, uplink, address);
+      this.#uses[address]++;
+    }
+    this.#hosts.gain(host, group);
     const rows = this.#rows;
     const row = this.#free === 0 ? this.#high++ : this.#free - 1;
     const at = row * STRIDE;
     if (this.#free !== 0) this.#free = rows[at + NEXT_INSIDE];
-    for (let i = 0; i < KEY_WORDS; i++) rows[at + i] = this.#sought[i];
-    rows[at + ADDRESS] = address;
+    for (let i = 0; i < KEY_WORDS; i++) rows[at + i] = sought[i];
+    rows[at + HOST] = host;
     rows[at + PORT] = port;
     rows[at + REFERENCES] = 0;
-    rows[at + STATE] = hasPorts(protocol) ? USED | LINKED | HOLDS_PORT : USED | LINKED;
+    rows[at + STATE] = group !== NONE ? USED | LINKED | HOLDS_PORT : USED | LINKED;
     rows[at + NEXT_INSIDE] = this.#inside[bucket];
     this.#inside[bucket] = row + 1;
     const outside = this.#seek(this.#addresses, 4 * address, externalKind(kind), (uplink << 16) | port);
     rows[at + NEXT_OUTSIDE] = this.#outside[outside];
     this.#outside[outside] = row + 1;
-    this.#uses[address]++;
     this.#size++;
     return row;
   }
 
-  /** Index of the external address of the host in `#sought`: the same one each time, whatever the port and protocol. */
-  #addressOf(kind: number, uplink: number): number {
+  /** Index of an external address for the host in `#sought`, which has none: by chance, but the same one each time. */
+  #choose(kind: number, uplink: number): number {
     const addresses = this.#uplinks.get(uplink);
     if (addresses === undefined) return NONE;
     const list = kindIsIpv6(kind) ? addresses.ipv6 : addresses.ipv4;
     if (list.length <= 1) return list.length === 0 ? NONE : list[0];
     const sought = this.#sought;
-    sought[KIND] = kindZone(kind);
+    sought[KIND] = hostZone(kind);
     const hash = hashN(this.#key1, this.#key0, sought, 0, KIND + 1) >>> 0;
     sought[KIND] = kind;
     return list[hash % list.length];
@@ -410,7 +438,7 @@ export class Mappings {
       const here = (next - 1) * STRIDE;
       if (rows[here + PORT] !== port || rows[here + ENDPOINT] >>> 16 !== uplink) continue;
       if (externalKind(rows[here + KIND]) !== externalKind(kind)) continue;
-      const address = 4 * rows[here + ADDRESS];
+      const address = 4 * this.#hosts.address(rows[here + HOST]);
       if (
         addresses[address + 3] === words[at + 3] &&
         addresses[address + 2] === words[at + 2] &&
@@ -444,7 +472,7 @@ export class Mappings {
     const endpoint = (rows[at + ENDPOINT] & 0xffff0000) | rows[at + PORT];
     const outside = this.#seek(
       this.#addresses,
-      4 * rows[at + ADDRESS],
+      4 * this.address(row),
       externalKind(rows[at + KIND]),
       endpoint,
     );
@@ -453,7 +481,7 @@ export class Mappings {
 
   #retiredKeyOf(row: number): number {
     const at = row * STRIDE;
-    return retiredKey(this.#rows[at + ADDRESS], kindProtocol(this.#rows[at + KIND]), this.#rows[at + PORT]);
+    return retiredKey(this.address(row), kindProtocol(this.#rows[at + KIND]), this.#rows[at + PORT]);
   }
 
   #unretire(row: number): void {
@@ -477,6 +505,11 @@ function unchain(buckets: Int32Array, bucket: number, rows: Int32Array, row: num
 /** Whether the four words at `words[at]` are an IPv4 address, as tuples have it. */
 function isIpv4(words: ArrayLike<number>, at: number): boolean {
   return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === IPV4_MAPPED;
+}
+
+/** A kind without its protocol. */
+function hostZone(kind: number): number {
+  return tupleKind(0, kindIsIpv6(kind), kindZone(kind));
 }
 
 /** A kind without its zone: outside, the zone of an endpoint means nothing. */

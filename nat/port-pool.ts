@@ -20,6 +20,27 @@ export function hasPorts(protocol: number): boolean {
   );
 }
 
+/** Sets of ports within which a translation chooses: see `portGroup`. */
+export const PORT_GROUPS = 7;
+
+/**
+ * The set of ports from which a port like this one is translated: by class (RFC 4787 REQ-3 a), for UDP by parity too
+ * (REQ-4); -1 for protocols without ports.
+ */
+export function portGroup(protocol: number, port: number): number {
+  switch (protocol) {
+    case PROTO_TCP:
+      return port < WELL_KNOWN ? 0 : 1;
+    case PROTO_UDP:
+      return (port < WELL_KNOWN ? 2 : 4) + (port & 1);
+    case PROTO_ICMP:
+    case PROTO_ICMPV6:
+      return 6;
+    default:
+      return -1;
+  }
+}
+
 /** One protocol's ports: a bit for each that is taken, and how many are free per block and parity. */
 interface Ports {
   readonly taken: Int32Array;

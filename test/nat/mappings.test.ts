@@ -14,8 +14,8 @@ const C2 = v4(0xac110003);
 const EXTERNAL = v4(0xcb007101);
 const REMOTE = v4(0xc6336401);
 
-function mappings({ capacity = 1000, addresses = [EXTERNAL], seed = 1 } = {}) {
-  const table = new Mappings({ capacity, key: [1, 2], random: new Random(seed) });
+function mappings({ capacity = 1000, addresses = [EXTERNAL], seed = 1, share = 8 } = {}) {
+  const table = new Mappings({ capacity, key: [1, 2], random: new Random(seed), share });
   const indices = addresses.map((words) => table.addAddress(UPLINK, words));
   return { table, address: indices[0]!, indices };
 }
@@ -237,6 +237,42 @@ describe('mappings', () => {
     for (const count of counts) expect(Math.abs(count - 100)).toBeLessThan(40);
   });
 
+  test('RFC 6888 REQ-4: one host cannot have all ports; what it leaves is enough for the others', () => {
+    const { table, address } = mappings({ capacity: 70_000 });
+    const take = (host: readonly number[], protocol: number) => {
+      let count = 0;
+      // Odd ones, as UDP keeps parity.
+      for (let port = 1025; port < 65_536; port += 2) if (map(table, { host, port, protocol }) >= 0) count++;
+      return count;
+    };
+    expect(take(C1, PROTO_UDP)).toBe(28_672); // 8/9 of the 32,256 odd ones
+    expect(map(table, { port: 1 })).toBeGreaterThanOrEqual(0);
+    expect(map(table, { port: 1024 })).toBeGreaterThanOrEqual(0);
+    expect(take(C2, PROTO_UDP)).toBe(3186);
+    expect(take(v4(7), PROTO_UDP)).toBe(354);
+    expect(table.pool(address).available(PROTO_UDP, 1025)).toBe(44);
+    expect(map(table, { host: v4(8), port: 1025 })).toBeGreaterThanOrEqual(0);
+    // The share counts what a host has now: less for whom it has, more for the others.
+    const row = map(table, { port: 1025 });
+    for (const _ of [1, 2]) table.release(row);
+    expect(map(table, { port: 1025 })).toBe(PORTS_EXHAUSTED);
+    expect(table.pool(address).available(PROTO_UDP, 1025)).toBe(44);
+    expect(take(C1, PROTO_TCP)).toBe(32_256);
+  });
+
+  test('a host keeps to its address when others are added, and is free to choose when it has no mapping', () => {
+    const { table, address } = mappings();
+    const hosts = Array.from({ length: 20 }, (_, i) => v4(0xac110100 + i));
+    const rows = hosts.map((host) => map(table, { host }));
+    const added = [2, 3, 4].map((i) => table.addAddress(UPLINK, v4(0xcb007100 + i)));
+    rows.push(...hosts.map((host) => map(table, { host, port: 7000 })));
+    expect(rows.every((row) => table.address(row) === address)).toBe(true);
+    for (const row of rows) table.release(row);
+    expect(table.size).toBe(0);
+    const spread = hosts.map((host) => table.address(map(table, { host })));
+    expect(spread.filter((index) => added.includes(index)).length).toBeGreaterThan(8);
+  });
+
   test('an address is added to an uplink once, and has one pool', () => {
     const { table, address } = mappings();
     expect(table.addAddress(UPLINK, EXTERNAL)).toBe(address);
@@ -266,7 +302,7 @@ describe('mappings', () => {
 
 describe('ports of publishes', () => {
   test('a claimed port is never given to a mapping', () => {
-    const { table, address } = mappings({ capacity: 2000 });
+    const { table, address } = mappings({ share: Number.POSITIVE_INFINITY });
     expect(table.claim(address, PROTO_TCP, 1, 1000)).toBe(-1);
     for (let i = 0; i < 23; i++)
       expect(table.externalPort(map(table, { protocol: PROTO_TCP, port: i + 1 }))).toBeGreaterThan(1000);
