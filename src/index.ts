@@ -18,7 +18,13 @@ export { DEFAULT_NETWORK, Deck, type DeckEvents, type DeckOptions } from './cont
 export { DROP_TEXT, type DropReasonName } from './control/drop-text.ts';
 export type { AttachOptions, Endpoint } from './control/endpoint.ts';
 export { DeckError, type DeckErrorCode } from './control/error.ts';
+export type { FlowQuery } from './control/flow-filter.ts';
+export type { FlowDirectionView, FlowEventView, FlowView } from './control/flows.ts';
 export type { CreateNetworkOptions, NetworkInfo } from './control/network.ts';
+export type { PublishedPort } from './control/published.ts';
+export type { ChainView, RuleView } from './control/rules.ts';
 export { Sandbox, type SandboxEnd, type SandboxOptions } from './control/sandbox.ts';
+export type { UplinkAddressesInfo, UplinkInfo } from './control/uplink.ts';
+export { parseUplinkSpec, type UplinkAddresses, type UplinkSpec } from './control/uplink-spec.ts';
 export { packageVersion } from './control/version.ts';
 export type { CountersView, DropView, FdbView, LedgerView, NeighborView, PortName } from './control/views.ts';

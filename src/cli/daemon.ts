@@ -2,6 +2,8 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
 import { createLog } from '../control/log.ts';
 import type { RuntimePaths } from '../control/paths.ts';
+import { parseUplinkSpec } from '../control/uplink-spec.ts';
+import { type ConntrackDaemonFlags, conntrackOptions } from './conntrack-options.ts';
 import { EXIT_DONE, EXIT_FAILED } from './output.ts';
 
 /** What an embedded daemon tells the `run` that started it, over the channel between them. */
@@ -9,8 +11,9 @@ export type DaemonMessage =
   | { ready: true; notices: readonly string[] }
   | { ready: false; code: DeckError['code']; message: string };
 
-export interface DaemonFlags {
+export interface DaemonFlags extends ConntrackDaemonFlags {
   untilEmpty?: boolean;
+  uplink?: string[];
   /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
   tellParent?: boolean;
 }
@@ -18,13 +21,15 @@ export interface DaemonFlags {
 /** Runs the daemon until somebody ends it. */
 export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
   const { untilEmpty = false } = flags;
+  const conntrack = conntrackOptions(flags);
+  const uplinks = flags.uplink?.map(parseUplinkSpec) ?? [];
   const tell = (message: DaemonMessage) => {
     if (flags.tellParent) process.send?.(message, () => process.disconnect());
   };
   const log = createLog({ pretty: process.stderr.isTTY });
   let daemon: Daemon;
   try {
-    daemon = await Daemon.start({ paths, log, untilEmpty });
+    daemon = await Daemon.start({ paths, log, untilEmpty, conntrack, uplinks });
   } catch (error) {
     if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });
     throw error;

@@ -3,11 +3,12 @@ import type { DaemonClient } from '../control/client.ts';
 import { type RuntimePaths, runtimePaths } from '../control/paths.ts';
 import { packageVersion } from '../control/version.ts';
 import type { AttachFlags } from './attach.ts';
+import type { ConntrackFlags } from './conntrack.ts';
 import type { DaemonFlags } from './daemon.ts';
-import type { EndpointFlags } from './endpoint-options.ts';
 import type { CreateFlags } from './network.ts';
 import { EXIT_DONE, EXIT_USAGE, type Format, report, say, style } from './output.ts';
 import type { ReplayFlags } from './replay.ts';
+import type { RunFlags } from './run.ts';
 
 /**
  * The command tree. What a command does is imported when it is run: `tapdeck --version` loads none of it.
@@ -91,6 +92,18 @@ export function buildProgram(done: (code: number) => void): Command {
     .command('daemon')
     .description('run the switch until it is told to end')
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
+    .addOption(uplinkOption())
+    .option('--conntrack-max <number>', 'most connections at one time; 262144 by default')
+    .option(
+      '--conntrack-quota <number>',
+      'most connections that one endpoint may have begun; a quarter of all by default',
+    )
+    .option(
+      '--timeout <name=seconds>',
+      'how long idle connections are remembered: udp, icmp, tcp-established, tcp-opening, tcp-closing, tcp-reset, generic',
+      collect,
+    )
+    .option('--no-tcp-loose', 'do not pick up TCP connections in the middle')
     .addOption(new Option('--tell-parent').hideHelp())
     .action(
       act(async (flags: CommonFlags & DaemonFlags) => {
@@ -103,6 +116,13 @@ export function buildProgram(done: (code: number) => void): Command {
       examples([
         ['tapdeck daemon', 'at /run/tapdeck/tapdeck.sock as root, in $XDG_RUNTIME_DIR as a user'],
         ['tapdeck --host unix:///tmp/lab.sock daemon', 'a second one, elsewhere'],
+        ['tapdeck daemon --uplink tap:td0,addr=192.0.2.2/24', 'out by interface td0 of the host, 192.0.2.1'],
+        [
+          'tapdeck daemon --uplink packet:eth1,addr=198.51.100.7/24,gw=198.51.100.1',
+          'out by eth1, beside the host',
+        ],
+        ['tapdeck daemon --conntrack-max 1048576 --timeout udp=60', 'more connections, forgotten earlier'],
+        ['tapdeck daemon --no-tcp-loose', 'only connections whose beginning was seen'],
       ]),
     );
 
@@ -110,11 +130,12 @@ export function buildProgram(done: (code: number) => void): Command {
     program.command('run').description('run a command in a network namespace of its own on the switch'),
   )
     .option('--rm', 'accepted for the sake of habit: a sandbox is always removed at its end')
+    .addOption(uplinkOption())
     .argument('<command>', 'program to run, best after --')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
     .action(
-      act(async (command: string, args: string[], flags: CommonFlags & EndpointFlags) => {
+      act(async (command: string, args: string[], flags: CommonFlags & RunFlags) => {
         const { run } = await import('./run.ts');
         return run(paths(flags), host(flags), [command, ...args], flags);
       }),
@@ -128,6 +149,7 @@ export function buildProgram(done: (code: number) => void): Command {
           'a server with a known address',
         ],
         ['tapdeck run -- curl http://172.17.0.80/', 'and its client'],
+        ['tapdeck run -p 8080:80 -- python3 -m http.server 80', 'a server with a published port'],
       ])}
 The exit code is the command's own; 126 when it cannot be executed, 127 when there is no such command, 128 and the
 signal's number when a signal ended it, 125 when the deck failed. A daemon is started when none is running, and
@@ -150,6 +172,7 @@ ends with its last sandbox. What the command leaves running is ended with it.
       examples([
         ['tapdeck attach --netns /run/netns/blue', 'what `ip netns add blue` made, as endpoint blue'],
         ['tapdeck attach --pid 4711 --name web --ip 172.17.0.80', 'the namespace of a process'],
+        ['tapdeck attach --netns blue -p 8080:80 -p 53:53/udp', 'with published ports: all of them, or none'],
       ]),
     );
 
@@ -217,12 +240,26 @@ ends with its last sandbox. What the command leaves running is ended with it.
     )
     .addHelpText('after', examples([['tapdeck drops --all', 'all reasons there are, in plain words']]));
 
+  trafficCommands(program, client, format, act);
+
   program
     .command('counters')
     .description('show the account of all frames, and what every port received and sent')
     .addOption(formatOption())
     .action(act(async (flags: CommonFlags) => (await lists()).counters(await client(flags), format(flags))))
     .addHelpText('after', examples([['tapdeck counters --format json', 'for programs']]));
+
+  program
+    .command('uplinks')
+    .description('list the ways by which packets leave the deck')
+    .addOption(formatOption())
+    .action(
+      act(async (flags: CommonFlags) => {
+        const { uplinks } = await import('./uplinks.ts');
+        return uplinks(await client(flags), format(flags));
+      }),
+    )
+    .addHelpText('after', examples([['tapdeck uplinks', 'of a daemon that was started with --uplink']]));
 
   networkCommands(
     program.command('network').description('make, list, show and remove networks'),
@@ -290,6 +327,12 @@ function networkCommands(
     .option('--gateway <address>', "the gateway's address in it", collect)
     .option('--ipv6', 'give it IPv6, also without a subnet')
     .option('--mtu <bytes>', 'largest IP packet; 65520 by default')
+    .option('--internal', 'no way out of the deck')
+    .option(
+      '-o, --opt <key=value>',
+      'tapdeck.uplink=NAME, tapdeck.npt=PREFIX (RFC 6296), com.docker.network.driver.mtu=BYTES',
+      collect,
+    )
     .action(
       act(async (name: string, flags: CommonFlags & CreateFlags) =>
         (await commands()).createNetwork(await client(flags), name, flags),
@@ -300,6 +343,8 @@ function networkCommands(
       examples([
         ['tapdeck network create lab', "the next of Docker's address pools"],
         ['tapdeck network create --subnet 10.9.0.0/24 --subnet fd00:9::/64 --mtu 1500 lab', 'as you say'],
+        ['tapdeck network create -o tapdeck.uplink=td1 lab', 'out by another uplink than the first'],
+        ['tapdeck network create --internal lab', 'among themselves'],
       ]),
     );
   network
@@ -337,6 +382,129 @@ function networkCommands(
     .addHelpText('after', examples([['tapdeck network rm lab', 'after its endpoints were detached']]));
 }
 
+/** Published ports, connections and rules. */
+function trafficCommands(
+  program: Command,
+  client: (flags: CommonFlags) => Promise<DaemonClient>,
+  format: (flags: CommonFlags) => Format,
+  act: <A extends unknown[]>(action: (...args: A) => Answer) => (...args: A) => Promise<void>,
+): void {
+  const commands = () => import('./publish.ts');
+  program
+    .command('publish')
+    .description('publish ports of an endpoint: all that are asked for, or none')
+    .argument('<name>', 'name or id of the endpoint')
+    .argument(
+      '<spec...>',
+      '[[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp]; without a host port one is chosen',
+    )
+    .addOption(formatOption())
+    .action(
+      act(async (name: string, specs: string[], flags: CommonFlags) =>
+        (await commands()).publish(await client(flags), format(flags), name, specs),
+      ),
+    )
+    .addHelpText(
+      'after',
+      examples([
+        ['tapdeck publish web 8080:80', 'port 8080 of the deck is port 80 of web'],
+        ['tapdeck publish web 192.0.2.1:53:53/udp', 'on one address only, UDP'],
+        ['tapdeck publish web 8000-8010:80-90', 'eleven ports at once'],
+      ]),
+    );
+  program
+    .command('unpublish')
+    .description('withdraw published ports, and end the connections that came in by them')
+    .argument('<name>', 'name or id of the endpoint')
+    .argument('<spec>', 'as it was published, or HOST_PORT[/tcp|udp] alone')
+    .addOption(formatOption())
+    .action(
+      act(async (name: string, spec: string, flags: CommonFlags) =>
+        (await commands()).unpublish(await client(flags), format(flags), name, spec),
+      ),
+    )
+    .addHelpText('after', examples([['tapdeck unpublish web 8080', 'or 8080:80, as it was published']]));
+  program
+    .command('port')
+    .description('show published ports as `docker port` does')
+    .argument('[name]', 'name or id of an endpoint; all by default')
+    .argument('[port]', 'PORT[/tcp|udp] of the endpoint: only where it is published')
+    .addOption(formatOption())
+    .action(
+      act(async (name: string | undefined, port: string | undefined, flags: CommonFlags) =>
+        (await commands()).port(await client(flags), format(flags), name, port),
+      ),
+    )
+    .addHelpText('after', examples([['tapdeck port web 80/tcp', 'where port 80 of web is published']]));
+
+  const only = (flags: string, description: string) =>
+    new Option(flags, description).conflicts(
+      ['list', 'delete', 'flush', 'count', 'event'].filter((one) => !flags.endsWith(`--${one}`)),
+    );
+  // conntrack's other names for what has a short one.
+  const alias = (flags: string) => new Option(flags).hideHelp();
+  program
+    .command('conntrack')
+    .description('show, forget, count or follow the connections, with the options of conntrack(8)')
+    .addOption(only('-L, --list', 'list connections; what is done by default'))
+    .addOption(
+      only('-D, --delete', 'forget the connections that the filter means; exit code 1 when there is none'),
+    )
+    .addOption(only('-F, --flush', 'forget all connections'))
+    .addOption(only('-C, --count', 'count the connections'))
+    .addOption(only('-E, --event', 'follow what happens to connections, until ctrl-C'))
+    .option('-p, --proto <protocol>', 'of this protocol: tcp, udp, icmp, icmpv6 or a number')
+    .option('-f, --family <family>', 'ipv4 or ipv6')
+    .option('-s, --src <address>', 'from this address, in the original direction (also --orig-src)')
+    .option('-d, --dst <address>', 'to this address, in the original direction (also --orig-dst)')
+    .option('--sport <port>', 'from this port (also --orig-port-src)')
+    .option('--dport <port>', 'to this port (also --orig-port-dst)')
+    .option('-r, --reply-src <address>', 'from this address, in the reply direction')
+    .option('-q, --reply-dst <address>', 'to this address, in the reply direction')
+    .option('--reply-port-src <port>', 'from this port, in the reply direction')
+    .option('--reply-port-dst <port>', 'to this port, in the reply direction')
+    .option('--state <state>', 'TCP in this state, as ESTABLISHED')
+    .option('--network <name>', 'begun in this network')
+    .addOption(alias('--orig-src <address>').conflicts('src'))
+    .addOption(alias('--orig-dst <address>').conflicts('dst'))
+    .addOption(alias('--orig-port-src <port>').conflicts('sport'))
+    .addOption(alias('--orig-port-dst <port>').conflicts('dport'))
+    .addOption(
+      new Option('--format <format>', 'how to print; `conntrack` as conntrack-tools does')
+        .choices(['table', 'json', 'conntrack'])
+        .default('table'),
+    )
+    .action(
+      act(async (flags: Omit<CommonFlags, 'format'> & ConntrackFlags) => {
+        const { conntrack } = await import('./conntrack.ts');
+        return conntrack(await client({ ...(flags.host !== undefined && { host: flags.host }) }), flags);
+      }),
+    )
+    .addHelpText(
+      'after',
+      examples([
+        ['tapdeck conntrack -p tcp --state ESTABLISHED', 'the connections that stand'],
+        ['tapdeck conntrack --format conntrack', 'in the lines of conntrack -L'],
+        ['tapdeck conntrack -D -s 172.17.0.2', 'forget what an endpoint has begun'],
+        ['tapdeck conntrack -E --format json', 'live, for programs: an event per line'],
+      ]),
+    );
+
+  program
+    .command('rules')
+    .description("show what is done to packets as the chains of rules that Docker's iptables would have")
+    .option('-v, --verbose', 'with packets, bytes and interfaces')
+    .option('-x, --exact', 'counters in full, not rounded to K and M')
+    .addOption(formatOption())
+    .action(
+      act(async (flags: CommonFlags & { verbose?: boolean; exact?: boolean }) => {
+        const { rules } = await import('./lists.ts');
+        return rules(await client(flags), format(flags), flags);
+      }),
+    )
+    .addHelpText('after', examples([['tapdeck rules -v', 'as `iptables -L -v -n`, both tables']]));
+}
+
 /** Options of the commands that make an endpoint. */
 function endpointFlags(command: Command): Command {
   return command
@@ -348,9 +516,21 @@ function endpointFlags(command: Command): Command {
     .option('--ifname <name>', 'name of the interface; eth0 by default')
     .option('--mtu <bytes>', "largest IP packet; the network's by default")
     .option(
+      '-p, --publish <spec>',
+      'publish ports, [[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp]; may be repeated',
+      collect,
+    )
+    .option(
       '--faults <spec>',
       'lose, double, reorder, corrupt or delay frames on purpose, as loss=1%,delay=10ms,seed=7',
     );
+}
+
+function uplinkOption(): Option {
+  return new Option(
+    '--uplink <spec>',
+    'a way out, the first one the default: tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there',
+  ).argParser(collect);
 }
 
 function hostOption(): Option {

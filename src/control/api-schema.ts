@@ -16,6 +16,9 @@ export const CreateNetworkBody = Type.Object(
     ipv6Subnet: Type.Optional(Text),
     ipv6Gateway: Type.Optional(Text),
     mtu: Type.Optional(Mtu),
+    internal: Type.Optional(Type.Boolean()),
+    uplink: Type.Optional(Text),
+    npt: Type.Optional(Text),
   },
   { additionalProperties: false },
 );
@@ -30,6 +33,7 @@ const endpointFields = {
   ifname: Type.Optional(Text),
   mtu: Type.Optional(Mtu),
   faults: Type.Optional(Text),
+  publish: Type.Optional(Type.Array(Text, { maxItems: 1024 })),
 };
 
 export const AttachBody = Type.Object(
@@ -53,6 +57,42 @@ export type OpenSandboxBody = Static<typeof OpenSandboxBody>;
 export const NameParams = Type.Object({ name: Type.String() });
 export type NameParams = Static<typeof NameParams>;
 
+export const PublishBody = Type.Object(
+  { publish: Type.Array(Text, { minItems: 1, maxItems: 1024 }) },
+  { additionalProperties: false },
+);
+export type PublishBody = Static<typeof PublishBody>;
+
+export const UnpublishQuery = Type.Object({ spec: Text }, { additionalProperties: false });
+export type UnpublishQuery = Static<typeof UnpublishQuery>;
+
+const Port = Type.Optional(Type.String({ pattern: '^[0-9]{1,5}$' }));
+
+/** A `FlowQuery` in the query of a URL, where everything is text. */
+export const FlowQueryText = Type.Object(
+  {
+    protocol: Type.Optional(Text),
+    family: Type.Optional(Type.Union([Type.Literal('4'), Type.Literal('6')])),
+    src: Type.Optional(Text),
+    dst: Type.Optional(Text),
+    srcPort: Port,
+    dstPort: Port,
+    replySrc: Type.Optional(Text),
+    replyDst: Type.Optional(Text),
+    replySrcPort: Port,
+    replyDstPort: Port,
+    state: Type.Optional(Text),
+    network: Type.Optional(Text),
+  },
+  { additionalProperties: false },
+);
+export type FlowQueryText = Static<typeof FlowQueryText>;
+
+/** Answer to the order to forget connections. */
+export interface FlowsClosed {
+  closed: number;
+}
+
 /** Body of every answer that is not 2xx. */
 export interface ErrorBody {
   code: DeckErrorCode | 'internal';
@@ -67,6 +107,8 @@ export interface VersionInfo {
   startedAt: string;
   /** Whether the daemon ends with its last endpoint. */
   untilEmpty: boolean;
+  /** Its uplinks, as `formatUplinkSpec` writes them. */
+  uplinks: string[];
   /** What it had to clean up when it started. */
   notices: string[];
 }

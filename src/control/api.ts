@@ -3,13 +3,19 @@ import {
   AttachBody,
   CreateNetworkBody,
   type ErrorBody,
+  FlowQueryText,
+  type FlowsClosed,
   NameParams,
   OpenSandboxBody,
+  PublishBody,
   type SandboxClosed,
+  UnpublishQuery,
   type VersionInfo,
 } from './api-schema.ts';
 import type { Deck } from './deck.ts';
 import { DeckError, type DeckErrorCode } from './error.ts';
+import type { FlowQuery } from './flow-filter.ts';
+import { streamFlows } from './flow-stream.ts';
 import type { Leases } from './leases.ts';
 
 const STATUS: Record<DeckErrorCode, number> = {
@@ -73,6 +79,8 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
     async ({ params }) => deck.removeNetwork(params.name),
   );
 
+  app.get('/v1/uplinks', async () => deck.uplinks());
+
   app.get('/v1/endpoints', async () => deck.endpoints());
   app.post<{ Body: AttachBody }>('/v1/endpoints', { schema: { body: AttachBody } }, async ({ body }, reply) =>
     reply.code(201).send(await deck.attach(body)),
@@ -86,6 +94,22 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
     '/v1/endpoints/:name',
     { schema: { params: NameParams } },
     async ({ params }) => deck.detach(params.name),
+  );
+
+  app.get<{ Params: NameParams }>(
+    '/v1/endpoints/:name/ports',
+    { schema: { params: NameParams } },
+    async ({ params }) => deck.endpoint(params.name).ports,
+  );
+  app.post<{ Params: NameParams; Body: PublishBody }>(
+    '/v1/endpoints/:name/ports',
+    { schema: { params: NameParams, body: PublishBody } },
+    async ({ params, body }, reply) => reply.code(201).send(await deck.publish(params.name, body.publish)),
+  );
+  app.delete<{ Params: NameParams; Querystring: UnpublishQuery }>(
+    '/v1/endpoints/:name/ports',
+    { schema: { params: NameParams, querystring: UnpublishQuery } },
+    async ({ params, query }) => deck.unpublish(params.name, query.spec),
   );
 
   // Says that a sandbox of this id is coming, so that the daemon does not end before it is there.
@@ -111,7 +135,42 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
   app.get('/v1/neighbors', async () => deck.neighbors());
   app.get('/v1/drops', async () => deck.drops());
   app.get('/v1/counters', async () => deck.counters());
+  app.get('/v1/rules', async () => deck.rules());
+
+  const flowQuery = { schema: { querystring: FlowQueryText } };
+  app.get<{ Querystring: FlowQueryText }>('/v1/conntrack', flowQuery, async ({ query }) =>
+    deck.flows(readFlowQuery(query)),
+  );
+  app.delete<{ Querystring: FlowQueryText }>(
+    '/v1/conntrack',
+    flowQuery,
+    async ({ query }): Promise<FlowsClosed> => ({ closed: await deck.closeFlows(readFlowQuery(query)) }),
+  );
+  app.get('/v1/conntrack/count', async () => deck.countFlows());
+  // Answers with a stream of `FlowEventView`s, one per line, for as long as the client reads.
+  app.get<{ Querystring: FlowQueryText }>('/v1/conntrack/events', flowQuery, async ({ query }, reply) => {
+    await streamFlows(deck, readFlowQuery(query), reply.raw);
+    reply.hijack();
+  });
   return app;
+}
+
+function readFlowQuery({
+  family,
+  srcPort,
+  dstPort,
+  replySrcPort,
+  replyDstPort,
+  ...texts
+}: FlowQueryText): FlowQuery {
+  return {
+    ...texts,
+    ...(family && { family: family === '4' ? 4 : 6 }),
+    ...(srcPort && { srcPort: Number(srcPort) }),
+    ...(dstPort && { dstPort: Number(dstPort) }),
+    ...(replySrcPort && { replySrcPort: Number(replySrcPort) }),
+    ...(replyDstPort && { replyDstPort: Number(replyDstPort) }),
+  };
 }
 
 function refuse(

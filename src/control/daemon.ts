@@ -1,6 +1,7 @@
 import { chmodSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
+import type { ConntrackOptions } from '../dataplane/commands.ts';
 import type { buildApi } from './api.ts';
 import type { VersionInfo } from './api-schema.ts';
 import { Deck } from './deck.ts';
@@ -11,6 +12,7 @@ import type { Log } from './log.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
 import { DEFAULT_GRACE } from './sandbox.ts';
 import { endRecorded, StateFile } from './state-file.ts';
+import type { UplinkSpec } from './uplink-spec.ts';
 import { packageVersion } from './version.ts';
 
 /** Milliseconds that a daemon started by `run` waits for its first sandbox, and after its last one. */
@@ -22,6 +24,10 @@ export interface DaemonOptions {
   log: Log;
   /** End with the last endpoint: what `tapdeck run` starts for itself. */
   untilEmpty?: boolean;
+  /** How connections are tracked. */
+  conntrack?: ConntrackOptions;
+  /** Ways out, the default first. */
+  uplinks?: readonly UplinkSpec[];
   /** Makes the deck; tests put one on a fake data plane there. */
   openDeck?: typeof Deck.open;
 }
@@ -61,7 +67,12 @@ export class Daemon {
       // Loaded now, and beside the start of the deck's thread: of several daemons that start at once all but one
       // end before they come here.
       const loading = import('./api.ts');
-      deck = await (options.openDeck ?? Deck.open)({ log: (level, message) => log[level](message) });
+      const { conntrack, uplinks, openDeck = Deck.open } = options;
+      deck = await openDeck({
+        log: (level, message) => log[level](message),
+        ...(conntrack && { conntrack }),
+        ...(uplinks && { uplinks }),
+      });
       const daemon = new Daemon(options, lock, state, deck, notices, (await loading).buildApi);
       await daemon.#listen();
       return daemon;
@@ -124,6 +135,7 @@ export class Daemon {
       pid: process.pid,
       startedAt: this.#startedAt,
       untilEmpty: this.#untilEmpty,
+      uplinks: this.#deck.uplinks().map(({ spec }) => spec),
       notices: [...this.notices],
     };
   }

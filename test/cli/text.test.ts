@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { netnsPath } from '../../src/cli/attach.ts';
 import { endpointOptions, wholeNumber } from '../../src/cli/endpoint-options.ts';
 import { countersText, dropTable, endpointTable, fdbLines, neighborLines } from '../../src/cli/lists.ts';
 import { inspection, networkOptions, networkTable } from '../../src/cli/network.ts';
 import { formatDuration, formatTable } from '../../src/cli/table.ts';
 import type { Endpoint } from '../../src/control/endpoint.ts';
 import { DeckError } from '../../src/control/error.ts';
+import { namespacePath } from '../../src/control/namespace.ts';
 import type { NetworkInfo } from '../../src/control/network.ts';
 
 const web: Endpoint = {
@@ -24,6 +24,9 @@ const web: Endpoint = {
   createdAt: '2026-01-01T00:00:00.000Z',
 };
 const lab: NetworkInfo = {
+  internal: false,
+  uplink: null,
+  npt: null,
   id: 'a'.repeat(64),
   name: 'lab',
   driver: 'tapdeck',
@@ -63,16 +66,31 @@ describe('tables', () => {
   });
 
   it('list endpoints', () => {
-    expect(endpointTable([web], Date.parse('2026-01-01T00:05:00Z'))).toBe(
-      'NAME   NETWORK   IPV4       IPV6   MAC                 IFNAME   PID   STATUS\n' +
-        'web    lab       10.1.0.2   -      02:42:0a:01:00:02   eth0     42    Up 5 minutes\n',
+    const port = {
+      endpoint: 'web',
+      protocol: 'tcp',
+      hostPort: 8080,
+      hostPortEnd: 8080,
+      port: 80,
+      portEnd: 80,
+    } as const;
+    const ports = [
+      { ...port, host: '0.0.0.0' },
+      { ...port, host: '::' },
+    ];
+    expect(
+      endpointTable([{ ...web, ports }, web], Date.parse('2026-01-01T00:05:00Z')).replaceAll(/ {3,}/g, '  '),
+    ).toBe(
+      'NAME  NETWORK  IPV4  IPV6  MAC  IFNAME  PID  STATUS  PORTS\n' +
+        'web  lab  10.1.0.2  -  02:42:0a:01:00:02  eth0  42  Up 5 minutes  0.0.0.0:8080->80/tcp, [::]:8080->80/tcp\n' +
+        'web  lab  10.1.0.2  -  02:42:0a:01:00:02  eth0  42  Up 5 minutes\n',
     );
   });
 
   it('list networks', () => {
     expect(networkTable([lab])).toBe(
-      'NETWORK ID     NAME   DRIVER    SCOPE   SUBNETS        MTU\n' +
-        'aaaaaaaaaaaa   lab    tapdeck   local   10.1.0.0/24   1500\n',
+      'NETWORK ID     NAME   DRIVER    SCOPE   SUBNETS        MTU   UPLINK\n' +
+        'aaaaaaaaaaaa   lab    tapdeck   local   10.1.0.0/24   1500   -\n',
     );
   });
 
@@ -184,8 +202,8 @@ describe('options', () => {
   );
 
   it('give a namespace by path, relative to here, or by the name that ip has for it', () => {
-    expect(netnsPath('blue')).toBe('/run/netns/blue');
-    expect(netnsPath('/proc/1/ns/net')).toBe('/proc/1/ns/net');
-    expect(netnsPath('./blue')).toBe(`${process.cwd()}/blue`);
+    expect(namespacePath('blue')).toBe('/run/netns/blue');
+    expect(namespacePath('/proc/1/ns/net')).toBe('/proc/1/ns/net');
+    expect(namespacePath('./blue')).toBe(`${process.cwd()}/blue`);
   });
 });
