@@ -1,10 +1,10 @@
 import { EPOLLIN, Epoll } from '../../src/device/epoll.ts';
-import type { TapDevice } from '../../src/device/tap.ts';
+import type { Device } from '../../switch/device.ts';
 import { Arena, type Frame } from '../../switch/frame.ts';
 
-/** The simplest hub for two TAPs: what comes in at one goes out at the other, until `until` settles. */
+/** The simplest hub for two devices: what comes in at one goes out at the other, until `until` settles. */
 export async function forward<T>(
-  devices: readonly [TapDevice, TapDevice],
+  devices: readonly [Device, Device],
   until: Promise<T>,
   seen: (frame: Frame) => void = () => {},
 ): Promise<T> {
