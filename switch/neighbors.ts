@@ -74,6 +74,8 @@ export class Neighbors {
   reachableTime: number;
   /** When `expire` is next worth calling, ms; Infinity while nobody is being asked. */
   deadline = Number.POSITIVE_INFINITY;
+  /** Asked before the sender of a frame that has waited in vain is told: it makes the packet what its sender knows. */
+  mayTell: (frame: Frame) => boolean = () => true;
   readonly #originator: Originator;
   readonly #icmp: Icmp;
   readonly #icmpv6: Icmpv6;
@@ -462,7 +464,7 @@ export class Neighbors {
     for (let frame = this.#queues.shift(queue); frame !== null; frame = this.#queues.shift(queue)) {
       const { from } = this.#queues;
       // RFC 1812 §3.3.2, RFC 4861 §7.2.2: the sender of each waiting packet is told.
-      if (tell && from !== null) {
+      if (tell && from !== null && this.mayTell(frame)) {
         if (isIpv6) this.#icmpv6.error(frame, from, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_ADDRESS, 0, now);
         else this.#icmp.error(frame, from, ICMP_UNREACHABLE, ICMP_UNREACH_HOST, 0, now);
       }

@@ -16,6 +16,8 @@ export interface NetworkOptions {
   ipv6Pool?: readonly (readonly number[])[];
   /** Largest IP packet, bytes. */
   mtu: number;
+  /** The network by which packets for elsewhere leave; left out where there is none. */
+  uplink?: number | null;
 }
 
 /**
@@ -43,6 +45,8 @@ export class Network {
   readonly ownIpv4: Int32Array;
   readonly ownIpv6: Int32Array;
   readonly mtu: number;
+  /** Id of the network by which packets for elsewhere leave, or -1. */
+  readonly uplink: number;
 
   constructor(id: number, bridge: Bridge, port: PortId, options: NetworkOptions) {
     const { macHi, macLo, ipv4, ipv6, mtu } = options;
@@ -63,6 +67,7 @@ export class Network {
     this.ownIpv4 = Int32Array.from(ipv4 ? [ipv4.address, ...ipv4Pool] : []);
     this.ownIpv6 = Int32Array.from(ipv6 ? [...ipv6.address, ...ipv6Pool.flat()] : []);
     this.mtu = mtu;
+    this.uplink = options.uplink ?? -1;
   }
 
   /** Whether the IPv4 address lies in the network's subnet. */

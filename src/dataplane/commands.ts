@@ -5,10 +5,8 @@ import type { NeighborEntry } from '../../switch/neighbors.ts';
 import type { NetworkOptions as SegmentOptions } from '../../switch/network.ts';
 import type { PortOptions } from '../../switch/ports.ts';
 
-/** A container network to make. */
+/** A container network to make; `uplink` is what `addUplink` answered, null or left out for an internal network. */
 export interface NetworkOptions extends SegmentOptions {
-  /** The uplink by which packets leave the deck, as `addUplink` answered it; null or left out for an internal network. */
-  uplink?: number | null;
   /** RFC 6296: the prefix (four int32 words and a length) that stands outside for the network's IPv6 prefix, host by host. */
   npt?: { address: readonly number[]; prefix: number } | null;
 }

@@ -1,3 +1,4 @@
+import { restore } from '../../nat/translate.ts';
 import { Bridge } from '../../switch/bridge.ts';
 import type { Device } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
@@ -9,7 +10,7 @@ import { Gateway } from '../../switch/gateway.ts';
 import { Icmp } from '../../switch/icmp.ts';
 import { Icmpv6 } from '../../switch/icmpv6.ts';
 import { Neighbors } from '../../switch/neighbors.ts';
-import { Network, type NetworkOptions } from '../../switch/network.ts';
+import { Network } from '../../switch/network.ts';
 import { Originator } from '../../switch/originator.ts';
 import { Outbox, Provenance } from '../../switch/outbox.ts';
 import {
@@ -26,17 +27,34 @@ import {
 import { RateLimit } from '../../switch/rate-limit.ts';
 import { Reassembly } from '../../switch/reassembly.ts';
 import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
-import { ETHERTYPE_ARP } from '../../wire/ethernet.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { Malformed } from '../../wire/malformed.ts';
 import { parse, parseEthernet, parseNetwork } from '../../wire/parse.ts';
 import { Random } from '../../wire/random.ts';
 import { checkVnet } from '../../wire/virtio-net.ts';
-import type { PortCounters, PortSpec, Snapshot, SnapshotWants } from './commands.ts';
+import type {
+  ConntrackOptions,
+  FlowEntry,
+  FlowEvent,
+  FlowFilter,
+  NetworkOptions,
+  PortCounters,
+  PortSpec,
+  PublishOptions,
+  Snapshot,
+  SnapshotWants,
+  UplinkOptions,
+} from './commands.ts';
 import { Egress } from './egress.ts';
+import { describeFlow, listFlows, matchesFlow } from './flows.ts';
+import { Forwarding } from './forwarding.ts';
 import { Ledger } from './ledger.ts';
+import { addressWords, Nat } from './nat.ts';
 import { Router } from './router.ts';
 import { Routes } from './routes.ts';
+import { Rules } from './rules.ts';
+import { Uplink } from './uplink.ts';
 
 /** What the smallest frame costs of a port's budget, in bytes: about as much time as copying so many in and out. */
 const FRAME_COST = 2048;
@@ -58,6 +76,8 @@ export interface DataplaneOptions {
   ports?: number;
   /** Milliseconds until a learned address is forgotten. */
   ageing?: number;
+  /** How connections are tracked. */
+  conntrack?: ConntrackOptions;
   /** Hears of everything that threw, a defect of ours: with the frame that it cost, null when it cost none. */
   onException?: (error: unknown, frame: Frame | null) => void;
 }
@@ -82,7 +102,10 @@ export class Dataplane {
   readonly #routes = new Routes();
   readonly #reassembly: Reassembly;
   readonly #gateway: Gateway;
-  readonly #router: Router;
+  readonly #uplinks: (Uplink | undefined)[] = [];
+  readonly #nat: Nat;
+  readonly #rules: Rules;
+  readonly #forwarding: Forwarding;
   readonly #onException: (error: unknown, frame: Frame | null) => void;
   /** Until when timers rest. */
   #resting = Number.NEGATIVE_INFINITY;
@@ -105,7 +128,22 @@ export class Dataplane {
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
     this.#reassembly = new Reassembly(originator, icmp, icmpv6);
     this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6);
-    this.#router = new Router(this.arena, this.ports, fragmenter, icmp, icmpv6, this.neighbors, this.#routes);
+    this.neighbors.mayTell = (frame) => this.#undo(frame);
+    const router = new Router(this.arena, fragmenter, icmp, icmpv6, this.neighbors, this.#uplinks);
+    this.#rules = new Rules(this.ports.capacity);
+    this.#nat = new Nat(key ?? drawn, random, options.conntrack);
+    this.#forwarding = new Forwarding(
+      this.ports,
+      this.#networks,
+      this.#uplinks,
+      this.#routes,
+      this.#gateway,
+      router,
+      this.#nat,
+      this.#rules,
+      icmp,
+      icmpv6,
+    );
   }
 
   // ---- the way of a frame ----
@@ -193,9 +231,19 @@ export class Dataplane {
   }
 
   #route(frame: Frame, network: Network, now: number): Verdict {
-    return frame.etherType === ETHERTYPE_ARP || this.#routes.isLocal(frame, network)
-      ? this.#gateway.input(frame, network, now)
-      : this.#router.forward(frame, network, now);
+    const isIp = frame.etherType === ETHERTYPE_IPV4 || frame.etherType === ETHERTYPE_IPV6;
+    return isIp ? this.#forwarding.input(frame, network, now) : this.#gateway.input(frame, network, now);
+  }
+
+  /**
+   * Makes a translated packet again what its sender knows, so that an error can quote it; false when nobody remembers.
+   */
+  #undo(frame: Frame): boolean {
+    if (frame.flow < 0) return true;
+    const { conntrack } = this.#nat;
+    if (conntrack.serial[frame.flow >> 1] !== frame.flowSerial) return false;
+    restore(frame, conntrack.tuples, frame.flow);
+    return true;
   }
 
   /** A fragment for the gateway's MAC. The datagram that it completes goes on as a frame of its own. */
@@ -242,7 +290,12 @@ export class Dataplane {
 
   /** When `expire` has something to do next, monotonic milliseconds; Infinity if nothing is pending. */
   deadline(): number {
-    const due = Math.min(this.fdb.deadline, this.neighbors.deadline, this.#reassembly.deadline);
+    const due = Math.min(
+      this.fdb.deadline,
+      this.neighbors.deadline,
+      this.#reassembly.deadline,
+      this.#nat.conntrack.deadline,
+    );
     return Math.max(due, this.#resting);
   }
 
@@ -253,6 +306,7 @@ export class Dataplane {
       if (now >= this.fdb.deadline) this.fdb.expire(now);
       if (now >= this.neighbors.deadline) this.neighbors.expire(now);
       if (now >= this.#reassembly.deadline) this.#reassembly.expire(now);
+      if (now >= this.#nat.conntrack.deadline) this.#nat.expire(now);
     } catch (error) {
       this.#resting = now + REST;
       this.#onException(error, null);
@@ -265,6 +319,43 @@ export class Dataplane {
 
   /** Makes a network with its bridge and gateway; answers its id. Throws RangeError when no port is left for the gateway. */
   addNetwork(options: NetworkOptions): number {
+    const { uplink, npt } = options;
+    if (uplink !== undefined && uplink !== null && this.#uplinks[uplink] === undefined) {
+      throw new RangeError(`there is no uplink ${uplink}`);
+    }
+    const network = this.#addSegment(options);
+    this.#routes.add(network);
+    this.#nat.addNetwork(network, false, options);
+    this.#rules.addNetwork(network.id, {
+      isUplink: false,
+      uplink: network.uplink >= 0,
+      npt: npt !== undefined && npt !== null,
+    });
+    return network.id;
+  }
+
+  /**
+   * Makes an uplink; answers its id, by which networks name it and a device is added to it. Throws RangeError when no port
+   * is left.
+   */
+  addUplink(options: UplinkOptions): number {
+    const network = this.#addSegment(options);
+    this.#uplinks[network.id] = new Uplink(network, options);
+    this.#routes.add(network, false);
+    this.#nat.addNetwork(network, true, options);
+    this.#rules.addNetwork(network.id, { isUplink: true, uplink: false, npt: false });
+    return network.id;
+  }
+
+  /** Removes an uplink that no network uses. */
+  removeUplink(id: number, now: number): void {
+    if (this.#networks.some((network) => network?.uplink === id)) {
+      throw new Error(`networks still use uplink ${id}`);
+    }
+    this.removeNetwork(id, now);
+  }
+
+  #addSegment(options: NetworkOptions): Network {
     let id = this.#networks.indexOf(undefined);
     if (id < 0) id = this.#networks.length;
     const port = this.ports.add(id, PortKind.GATEWAY, { mtu: options.mtu });
@@ -275,8 +366,7 @@ export class Dataplane {
     this.fdb.addStatic(id, options.macHi, options.macLo, port);
     this.#bridges[id] = bridge;
     this.#networks[id] = network;
-    this.#routes.add(network);
-    return id;
+    return network;
   }
 
   /** Removes a network that has no ports left but its gateway's. What waits in it is dropped. */
@@ -284,6 +374,7 @@ export class Dataplane {
     const network = this.#networks[id];
     if (!network) return;
     if (network.bridge.memberCount > 0) throw new Error(`network ${id} still has ports`);
+    this.#nat.removeNetwork(id, now);
     this.neighbors.removeNetwork(id);
     this.#reassembly.removeNetwork(id);
     this.#sendOutbox(now);
@@ -292,6 +383,8 @@ export class Dataplane {
     this.ports.remove(network.port);
     this.#bridges[id] = undefined;
     this.#networks[id] = undefined;
+    this.#uplinks[id] = undefined;
+    this.#rules.removeNetwork(id);
   }
 
   /**
@@ -322,6 +415,10 @@ export class Dataplane {
     if (!spec) return undefined;
     const network = this.#networks[spec.network]!;
     const device = this.egress.device(port);
+    const addresses: (readonly number[])[] = [];
+    if (spec.ipv4 !== undefined) addresses.push(addressWords(spec.ipv4));
+    if (spec.ipv6 !== undefined) addresses.push(spec.ipv6);
+    this.#nat.removeEndpoint(spec.network, port, addresses, now);
     network.bridge.remove(port);
     this.egress.remove(port);
     this.#reassembly.removePort(port);
@@ -333,7 +430,56 @@ export class Dataplane {
     return device;
   }
 
+  /**
+   * Publishes ports of an endpoint; answers the publish's id. Throws RangeError, and changes nothing, when another publish
+   * has one of them or the host address is none of the deck's.
+   */
+  publish(options: PublishOptions): number {
+    const network = this.#networks[options.network];
+    if (!network) throw new RangeError(`there is no network ${options.network}`);
+    const id = this.#nat.publish(options, this.#segmentsOf(network, options.host));
+    this.#rules.addPublish(id, this.#nat.publishes.row(id), network.id);
+    return id;
+  }
+
+  /** The segments on whose addresses ports are published: that of the host address, or the network's uplink and all gateways. */
+  #segmentsOf(network: Network, host: PublishOptions['host']): number[] {
+    if (host !== null) {
+      const route =
+        typeof host === 'number'
+          ? this.#routes.lookupIpv4(host)
+          : this.#routes.lookupIpv6(...(host as [number, number, number, number]));
+      if (!route?.isLocal) throw new RangeError('the host address is none of the deck');
+      return [route.network.id];
+    }
+    return this.#networks
+      .filter((other) => other !== undefined)
+      .filter(({ id }) => id === network.uplink || this.#uplinks[id] === undefined)
+      .map(({ id }) => id);
+  }
+
+  /** Takes a publish back and ends the connections that came in by it, in one step. */
+  unpublish(id: number, now: number): void {
+    this.#nat.unpublish(id, now);
+    this.#rules.removePublish(id);
+  }
+
+  /** Ends the connections that match; answers how many. */
+  closeFlows(filter: FlowFilter, now: number): number {
+    return this.#nat.closeWhere((row) => matchesFlow(describeFlow(this.#nat, row, now), filter), now);
+  }
+
   // ---- what can be seen from outside ----
+
+  /** The connections that match. */
+  flows(filter: FlowFilter, now: number): FlowEntry[] {
+    return listFlows(this.#nat, filter, now);
+  }
+
+  /** Hears of connections that begin, change and end; null while nobody listens. */
+  set onFlow(listener: ((event: FlowEvent) => void) | null) {
+    this.#nat.onFlow = listener;
+  }
 
   snapshot(now: number, wants: SnapshotWants = {}): Snapshot {
     return {
@@ -342,8 +488,8 @@ export class Dataplane {
       ports: wants.ports ? this.#portCounters() : [],
       fdb: wants.fdb ? this.fdb.list(now) : [],
       neighbors: wants.neighbors ? this.neighbors.list(now) : [],
-      rules: [],
-      conntrack: { entries: 0, capacity: 0 },
+      rules: wants.rules ? this.#rules.list() : [],
+      conntrack: { entries: this.#nat.conntrack.size, capacity: this.#nat.conntrack.capacity },
     };
   }
 

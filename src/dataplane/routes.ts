@@ -7,10 +7,12 @@ import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import { IPV4_DST } from '../../wire/ipv4.ts';
 import { IPV6_DST } from '../../wire/ipv6.ts';
 
-/** Where packets to a prefix go: to stations of `network` itself, which are their own next hops. */
+/** Where packets to a prefix go: to stations of `network`, which are their own next hops, or to the deck itself. */
 export interface Route {
   readonly network: Network;
   readonly prefix: number;
+  /** Whether the destination is the deck: one address that its gateway holds in `network`. */
+  readonly isLocal: boolean;
 }
 
 /** A route with the words of its prefix; IPv4 has one. */
@@ -19,36 +21,48 @@ interface Row extends Route {
 }
 
 /**
- * The routing table: one route per network and IP version, found by longest-prefix match. One hash table per IP version;
- * a look-up tries the prefix lengths that occur, the longest first: one or two, however many networks there are.
+ * The routing table, found by longest-prefix match: the subnets of the container networks, and every address of the deck
+ * itself. One hash table per IP version; a look-up tries the prefix lengths that occur, the longest first: two or three,
+ * however many networks there are.
  */
 export class Routes {
   #ipv4 = new PrefixTable([], 1);
   #ipv6 = new PrefixTable([], 4);
 
-  /** Adds the network's own prefixes. */
-  add(network: Network): void {
+  /** Adds the gateway's addresses and, unless it is an uplink's, the network's own prefixes. */
+  add(network: Network, subnets = true): void {
     if (network.hasIpv4) {
+      const rows: Row[] = Array.from(network.ownIpv4, (address) => ({
+        network,
+        prefix: 32,
+        isLocal: true,
+        words: [address],
+      }));
+      const prefix = network.ipv4Prefix;
       const words = [network.ipv4 & network.ipv4Mask];
-      this.#ipv4 = new PrefixTable([...this.#ipv4.rows, { network, prefix: network.ipv4Prefix, words }], 1);
+      if (subnets && prefix < 32) rows.push({ network, prefix, isLocal: false, words });
+      this.#ipv4 = new PrefixTable([...this.#ipv4.rows, ...rows], 1);
     }
     if (network.hasIpv6) {
+      const own = network.ownIpv6;
+      const rows: Row[] = Array.from({ length: own.length / 4 }, (_, i) => ({
+        network,
+        prefix: 128,
+        isLocal: true,
+        words: Array.from(own.subarray(4 * i, 4 * i + 4)),
+      }));
       const prefix = network.ipv6Prefix;
       const words = Array.from(network.ipv6, (word, i) => word & prefixWord(prefix, i));
-      this.#ipv6 = new PrefixTable([...this.#ipv6.rows, { network, prefix, words }], 4);
+      if (subnets && prefix < 128) rows.push({ network, prefix, isLocal: false, words });
+      this.#ipv6 = new PrefixTable([...this.#ipv6.rows, ...rows], 4);
     }
   }
 
   /** Removes all routes into the network. */
   remove(network: Network): void {
-    this.#ipv4 = new PrefixTable(
-      this.#ipv4.rows.filter((row) => row.network !== network),
-      1,
-    );
-    this.#ipv6 = new PrefixTable(
-      this.#ipv6.rows.filter((row) => row.network !== network),
-      4,
-    );
+    const others = (row: Row) => row.network !== network;
+    this.#ipv4 = new PrefixTable(this.#ipv4.rows.filter(others), 1);
+    this.#ipv6 = new PrefixTable(this.#ipv6.rows.filter(others), 4);
   }
 
   /** The route to an IPv4 address, or null. */
@@ -61,17 +75,11 @@ export class Routes {
     return this.#ipv6.lookup(w0, w1, w2, w3);
   }
 
-  /**
-   * Whether a parsed frame to the gateway's MAC is for the deck itself (INPUT) and not to be routed (FORWARD): its
-   * destination is the address of a gateway, of this network or of another; or there is nothing to route in it.
-   */
+  /** Whether a parsed packet to the gateway's MAC is for the deck itself (INPUT) and not to be routed (FORWARD). */
   isLocal(frame: Frame, network: Network): boolean {
     const { bytes, l3 } = frame;
     if (frame.etherType === ETHERTYPE_IPV4) {
-      const dst = get32(bytes, l3 + IPV4_DST);
-      if (network.hasIpv4 && dst === network.ipv4) return true;
-      const route = this.lookupIpv4(dst);
-      return route !== null && route.network.ipv4 === dst;
+      return this.lookupIpv4(get32(bytes, l3 + IPV4_DST))?.isLocal === true;
     }
     if (frame.etherType !== ETHERTYPE_IPV6) return true;
     const w0 = get32(bytes, l3 + IPV6_DST);
@@ -80,8 +88,7 @@ export class Routes {
     const w3 = get32(bytes, l3 + IPV6_DST + 12);
     // RFC 6085: a group may be reached by a unicast MAC.
     if (isIpv6Multicast(w0) || network.isOwnIpv6(w0, w1, w2, w3)) return true;
-    const route = this.lookupIpv6(w0, w1, w2, w3);
-    return route !== null && route.network.isOwnIpv6(w0, w1, w2, w3);
+    return this.lookupIpv6(w0, w1, w2, w3)?.isLocal === true;
   }
 }
 

@@ -1,5 +1,4 @@
 import { BIG_SLOT, type Frame, HEADROOM, type PortId } from '../../switch/frame.ts';
-import type { NetworkOptions } from '../../switch/network.ts';
 import {
   PORT_STRIDE,
   RX_BYTES,
@@ -10,6 +9,7 @@ import {
   TX_FRAMES,
 } from '../../switch/ports.ts';
 import type { Verdict } from '../../switch/verdict.ts';
+import type { NetworkOptions, UplinkOptions } from '../dataplane/commands.ts';
 import { Dataplane, type DataplaneOptions } from '../dataplane/dataplane.ts';
 import { Digest } from './digest.ts';
 import { ReplayDevice } from './replay-device.ts';
@@ -42,6 +42,9 @@ export type FrameListener = (
   at: number,
   length: number,
 ) => void;
+
+/** Connections that a virtual deck tracks when nothing else is said: captures have few, and tests make many decks. */
+const CONNECTIONS = 16_384;
 
 /** Handling a frame threw: a defect of tapdeck. */
 export interface ReplayException {
@@ -78,7 +81,12 @@ export class VirtualDeck {
     this.#onOutput = onOutput;
     this.#onInput = onInput;
     this.#onVerdict = onVerdict;
-    this.dataplane = new Dataplane({ ...rest, onException: (error, frame) => this.#excuse(error, frame) });
+    const { conntrack = { capacity: CONNECTIONS } } = rest;
+    this.dataplane = new Dataplane({
+      ...rest,
+      conntrack,
+      onException: (error, frame) => this.#excuse(error, frame),
+    });
   }
 
   /** Virtual milliseconds. */
@@ -89,6 +97,18 @@ export class VirtualDeck {
   addNetwork(name: string, options: NetworkOptions): void {
     if (this.#networks.has(name)) throw new RangeError(`there is a network '${name}' already`);
     this.#networks.set(name, this.dataplane.addNetwork(options));
+  }
+
+  addUplink(name: string, options: UplinkOptions): void {
+    if (this.#networks.has(name)) throw new RangeError(`there is a network '${name}' already`);
+    this.#networks.set(name, this.dataplane.addUplink(options));
+  }
+
+  /** The data plane's number for a network or uplink. */
+  networkId(name: string): number {
+    const id = this.#networks.get(name);
+    if (id === undefined) throw new RangeError(`there is no network '${name}'`);
+    return id;
   }
 
   /** Adds a port, or attaches one again that was detached: with its first specification. */
@@ -110,8 +130,7 @@ export class VirtualDeck {
         added.device = new WatchedDevice(added.device, listener);
       }
     } else if (port.id >= 0) throw new RangeError(`the port '${name}' is attached already`);
-    const network = this.#networks.get(port.spec.network);
-    if (network === undefined) throw new RangeError(`there is no network '${port.spec.network}'`);
+    const network = this.networkId(port.spec.network);
     const { wrap, ...rest } = port.spec;
     port.id = this.dataplane.addPort(port.device, { ...rest, network }, this.#now);
     this.#portOfId.set(port.id, port);

@@ -1,5 +1,5 @@
 import { formatMac, parseIpv4, parseIpv6, parseMac } from '../../wire/address.ts';
-import type { NetworkOptions } from '../dataplane/commands.ts';
+import type { Filtering, FlowEntry, NetworkOptions, UplinkOptions } from '../dataplane/commands.ts';
 import type { DataplaneOptions } from '../dataplane/dataplane.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
@@ -18,6 +18,37 @@ export interface MemoryNetwork {
   mac?: string;
   /** 65520 when left out. */
   mtu?: number;
+  /** The uplink by which packets leave the deck; none when left out. */
+  uplink?: string;
+  /** The prefix that stands for the network's IPv6 prefix outside, `2001:db8:1::/48` (RFC 6296). */
+  npt?: string;
+}
+
+/** An uplink of a deck for tests. The deck is a host there: `ipv4`, `ipv6` and the pools are its addresses. */
+export interface MemoryUplink extends Omit<MemoryNetwork, 'uplink' | 'npt'> {
+  /** The next hops for what is not on the uplink's own subnet; none when left out. */
+  gateway4?: string;
+  gateway6?: string;
+  /** Further addresses of the deck, for source NAT. */
+  pool?: readonly string[];
+  /** Address-dependent when left out. */
+  filtering?: Filtering;
+}
+
+/** A `-p` of a deck for tests. */
+export interface MemoryPublish {
+  /** Whose ports they are. */
+  station: Station;
+  /** The deck's only network, when left out. */
+  network?: string;
+  protocol?: 'tcp' | 'udp';
+  /** First and last port of the deck; `to` is `from` when left out. */
+  from: number;
+  to?: number;
+  /** First port of the endpoint; `from` when left out. */
+  target?: number;
+  /** The one address of the deck; all of them when left out. */
+  host?: string;
 }
 
 /** A port of a deck for tests. */
@@ -35,7 +66,8 @@ export interface MemoryPort {
   faults?: string;
 }
 
-export interface MemoryDeckOptions extends Pick<DataplaneOptions, 'seed' | 'ageing' | 'arena'> {
+export interface MemoryDeckOptions extends Pick<DataplaneOptions, 'seed' | 'ageing' | 'arena' | 'conntrack'> {
+  uplinks?: Record<string, MemoryUplink>;
   /** One network `lan` without addresses when left out. */
   networks?: Record<string, MemoryNetwork>;
   ports: Record<string, MemoryPort>;
@@ -61,27 +93,35 @@ export class MemoryDeck {
   /** For what is not offered here. */
   readonly virtual: VirtualDeck;
   readonly #gateways = new Map<string, Station>();
+  /** The network that is meant where none is named: the first. */
+  readonly #only: string;
   readonly #sent = new Map<string, TakenFrame[]>();
 
   constructor(options: MemoryDeckOptions) {
-    const { networks = { lan: {} }, ports, ...rest } = options;
+    const { networks = { lan: {} }, uplinks = {}, ports, ...rest } = options;
     this.virtual = new VirtualDeck({
       ...rest,
       onOutput: (port, now, bytes, at, length) => {
         this.#sent.get(port.name)!.push({ now, bytes: bytes.slice(at, at + length) });
       },
     });
-    for (const [index, [name, network]] of Object.entries(networks).entries()) {
-      const made = networkOptions(network, index);
-      this.virtual.addNetwork(name, made);
-      this.#gateways.set(name, {
-        mac: formatMac(made.macHi, made.macLo),
-        ...(network.ipv4 && { ipv4: network.ipv4.split('/')[0]! }),
-        ...(network.ipv6 && { ipv6: network.ipv6.split('/')[0]! }),
-      });
+    for (const [index, [name, uplink]] of Object.entries(uplinks).entries()) {
+      const made = uplinkOptions(uplink, 0x100 + index);
+      this.virtual.addUplink(name, made);
+      this.#gateways.set(name, gatewayOf(uplink, made));
     }
-    const [only] = Object.keys(networks);
-    for (const [name, port] of Object.entries(ports)) this.attach(name, { network: only!, ...port });
+    for (const [index, [name, network]] of Object.entries(networks).entries()) {
+      const { uplink, npt } = network;
+      const made: NetworkOptions = {
+        ...networkOptions(network, index),
+        ...(uplink !== undefined && { uplink: this.virtual.networkId(uplink) }),
+        ...(npt !== undefined && { npt: prefixOf(npt) }),
+      };
+      this.virtual.addNetwork(name, made);
+      this.#gateways.set(name, gatewayOf(network, made));
+    }
+    this.#only = Object.keys(networks)[0]!;
+    for (const [name, port] of Object.entries(ports)) this.attach(name, port);
   }
 
   /** Virtual milliseconds. */
@@ -89,8 +129,39 @@ export class MemoryDeck {
     return this.virtual.now;
   }
 
+  /** Publishes ports of a station, for each IP version of it (and of the host address); answers the publishes' ids. */
+  publish(publish: MemoryPublish): number[] {
+    const { station, from, to = from, target = from, protocol = 'tcp', host } = publish;
+    const network = this.virtual.networkId(publish.network ?? this.#only);
+    const wanted = host === undefined ? undefined : host.includes(':') ? 6 : 4;
+    const addresses = [
+      ...(station.ipv4 !== undefined && wanted !== 6 ? [need(parseIpv4(station.ipv4), station.ipv4)] : []),
+      ...(station.ipv6 !== undefined && wanted !== 4 ? [need(parseIpv6(station.ipv6), station.ipv6)] : []),
+    ];
+    return addresses.map((address) =>
+      this.virtual.dataplane.publish({
+        network,
+        address,
+        protocol: protocol === 'tcp' ? 6 : 17,
+        target,
+        from,
+        to,
+        host: host === undefined ? null : need(parseIpv4(host) ?? parseIpv6(host), host),
+      }),
+    );
+  }
+
+  unpublish(id: number): void {
+    this.virtual.dataplane.unpublish(id, this.now);
+  }
+
+  /** The connections that are tracked. */
+  flows(): FlowEntry[] {
+    return this.virtual.dataplane.flows({}, this.now);
+  }
+
   /** The gateway of a network (the only one when left out), as a station to write frames to. */
-  gateway(network = [...this.#gateways.keys()][0]!): Station {
+  gateway(network = this.#only): Station {
     const gateway = this.#gateways.get(network);
     if (!gateway) throw new RangeError(`there is no network '${network}'`);
     return gateway;
@@ -102,7 +173,7 @@ export class MemoryDeck {
       this.virtual.attach(name);
       return;
     }
-    const { station, faults, network = [...this.#gateways.keys()][0]!, ...rest } = port;
+    const { station, faults, network = this.#only, ...rest } = port;
     const line = faults === undefined ? undefined : parseFaults(faults);
     this.#sent.set(name, []);
     this.virtual.attach(name, {
@@ -192,6 +263,33 @@ function networkOptions({ ipv4, ipv6, mac, mtu = 65520 }: MemoryNetwork, index: 
     ipv4: own4 === undefined ? null : { address: own4, prefix: length(prefix4, 32, ipv4!) },
     ipv6: own6 === undefined ? null : { address: own6, prefix: length(prefix6, 128, ipv6!) },
     mtu,
+  };
+}
+
+function uplinkOptions(uplink: MemoryUplink, index: number): UplinkOptions {
+  const { gateway4, gateway6, pool = [], filtering } = uplink;
+  const pool4 = pool.filter((address) => !address.includes(':'));
+  const pool6 = pool.filter((address) => address.includes(':'));
+  return {
+    ...networkOptions(uplink, index),
+    gateway4: gateway4 === undefined ? null : need(parseIpv4(gateway4), gateway4),
+    gateway6: gateway6 === undefined ? null : need(parseIpv6(gateway6), gateway6),
+    ipv4Pool: pool4.map((address) => need(parseIpv4(address), address)),
+    ipv6Pool: pool6.map((address) => need(parseIpv6(address), address)),
+    ...(filtering && { filtering }),
+  };
+}
+
+function prefixOf(text: string): { address: readonly number[]; prefix: number } {
+  const [address, prefix] = text.split('/');
+  return { address: need(parseIpv6(address!), text), prefix: length(prefix, 128, text) };
+}
+
+function gatewayOf({ ipv4, ipv6 }: MemoryNetwork, { macHi, macLo }: NetworkOptions): Station {
+  return {
+    mac: formatMac(macHi, macLo),
+    ...(ipv4 && { ipv4: ipv4.split('/')[0]! }),
+    ...(ipv6 && { ipv6: ipv6.split('/')[0]! }),
   };
 }
 

@@ -117,7 +117,12 @@ const step = fc.oneof(
 type Step = any;
 
 class Bed {
-  readonly dataplane = new Dataplane({ seed: 1, arena: { small: 10, big: 4 }, ports: 32 });
+  readonly dataplane = new Dataplane({
+    seed: 1,
+    arena: { small: 10, big: 4 },
+    ports: 32,
+    conntrack: { capacity: 8, quota: 5 },
+  });
   readonly networks: (number | undefined)[] = [];
   readonly ports = new Map<string, { id: number; device: Moody }>();
   now = 0;

@@ -160,9 +160,14 @@ describe('echo', () => {
   test('an answer, an error and a timestamp request are nothing to the gateway', () => {
     const deck = gatewayBed();
     expect(send(deck, 'c1', icmpEcho({ from: C1, to: GA, reply: true }))).toBe('ICMP_UNHANDLED');
-    expect(send(deck, 'c1', icmp({ from: C1, to: GA, type: 3, code: 3, data: 28 }))).toBe('ICMP_UNHANDLED');
+    // Connection tracking looks at what an error quotes before anybody else does.
+    expect(send(deck, 'c1', icmp({ from: C1, to: GA, type: 3, code: 3, data: 28 }))).toBe(
+      'ICMP_ERROR_MALFORMED',
+    );
     expect(send(deck, 'c1', icmp({ from: C1, to: GA, type: 13, data: 12 }))).toBe('ICMP_UNHANDLED');
-    expect(send(deck, 'c1', icmp({ from: C1, to: GA, family: 6, type: 1, data: 48 }))).toBe('ICMP_UNHANDLED');
+    expect(send(deck, 'c1', icmp({ from: C1, to: GA, family: 6, type: 1, data: 48 }))).toBe(
+      'ICMP_ERROR_MALFORMED',
+    );
     expect(deck.take('c1')).toEqual([]);
   });
 

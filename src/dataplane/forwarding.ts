@@ -1,0 +1,394 @@
+import { type Conntrack, DNAT, HAIRPIN, NPT, SNAT, Track } from '../../nat/conntrack.ts';
+import { isIcmpErrorPacket, quotedTcpSequence, readQuotation, translateError } from '../../nat/icmp-error.ts';
+import { translate } from '../../nat/translate.ts';
+import { extractTuple, kindZone, TUPLE_KIND, TUPLE_PORTS, TUPLE_WORDS } from '../../nat/tuple.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
+import type { Frame } from '../../switch/frame.ts';
+import type { Gateway } from '../../switch/gateway.ts';
+import type { Icmp } from '../../switch/icmp.ts';
+import type { Icmpv6 } from '../../switch/icmpv6.ts';
+import { isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
+import type { Network } from '../../switch/network.ts';
+import type { Ports } from '../../switch/ports.ts';
+import { isUntagged, stripPriorityTag } from '../../switch/priority-tag.ts';
+import { drop, PASS, type Verdict } from '../../switch/verdict.ts';
+import { isIpv4Multicast, isIpv6LinkLocal, isIpv6Multicast } from '../../wire/address.ts';
+import { get32 } from '../../wire/bytes.ts';
+import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
+import { ICMP_UNREACH_ADMIN, ICMP_UNREACH_NET, ICMP_UNREACHABLE } from '../../wire/icmp.ts';
+import {
+  ICMPV6_UNREACH_ADMIN,
+  ICMPV6_UNREACH_BEYOND_SCOPE,
+  ICMPV6_UNREACH_NO_ROUTE,
+  ICMPV6_UNREACHABLE,
+} from '../../wire/icmpv6.ts';
+import { IPV4_DST } from '../../wire/ipv4.ts';
+import { IPV6_DST } from '../../wire/ipv6.ts';
+import { PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
+import { TCP_FIN, TCP_RST, TCP_SYN, tcpFlags } from '../../wire/tcp.ts';
+import { transportChecksumOk } from '../../wire/transport.ts';
+import type { Nat } from './nat.ts';
+import type { Router } from './router.ts';
+import type { Routes } from './routes.ts';
+import { Rule, type Rules } from './rules.ts';
+import { isRoutable, isSourceRouted, leavesItsLink, sourceFault } from './source.ts';
+import type { Uplink } from './uplink.ts';
+
+/** The flow's packets are rewritten. */
+const TRANSLATED = SNAT | DNAT | NPT;
+
+/**
+ * The way of an IP packet through the deck, from the gateway's MAC on: PREROUTING, then INPUT or FORWARD, then POSTROUTING,
+ * in netfilter's words. A packet of a known connection takes the short way: found, tracked, translated, sent. The first
+ * packet of a connection is judged, and what is decided about it holds for all that follow.
+ */
+export class Forwarding {
+  readonly #ports: Ports;
+  /** By id, uplinks included. */
+  readonly #networks: readonly (Network | undefined)[];
+  readonly #uplinks: readonly (Uplink | undefined)[];
+  readonly #routes: Routes;
+  readonly #gateway: Gateway;
+  readonly #router: Router;
+  readonly #nat: Nat;
+  readonly #conntrack: Conntrack;
+  readonly #rules: Rules;
+  readonly #icmp: Icmp;
+  readonly #icmpv6: Icmpv6;
+
+  constructor(
+    ports: Ports,
+    networks: readonly (Network | undefined)[],
+    uplinks: readonly (Uplink | undefined)[],
+    routes: Routes,
+    gateway: Gateway,
+    router: Router,
+    nat: Nat,
+    rules: Rules,
+    icmp: Icmp,
+    icmpv6: Icmpv6,
+  ) {
+    this.#ports = ports;
+    this.#networks = networks;
+    this.#uplinks = uplinks;
+    this.#routes = routes;
+    this.#gateway = gateway;
+    this.#router = router;
+    this.#nat = nat;
+    this.#conntrack = nat.conntrack;
+    this.#rules = rules;
+    this.#icmp = icmp;
+    this.#icmpv6 = icmpv6;
+  }
+
+  /** A parsed, whole IPv4 or IPv6 packet to the gateway's MAC in `network`. */
+  input(frame: Frame, network: Network, now: number): Verdict {
+    if (!isUntagged(frame)) return drop(DropReason.VLAN_NOT_OURS);
+    stripPriorityTag(frame);
+    const { words } = this.#nat;
+    if (!extractTuple(frame, network.id, words, 0)) return this.#untracked(frame, network, now);
+    const ref = this.#conntrack.find(words, 0);
+    return ref >= 0 ? this.#known(ref, frame, network, now) : this.#fresh(frame, network, now);
+  }
+
+  // ---- PREROUTING ----
+
+  /** A packet of a connection that is known. */
+  #known(ref: number, frame: Frame, network: Network, now: number): Verdict {
+    if (isSourceRouted(frame)) return drop(DropReason.IP_SOURCE_ROUTED);
+    // What would change the connection's state has to be right; anything else is the receiver's to judge (RFC 1624 §4).
+    if (steers(frame) && !transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+    const row = ref >> 1;
+    const before = this.#conntrack.status[row];
+    const stateBefore = this.#conntrack.tcp.state[row];
+    switch (this.#conntrack.track(ref, frame, now)) {
+      case Track.INVALID:
+        this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
+        return drop(DropReason.CT_INVALID);
+      case Track.REOPEN:
+        this.#conntrack.close(row);
+        return this.#fresh(frame, network, now);
+    }
+    if (this.#nat.onFlow !== null) {
+      const isChanged =
+        this.#conntrack.status[row] !== before || this.#conntrack.tcp.state[row] !== stateBefore;
+      if (isChanged) this.#nat.tell('UPDATE', row, now);
+    }
+    const egress = this.#egressOf(ref);
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    const isOut = this.#uplinks[egress.id] !== undefined;
+    this.#rules.count(
+      isOut ? Rule.OUTBOUND : Rule.ESTABLISHED,
+      isOut ? network.id : egress.id,
+      frame.end - frame.l3,
+    );
+    return this.#send(ref, frame, network, egress, now);
+  }
+
+  /** The first packet of a connection, of which `nat.words` is the tuple. */
+  #fresh(frame: Frame, network: Network, now: number): Verdict {
+    if (frame.etherType === ETHERTYPE_IPV4) {
+      const dst = get32(frame.bytes, frame.l3 + IPV4_DST);
+      const route = this.#routes.lookupIpv4(dst);
+      if (route?.isLocal) return this.#local(frame, network, route.network, now);
+      return this.#forwardIpv4(frame, network, dst, route === null ? null : route.network, now);
+    }
+    const { bytes, l3 } = frame;
+    const d0 = get32(bytes, l3 + IPV6_DST);
+    const d1 = get32(bytes, l3 + IPV6_DST + 4);
+    const d2 = get32(bytes, l3 + IPV6_DST + 8);
+    const d3 = get32(bytes, l3 + IPV6_DST + 12);
+    // RFC 6085: a group may be reached by a unicast MAC.
+    if (isIpv6Multicast(d0)) return this.#gateway.input(frame, network, now);
+    if (network.isOwnIpv6(d0, d1, d2, d3)) return this.#local(frame, network, network, now);
+    const route = this.#routes.lookupIpv6(d0, d1, d2, d3);
+    if (route?.isLocal) return this.#local(frame, network, route.network, now);
+    return this.#forwardIpv6(frame, network, d0, d1, d2, d3, route === null ? null : route.network, now);
+  }
+
+  /** An ICMP message that is neither query nor answer: an error about a connection, or something for the gateway. */
+  #untracked(frame: Frame, network: Network, now: number): Verdict {
+    if (isIcmpErrorPacket(frame)) return this.#related(frame, network, now);
+    if (this.#routes.isLocal(frame, network)) return this.#gateway.input(frame, network, now);
+    // RFC 5508 REQ-11: redirects, advertisements and the like end here.
+    this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
+    return drop(DropReason.CT_INVALID);
+  }
+
+  /** RELATED: an ICMP error about a packet of a connection goes to who sent that packet (RFC 5508 §4). */
+  #related(frame: Frame, network: Network, now: number): Verdict {
+    const { words } = this.#nat;
+    if (isSourceRouted(frame)) return drop(DropReason.IP_SOURCE_ROUTED);
+    const fault = readQuotation(frame, network.id, words, 0);
+    if (fault !== 0) return drop(fault as DropReason);
+    const ref = this.#conntrack.find(words, 0);
+    if (ref < 0) return drop(DropReason.ICMP_ERROR_UNRELATED);
+    const isUplink = this.#uplinks[network.id] !== undefined;
+    const martian = sourceFault(frame, network, isUplink, this.#routes);
+    if (martian !== 0) return drop(martian as DropReason);
+    // RFC 5927 §4.1: who did not see the connection cannot know its sequence numbers.
+    const row = ref >> 1;
+    if (
+      (words[TUPLE_KIND] & 0xff) === PROTO_TCP &&
+      !this.#conntrack.tcp.isInWindow(row, ((ref & 1) ^ 1) as 0 | 1, quotedTcpSequence(frame))
+    ) {
+      return drop(DropReason.ICMP_ERROR_UNRELATED);
+    }
+    const egress = this.#egressOf(ref);
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    this.#rules.count(Rule.ESTABLISHED, isUplink ? egress.id : network.id, frame.end - frame.l3);
+    const isTranslated = (this.#conntrack.status[row] & TRANSLATED) !== 0;
+    // RFC 5508 REQ-5: nobody outside learns an address from inside.
+    if (isTranslated) translateError(frame, this.#conntrack.tuples, ref, !isUplink);
+    return this.#router.output(frame, network, egress, now);
+  }
+
+  // ---- INPUT ----
+
+  /** A packet to an address of the deck, which `owner` holds: published, mapped, or for the deck itself. */
+  #local(frame: Frame, network: Network, owner: Network, now: number): Verdict {
+    const nat = this.#nat;
+    const { protocol } = frame;
+    const isUplink = this.#uplinks[network.id] !== undefined;
+    if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
+      const publish = nat.findPublish(owner);
+      if (publish >= 0) return this.#toTarget(frame, network, owner, publish, -1, isUplink, now);
+    }
+    const mapping = nat.findMapping(owner);
+    if (mapping >= 0) {
+      if (!this.#mayEnter(mapping, network, owner)) return drop(DropReason.NAT_FILTERED);
+      return this.#toTarget(frame, network, owner, -1, mapping, isUplink, now);
+    }
+    if (isUplink && protocol === PROTO_TCP) {
+      // RFC 5382 REQ-4: an unsolicited SYN gets no answer; it may be one half of a simultaneous open.
+      this.#rules.count(Rule.UNPUBLISHED, network.id, frame.end - frame.l3);
+      return drop(DropReason.NOT_PUBLISHED);
+    }
+    return this.#gateway.input(frame, network, now);
+  }
+
+  /**
+   * Whether the sender of the packet may use a mapping that another's packets have made (RFC 4787 §5). Who may reach the
+   * endpoint directly needs no permission: hairpinning works with every filtering (RFC 4787 REQ-9).
+   */
+  #mayEnter(mapping: number, network: Network, owner: Network): boolean {
+    const uplink = this.#uplinks[owner.id];
+    if (this.#uplinks[network.id] === undefined || uplink === undefined) return true;
+    if (uplink.filtering === 'endpoint-independent') return true;
+    return uplink.filtering === 'address-dependent' && this.#nat.isPeer(mapping);
+  }
+
+  /** DNAT: to who published the port, or whose mapping it is; and SNAT, too, when the sender is behind the deck himself. */
+  #toTarget(
+    frame: Frame,
+    network: Network,
+    owner: Network,
+    publish: number,
+    mapping: number,
+    isUplink: boolean,
+    now: number,
+  ): Verdict {
+    const nat = this.#nat;
+    const fault = this.#firstFault(frame, network, isUplink);
+    if (fault !== 0) return drop(fault as DropReason);
+    const target = publish >= 0 ? nat.networkOfPublish(publish) : nat.networkOfMapping(mapping);
+    const egress = this.#networks[target]!;
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    if (publish >= 0) nat.toPublish(publish);
+    else nat.toMapping(mapping);
+    const row = isUplink
+      ? nat.open(frame, DNAT, publish, mapping, true, now)
+      : nat.openMasqueraded(frame, DNAT | SNAT | HAIRPIN, owner, publish, mapping, now);
+    if (row < 0) return this.#refuse(row, frame, network, now);
+    const bytes = frame.end - frame.l3;
+    if (publish >= 0) {
+      this.#rules.countPublish(Rule.DNAT, publish, bytes);
+      this.#rules.countPublish(Rule.PUBLISHED, publish, bytes);
+      if (!isUplink) this.#rules.countPublish(Rule.HAIRPIN, publish, bytes);
+    }
+    return this.#send(row << 1, frame, network, egress, now);
+  }
+
+  // ---- FORWARD ----
+
+  #forwardIpv4(frame: Frame, network: Network, dst: number, home: Network | null, now: number): Verdict {
+    const isUplink = this.#uplinks[network.id] !== undefined;
+    const fault = this.#firstFault(frame, network, isUplink);
+    if (fault !== 0) return drop(fault as DropReason);
+    if (isIpv4Multicast(dst)) return drop(DropReason.IP_GROUP);
+    if (!isRoutable(dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
+    if (isUplink) return this.#unpublished(frame, network);
+    if (home !== null) {
+      // RFC 2644: nobody reaches all stations of another network with one packet.
+      if (isSubnetBroadcast(home, dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
+      return this.#toNetwork(frame, network, home, now);
+    }
+    const uplink = this.#uplinks[network.uplink];
+    if (uplink === undefined || !uplink.reachesIpv4(dst)) {
+      this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_NET, 0, now);
+      return drop(DropReason.IP_INNOROUTES);
+    }
+    if (isSubnetBroadcast(uplink.network, dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
+    return this.#toUplink(frame, network, uplink.network, now);
+  }
+
+  #forwardIpv6(
+    frame: Frame,
+    network: Network,
+    d0: number,
+    d1: number,
+    d2: number,
+    d3: number,
+    home: Network | null,
+    now: number,
+  ): Verdict {
+    const isUplink = this.#uplinks[network.id] !== undefined;
+    if (!isUplink && leavesItsLink(frame)) {
+      // RFC 4443 §3.1: the sender is told that it chose the wrong source.
+      this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_BEYOND_SCOPE, 0, now);
+      return drop(DropReason.IP_MARTIAN_SOURCE);
+    }
+    const fault = this.#firstFault(frame, network, isUplink);
+    if (fault !== 0) return drop(fault as DropReason);
+    if (!isIpv6Host(d0, d1, d2) || isIpv6LinkLocal(d0)) return drop(DropReason.IP_MARTIAN_DESTINATION);
+    if (isUplink) return this.#unpublished(frame, network);
+    if (home !== null) return this.#toNetwork(frame, network, home, now);
+    const uplink = this.#uplinks[network.uplink];
+    if (uplink === undefined || !uplink.reachesIpv6(d0, d1, d2, d3)) {
+      this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_NO_ROUTE, 0, now);
+      return drop(DropReason.IP_INNOROUTES);
+    }
+    return this.#toUplink(frame, network, uplink.network, now);
+  }
+
+  /** Nobody outside is routed inside, also not with a route to a subnet here: what is to be reached is published (DK-2). */
+  #unpublished(frame: Frame, network: Network): Verdict {
+    this.#rules.count(Rule.UNPUBLISHED, network.id, frame.end - frame.l3);
+    return drop(DropReason.NOT_PUBLISHED);
+  }
+
+  #toNetwork(frame: Frame, network: Network, egress: Network, now: number): Verdict {
+    // Back into its own network from a port that the bridge keeps apart from the others there.
+    if (egress === network && this.#ports.isolated[frame.ingress] !== 0)
+      return drop(DropReason.PORT_ISOLATED);
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    this.#nat.toNetwork(egress);
+    const row = this.#nat.open(frame, 0, -1, -1, false, now);
+    if (row < 0) return this.#refuse(row, frame, network, now);
+    this.#rules.count(egress === network ? Rule.INTRA : Rule.OUTBOUND, network.id, frame.end - frame.l3);
+    return this.#send(row << 1, frame, network, egress, now);
+  }
+
+  #toUplink(frame: Frame, network: Network, egress: Network, now: number): Verdict {
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    const nat = this.#nat;
+    nat.toNetwork(egress);
+    const isNpt = frame.etherType !== ETHERTYPE_IPV4 && nat.hasPrefix(network);
+    const row = isNpt
+      ? nat.openTranslatedPrefix(frame, network, NPT, now)
+      : nat.openMasqueraded(frame, SNAT, egress, -1, -1, now);
+    if (row < 0) return this.#refuse(row, frame, network, now);
+    const bytes = frame.end - frame.l3;
+    this.#rules.count(isNpt ? Rule.NPT : Rule.MASQUERADE, network.id, bytes);
+    this.#rules.count(Rule.OUTBOUND, network.id, bytes);
+    return this.#send(row << 1, frame, network, egress, now);
+  }
+
+  /** What is wrong with a packet with which a connection is to begin, or 0. */
+  #firstFault(frame: Frame, network: Network, isUplink: boolean): number {
+    const { protocol } = frame;
+    const fault = sourceFault(frame, network, isUplink, this.#routes);
+    if (fault !== 0) return fault;
+    if (isSourceRouted(frame)) return DropReason.IP_SOURCE_ROUTED;
+    if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
+      const ports = this.#nat.words[TUPLE_PORTS];
+      if (ports >>> 16 === 0 || (ports & 0xffff) === 0) return DropReason.PORT_ZERO;
+      return transportChecksumOk(frame) ? 0 : DropReason.L4_CSUM;
+    }
+    return transportChecksumOk(frame) ? 0 : DropReason.ICMP_CSUM;
+  }
+
+  /** A connection that there is no room for: who is behind the deck is told (RFC 5508 REQ-8). */
+  #refuse(refusal: number, frame: Frame, network: Network, now: number): Verdict {
+    if (this.#uplinks[network.id] === undefined && this.#nat.isForLack(refusal)) {
+      if (frame.etherType === ETHERTYPE_IPV4) {
+        this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_ADMIN, 0, now);
+      } else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_ADMIN, 0, now);
+    }
+    const reason = this.#nat.reasonOf(refusal);
+    if (reason === DropReason.CT_INVALID) this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
+    return drop(reason);
+  }
+
+  // ---- POSTROUTING ----
+
+  /** Translates an admitted packet of a connection and sends it on. */
+  #send(ref: number, frame: Frame, network: Network, egress: Network, now: number): Verdict {
+    const { status, tuples, serial } = this.#conntrack;
+    const row = ref >> 1;
+    if ((status[row] & TRANSLATED) !== 0) {
+      translate(frame, tuples, ref);
+      if ((status[row] & SNAT) !== 0 && (ref & 1) === 0) this.#nat.identify(frame);
+      // While it waits for its next hop: an error about it has to quote what its sender knows.
+      frame.flow = ref;
+      frame.flowSerial = serial[row];
+    }
+    return this.#router.output(frame, network, egress, now);
+  }
+
+  /** Where packets of this direction leave: by where those of the other one come in. */
+  #egressOf(ref: number): Network {
+    return this.#networks[kindZone(this.#conntrack.tuples[(ref ^ 1) * TUPLE_WORDS + TUPLE_KIND])]!;
+  }
+}
+
+/** Whether the packet steers the connection's state: a few small ones of each. */
+function steers(frame: Frame): boolean {
+  if (frame.protocol !== PROTO_TCP) return frame.protocol !== PROTO_UDP;
+  return (tcpFlags(frame.bytes, frame.l4) & (TCP_SYN | TCP_FIN | TCP_RST)) !== 0;
+}

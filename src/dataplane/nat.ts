@@ -1,0 +1,425 @@
+import {
+  Conntrack,
+  REFRESH_REPLY,
+  REFUSED_CLASH,
+  REFUSED_FULL,
+  REFUSED_INVALID,
+  REFUSED_QUOTA,
+} from '../../nat/conntrack.ts';
+import { MAPPING_FULL, Mappings, NO_EXTERNAL_ADDRESS, PORTS_EXHAUSTED } from '../../nat/mappings.ts';
+import { Npt } from '../../nat/npt.ts';
+import { type Publish, Publishes } from '../../nat/publishes.ts';
+import { DEFAULT_TIMEOUTS } from '../../nat/timeouts.ts';
+import {
+  destinationPort,
+  IPV4_MAPPED,
+  invertTuple,
+  portsWord,
+  sourcePort,
+  TUPLE_DST,
+  TUPLE_KIND,
+  TUPLE_PORTS,
+  TUPLE_SRC,
+  TUPLE_SRC_IPV4,
+  TUPLE_WORDS,
+  withZone,
+} from '../../nat/tuple.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
+import type { Frame, PortId } from '../../switch/frame.ts';
+import type { Network } from '../../switch/network.ts';
+import { get16, set16 } from '../../wire/bytes.ts';
+import { update16 } from '../../wire/checksum.ts';
+import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
+import type { HashKey } from '../../wire/hash.ts';
+import {
+  IPV4_CHECKSUM,
+  IPV4_DF,
+  IPV4_DST,
+  IPV4_IDENTIFICATION,
+  IPV4_PROTOCOL,
+  ipv4Fragment,
+} from '../../wire/ipv4.ts';
+import { PROTO_UDP } from '../../wire/protocol.ts';
+import type { Random } from '../../wire/random.ts';
+import type { ConntrackOptions, FlowEvent, NetworkOptions, PublishOptions } from './commands.ts';
+import { describeFlow } from './flows.ts';
+
+/** Connections that a deck tracks when nothing else is said. */
+export const DEFAULT_CONNTRACK_MAX = 262_144;
+
+/** Refusals of `open...` beside those of `Conntrack.open`. */
+const REFUSED_PORTS = -5;
+const REFUSED_NO_ADDRESS = -6;
+
+/** Where the reply tuple is in `words`. */
+const REPLY_AT = TUPLE_WORDS;
+/** Counters of identifications: datagrams with one source, destination and protocol share one (RFC 6864 §4.3). */
+const IDENTIFICATIONS = 2048;
+
+/**
+ * Connections, and what is decided about one when it begins: which addresses and ports its packets have on the other
+ * side of the deck. One scratch pair of tuples, `words`, is the working space of one packet: the original direction as
+ * `extractTuple` read it, and behind it the reply, which the `to...` methods write.
+ */
+export class Nat {
+  readonly conntrack: Conntrack;
+  readonly mappings: Mappings;
+  readonly publishes = new Publishes();
+  readonly words = new Int32Array(2 * TUPLE_WORDS);
+  /** Hears what happens to connections; null while nobody listens. */
+  onFlow: ((event: FlowEvent) => void) | null = null;
+  /** By row: the mapping by whose port the connection came in, or -1. */
+  readonly #entry: Int32Array;
+  readonly #identifications: Uint16Array;
+  readonly #prefixes = new Map<number, Npt>();
+  /** The deck's addresses by segment (uplink or network), as `mappings` numbers them: IPv4 first, in the order of `own...`. */
+  readonly #segments = new Map<number, { network: Network; indices: readonly number[] }>();
+  /** The segments on whose addresses each publish is, by its id. */
+  readonly #exposed = new Map<number, Set<number>>();
+  #nextPublish = 1;
+  /** Of the latest call from outside, for events of connections that end. */
+  #now = 0;
+
+  constructor(key: HashKey, random: Random, options: ConntrackOptions = {}) {
+    const { capacity = DEFAULT_CONNTRACK_MAX, quota = Math.max(1, capacity >> 2), loose = true } = options;
+    const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+    this.conntrack = new Conntrack({ capacity, quota, timeouts, loose, key });
+    this.conntrack.onClosed = (row) => this.#closed(row);
+    this.mappings = new Mappings({ capacity, key, random });
+    this.#entry = new Int32Array(capacity + 1);
+    this.#identifications = Uint16Array.from({ length: IDENTIFICATIONS }, () => random.next());
+  }
+
+  // ---- the destination of a new connection ----
+
+  /** The publish to which the packet goes, whose destination is an address of `owner`; or -1. */
+  findPublish(owner: Network): number {
+    const { publishes, words } = this;
+    const row = publishes.find(words, 0);
+    return row >= 0 && this.#exposed.get(publishes.id(row))!.has(owner.id) ? row : -1;
+  }
+
+  networkOfPublish(row: number): number {
+    return this.publishes.network(row);
+  }
+
+  /** The mapping to whose external port the packet goes, whose destination is an address of `owner`; or -1. */
+  findMapping(owner: Network): number {
+    return this.mappings.findExternal(this.words, 0, owner.id);
+  }
+
+  networkOfMapping(row: number): number {
+    return this.mappings.insideZone(row);
+  }
+
+  /** Whether the mapping's endpoint has spoken to the sender's address (RFC 4787 §5, address-dependent filtering). */
+  isPeer(mapping: number): boolean {
+    return this.mappings.hasPeer(mapping, this.words, TUPLE_SRC);
+  }
+
+  /** The connection goes to the destination that it names, in `egress`. */
+  toNetwork(egress: Network): void {
+    invertTuple(this.words, 0, REPLY_AT, egress.id);
+  }
+
+  /** The connection goes to the endpoint that published the port. */
+  toPublish(row: number): void {
+    const { words, publishes } = this;
+    invertTuple(words, 0, REPLY_AT, publishes.network(row));
+    publishes.copyAddress(row, words, REPLY_AT + TUPLE_SRC);
+    const ports = words[TUPLE_PORTS];
+    const target = publishes.targetPort(row, destinationPort(ports));
+    words[REPLY_AT + TUPLE_PORTS] = portsWord(target, sourcePort(ports));
+  }
+
+  /** The connection goes to the endpoint whose mapping it is. */
+  toMapping(row: number): void {
+    const { words, mappings } = this;
+    invertTuple(words, 0, REPLY_AT, mappings.insideZone(row));
+    mappings.copyInside(row, words, REPLY_AT + TUPLE_SRC);
+    words[REPLY_AT + TUPLE_PORTS] = portsWord(mappings.insidePort(row), sourcePort(words[TUPLE_PORTS]));
+  }
+
+  // ---- its source, and its beginning ----
+
+  /**
+   * Opens the connection as `words` has it; its row, or a refusal.
+   * @param flags SNAT, DNAT, HAIRPIN: what is translated
+   * @param publish row of the publish by which it came in, or -1
+   * @param entry mapping by whose external port it came in, or -1
+   * @param exempt whether it came from an uplink
+   */
+  open(frame: Frame, flags: number, publish: number, entry: number, exempt: boolean, now: number): number {
+    const { conntrack } = this;
+    this.#now = now;
+    const row = conntrack.open(this.words, 0, frame, frame.ingress, exempt, now);
+    if (row < 0) return row;
+    conntrack.status[row] |= flags;
+    conntrack.publish[row] = publish;
+    this.#entry[row] = entry;
+    if (entry >= 0) this.mappings.retain(entry);
+    if (this.onFlow !== null) this.tell('NEW', row, now);
+    return row;
+  }
+
+  /** As `open`, with the source that the sender's endpoint has on the segment of `outside` (RFC 4787 REQ-1). */
+  openMasqueraded(
+    frame: Frame,
+    flags: number,
+    outside: Network,
+    publish: number,
+    entry: number,
+    now: number,
+  ): number {
+    const { mappings, words, conntrack } = this;
+    const mapping = mappings.map(words, 0, outside.id);
+    if (mapping < 0) return refusalOf(mapping);
+    mappings.retain(mapping);
+    mappings.copyExternal(mapping, words, REPLY_AT + TUPLE_DST);
+    const ports = words[REPLY_AT + TUPLE_PORTS];
+    words[REPLY_AT + TUPLE_PORTS] = portsWord(sourcePort(ports), mappings.externalPort(mapping));
+    const row = this.open(frame, flags, publish, entry, false, now);
+    if (row < 0) {
+      mappings.release(mapping);
+      return row;
+    }
+    conntrack.mapping[row] = mapping;
+    mappings.addPeer(mapping, words, TUPLE_DST);
+    // RFC 4787 REQ-6: only the endpoint itself keeps its mapping alive, or anybody outside could for ever.
+    if (frame.protocol === PROTO_UDP) conntrack.status[row] &= ~REFRESH_REPLY;
+    return row;
+  }
+
+  /** As `open`, with the source that the network's other prefix gives the endpoint (RFC 6296). */
+  openTranslatedPrefix(frame: Frame, network: Network, flags: number, now: number): number {
+    if (!this.#prefixes.get(network.id)!.outward(this.words, REPLY_AT + TUPLE_DST)) return REFUSED_NO_ADDRESS;
+    return this.open(frame, flags, -1, -1, false, now);
+  }
+
+  hasPrefix(network: Network): boolean {
+    return this.#prefixes.has(network.id);
+  }
+
+  /** The drop reason of a refusal. */
+  reasonOf(refusal: number): DropReason {
+    switch (refusal) {
+      case REFUSED_FULL:
+        return DropReason.CT_TABLE_FULL;
+      case REFUSED_QUOTA:
+        return DropReason.CT_QUOTA;
+      case REFUSED_CLASH:
+        return DropReason.CT_CLASH;
+      case REFUSED_PORTS:
+        return DropReason.NAT_PORTS_EXHAUSTED;
+      case REFUSED_NO_ADDRESS:
+        return DropReason.IP_INNOROUTES;
+      default:
+        return DropReason.CT_INVALID;
+    }
+  }
+
+  /** Whether the refusal is for want of room, and not the packet's own fault. */
+  isForLack(refusal: number): boolean {
+    return refusal !== REFUSED_INVALID;
+  }
+
+  /**
+   * Gives a translated packet that may be fragmented an identification from the counters of its external address
+   * (RFC 6864 §5.3.1, RFC 7857 §10): two endpoints behind it may have chosen the same.
+   */
+  identify(frame: Frame): void {
+    const { bytes, l3 } = frame;
+    if (frame.etherType !== ETHERTYPE_IPV4 || (ipv4Fragment(bytes, l3) & IPV4_DF) !== 0) return;
+    const dst =
+      get16(bytes, l3 + IPV4_DST) ^ get16(bytes, l3 + IPV4_DST + 2) ^ (bytes[l3 + IPV4_PROTOCOL] << 8);
+    const counter = (dst ^ (dst >>> 11)) & (IDENTIFICATIONS - 1);
+    const identification = ++this.#identifications[counter] & 0xffff;
+    const before = get16(bytes, l3 + IPV4_IDENTIFICATION);
+    set16(bytes, l3 + IPV4_IDENTIFICATION, identification);
+    set16(bytes, l3 + IPV4_CHECKSUM, update16(get16(bytes, l3 + IPV4_CHECKSUM), before, identification));
+  }
+
+  // ---- time and events ----
+
+  expire(now: number): void {
+    this.#now = now;
+    this.conntrack.expire(now);
+  }
+
+  /** Tells whoever listens. */
+  tell(event: FlowEvent['event'], row: number, now: number): void {
+    this.onFlow?.({ event, flow: describeFlow(this, row, now) });
+  }
+
+  #closed(row: number): void {
+    const { conntrack, mappings } = this;
+    if (this.onFlow !== null) this.tell('DESTROY', row, this.#now);
+    const entry = this.#entry[row];
+    if (entry >= 0) mappings.release(entry);
+    const mapping = conntrack.mapping[row];
+    if (mapping < 0) return;
+    mappings.removePeer(mapping, conntrack.tuples, row * 2 * TUPLE_WORDS + TUPLE_DST);
+    mappings.release(mapping);
+  }
+
+  // ---- configuration ----
+
+  /**
+   * Makes the addresses of an uplink, or of a network's gateway, addresses to translate to. What is published on all
+   * gateways is published on this one, too.
+   */
+  addNetwork(network: Network, isUplink: boolean, options: NetworkOptions): void {
+    const indices: number[] = [];
+    for (const address of network.ownIpv4) {
+      indices.push(this.mappings.addAddress(network.id, ipv4Words(address)));
+    }
+    for (let i = 0; i < network.ownIpv6.length; i += 4) {
+      indices.push(this.mappings.addAddress(network.id, Array.from(network.ownIpv6.subarray(i, i + 4))));
+    }
+    this.#segments.set(network.id, { network, indices });
+    if (!isUplink) {
+      for (const publish of this.publishes.list())
+        if (publish.host === null) this.#expose(publish, network.id);
+    }
+    const { npt } = options;
+    if (npt && options.ipv6) {
+      const { address, prefix } = options.ipv6;
+      this.#prefixes.set(network.id, new Npt(address, prefix, npt.address, npt.prefix));
+    }
+  }
+
+  /** Ends the connections of a network and forgets its addresses. */
+  removeNetwork(id: number, now: number): void {
+    const { tuples } = this.conntrack;
+    this.closeWhere((row) => {
+      const original = tuples[row * 2 * TUPLE_WORDS + TUPLE_KIND];
+      const reply = tuples[row * 2 * TUPLE_WORDS + TUPLE_WORDS + TUPLE_KIND];
+      return original === withZone(original, id) || reply === withZone(reply, id);
+    }, now);
+    this.mappings.removeUplink(id);
+    this.#segments.delete(id);
+    this.#prefixes.delete(id);
+    for (const segments of this.#exposed.values()) segments.delete(id);
+  }
+
+  /** Ends the connections that an endpoint has begun or that lead to it. */
+  removeEndpoint(
+    network: number,
+    port: PortId,
+    addresses: readonly (readonly number[])[],
+    now: number,
+  ): void {
+    const { owner, tuples } = this.conntrack;
+    const is = (at: number) =>
+      tuples[at + TUPLE_KIND] === withZone(tuples[at + TUPLE_KIND], network) &&
+      addresses.some((words) => words.every((word, i) => tuples[at + TUPLE_SRC + i] === word));
+    this.closeWhere((row) => {
+      const at = row * 2 * TUPLE_WORDS;
+      return owner[row] === port || is(at) || is(at + TUPLE_WORDS);
+    }, now);
+  }
+
+  /** Ends the connections for which `matches`; answers how many. */
+  closeWhere(matches: (row: number) => boolean, now: number): number {
+    this.#now = now;
+    const { conntrack } = this;
+    let count = 0;
+    for (let row = 0; row < conntrack.high; row++) {
+      if (!conntrack.isLive(row) || !matches(row)) continue;
+      conntrack.close(row);
+      count++;
+    }
+    return count;
+  }
+
+  /**
+   * Publishes ports on the addresses of some segments; answers the publish's id. Throws RangeError, and changes nothing,
+   * when another publish has one of the ports.
+   */
+  publish(options: PublishOptions, segments: readonly number[]): number {
+    const { network, protocol, target, from, to } = options;
+    const family = typeof options.address === 'number' ? 4 : 6;
+    const address = addressWords(options.address);
+    const host = options.host === null ? null : addressWords(options.host);
+    const conflict = this.publishes.conflict({ protocol, family, host, from, to });
+    if (conflict >= 0) {
+      const ports = from === to ? `port ${from} is` : `ports ${from} to ${to} are`;
+      throw new RangeError(`${ports} published already`);
+    }
+    const publish: Publish = {
+      id: this.#nextPublish++,
+      network,
+      address,
+      target,
+      protocol,
+      family,
+      host,
+      from,
+      to,
+    };
+    this.publishes.add(publish);
+    this.#exposed.set(publish.id, new Set());
+    for (const segment of segments) this.#expose(publish, segment);
+    return publish.id;
+  }
+
+  /** Takes a publish back, and ends the connections that came in by it. Does nothing when it is gone already. */
+  unpublish(id: number, now: number): void {
+    const row = this.publishes.row(id);
+    if (row < 0) return;
+    const { protocol, from, to } = this.publishes.at(row)!;
+    this.closeWhere((flow) => this.conntrack.publish[flow] === row, now);
+    for (const segment of this.#exposed.get(id)!) {
+      for (const address of this.#addressesOf(this.publishes.at(row)!, segment)) {
+        this.mappings.unclaim(address, protocol, from, to);
+      }
+    }
+    this.#exposed.delete(id);
+    this.publishes.remove(id);
+  }
+
+  /** From now on no mapping gets the publish's ports on a segment (CVE-2021-3773, "port shadow"). */
+  #expose(publish: Publish, segment: number): void {
+    const { id, protocol, from, to } = publish;
+    for (const address of this.#addressesOf(publish, segment))
+      this.mappings.claim(address, protocol, from, to);
+    this.#exposed.get(id)!.add(segment);
+  }
+
+  /** The external addresses of a segment on which the publish is, as `mappings` numbers them. */
+  #addressesOf(publish: Publish, segment: number): number[] {
+    const { network, indices } = this.#segments.get(segment)!;
+    const isIpv6 = publish.family === 6;
+    const count = network.ownIpv4.length;
+    const family = isIpv6 ? indices.slice(count) : indices.slice(0, count);
+    const { host } = publish;
+    if (host === null) return family;
+    return family.filter((_, i) =>
+      isIpv6
+        ? host.every((word, j) => network.ownIpv6[4 * i + j] === word)
+        : network.ownIpv4[i] === host[TUPLE_SRC_IPV4],
+    );
+  }
+}
+
+function refusalOf(refusal: number): number {
+  switch (refusal) {
+    case PORTS_EXHAUSTED:
+      return REFUSED_PORTS;
+    case NO_EXTERNAL_ADDRESS:
+      return REFUSED_NO_ADDRESS;
+    case MAPPING_FULL:
+      return REFUSED_FULL;
+    default:
+      return REFUSED_INVALID;
+  }
+}
+
+function ipv4Words(address: number): number[] {
+  return [0, 0, IPV4_MAPPED, address];
+}
+
+/** The four words that a tuple has for an address. */
+export function addressWords(address: number | readonly number[]): readonly number[] {
+  return typeof address === 'number' ? ipv4Words(address) : address;
+}

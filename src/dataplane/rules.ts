@@ -1,0 +1,102 @@
+import { RULE_KINDS, type RuleCounter, type RuleKind } from './commands.ts';
+
+/** The number of each kind of rule: its place in `RULE_KINDS`. */
+export const Rule = Object.fromEntries(RULE_KINDS.map((kind, index) => [kind, index])) as Readonly<
+  Record<RuleKind, number>
+>;
+
+const KINDS = RULE_KINDS.length;
+/** Counters of a rule: packets and bytes. */
+const STRIDE = 2;
+/** Rules of a publish; all others are of a network. */
+const PUBLISH_KINDS = [Rule.DNAT, Rule.HAIRPIN, Rule.PUBLISHED];
+/** Rules of an uplink. */
+const UPLINK_KINDS = [Rule.INVALID, Rule.UNPUBLISHED];
+
+/**
+ * What the rules of the deck have let through, translated and dropped: packets and bytes per rule, as `iptables -v`
+ * shows them. A rule is named by its kind and a network, or a publish; doubles, exact to 2^53.
+ */
+export class Rules {
+  readonly #networks: Float64Array;
+  #publishes = new Float64Array(64 * KINDS * STRIDE);
+  readonly #networkRules = new Map<number, readonly number[]>();
+  /** By a publish's id: its row, by which its counters are found, and its network. */
+  readonly #publishRules = new Map<number, { row: number; network: number }>();
+
+  /** @param networks most networks, uplinks included */
+  constructor(networks: number) {
+    this.#networks = new Float64Array(networks * KINDS * STRIDE);
+  }
+
+  /** Begins to count for a network; `kinds` are the rules that it has. */
+  addNetwork(
+    id: number,
+    { isUplink, uplink, npt }: { isUplink: boolean; uplink: boolean; npt: boolean },
+  ): void {
+    const kinds = isUplink
+      ? UPLINK_KINDS
+      : [
+          ...(uplink ? [Rule.MASQUERADE] : []),
+          ...(npt ? [Rule.NPT] : []),
+          Rule.ESTABLISHED,
+          Rule.OUTBOUND,
+          Rule.INTRA,
+          Rule.INVALID,
+        ];
+    this.#networks.fill(0, id * KINDS * STRIDE, (id + 1) * KINDS * STRIDE);
+    this.#networkRules.set(id, kinds);
+  }
+
+  removeNetwork(id: number): void {
+    this.#networkRules.delete(id);
+  }
+
+  addPublish(id: number, row: number, network: number): void {
+    const from = row * KINDS * STRIDE;
+    if (from + KINDS * STRIDE > this.#publishes.length) {
+      const longer = new Float64Array(2 * (from + KINDS * STRIDE));
+      longer.set(this.#publishes);
+      this.#publishes = longer;
+    }
+    this.#publishes.fill(0, from, from + KINDS * STRIDE);
+    this.#publishRules.set(id, { row, network });
+  }
+
+  removePublish(id: number): void {
+    this.#publishRules.delete(id);
+  }
+
+  /** Counts a packet of `bytes` for a network's rule. */
+  count(kind: number, network: number, bytes: number): void {
+    const at = (network * KINDS + kind) * STRIDE;
+    this.#networks[at]!++;
+    this.#networks[at + 1]! += bytes;
+  }
+
+  /** Counts a packet of `bytes` for the rule of the publish in a row. */
+  countPublish(kind: number, row: number, bytes: number): void {
+    const at = (row * KINDS + kind) * STRIDE;
+    this.#publishes[at]!++;
+    this.#publishes[at + 1]! += bytes;
+  }
+
+  list(): RuleCounter[] {
+    const rows: RuleCounter[] = [];
+    for (const [network, kinds] of this.#networkRules) {
+      for (const kind of kinds) {
+        const at = (network * KINDS + kind) * STRIDE;
+        const [packets, bytes] = [this.#networks[at]!, this.#networks[at + 1]!];
+        rows.push({ kind: RULE_KINDS[kind]!, network, publish: -1, packets, bytes });
+      }
+    }
+    for (const [publish, { row, network }] of this.#publishRules) {
+      for (const kind of PUBLISH_KINDS) {
+        const at = (row * KINDS + kind) * STRIDE;
+        const [packets, bytes] = [this.#publishes[at]!, this.#publishes[at + 1]!];
+        rows.push({ kind: RULE_KINDS[kind]!, network, publish, packets, bytes });
+      }
+    }
+    return rows;
+  }
+}

@@ -1,0 +1,278 @@
+import { describe, expect, test } from 'vitest';
+import { icmp, icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
+import { expectNoLeak, only, read, send } from '../switch/gateway-bed.ts';
+import {
+  arrived,
+  C1,
+  C2,
+  D1,
+  EXT1,
+  EXT2,
+  ends,
+  GA,
+  natBed,
+  R,
+  UP,
+  VIA_GA,
+  VIA_GB,
+  VIA_UP,
+} from './nat-bed.ts';
+
+const FAMILIES = [4, 6] as const;
+const address = (station: Required<Station>, family: 4 | 6) => (family === 4 ? station.ipv4 : station.ipv6);
+
+describe.each(FAMILIES)('IPv%i through an uplink', (family) => {
+  const of = (station: Required<Station>) => address(station, family);
+
+  test('masquerade: out with an address of the uplink, and the answer comes back', () => {
+    const deck = natBed();
+    const ask = udp({ from: C1, to: EXT1, via: VIA_GA, family, srcPort: 5000, dstPort: 53, data: 'ask' });
+    expect(send(deck, 'c1', ask)).toBe('FORWARD');
+    const out = arrived(deck, 'ext');
+    expect(out).toMatchObject({ src: of(UP), dst: of(EXT1), dstPort: 53 });
+    expect(out.srcPort).toBeGreaterThanOrEqual(1024);
+    expect(out.srcPort % 2).toBe(0);
+    const { srcPort } = out;
+    const answer = udp({
+      from: EXT1,
+      to: UP,
+      via: VIA_UP,
+      family,
+      srcPort: 53,
+      dstPort: srcPort,
+      data: 'so',
+    });
+    expect(send(deck, 'ext', answer)).toBe('FORWARD');
+    expect(arrived(deck, 'c1')).toEqual({ src: of(EXT1), srcPort: 53, dst: of(C1), dstPort: 5000 });
+    expect(deck.flows()).toMatchObject([{ protocol: 17, snat: true, dnat: false, unreplied: false }]);
+    expectNoLeak(deck);
+  });
+
+  test('a TCP connection is opened, used and reset; then nothing of it is left', () => {
+    const deck = natBed();
+    const mine = { from: C1, to: EXT1, via: VIA_GA, family, srcPort: 40000, dstPort: 80 };
+    send(deck, 'c1', tcp({ ...mine, flags: 'S', sequence: 100, mss: 65000 }));
+    const { srcPort } = arrived(deck, 'ext');
+    const theirs = { from: EXT1, to: UP, via: VIA_UP, family, srcPort: 80, dstPort: srcPort };
+    send(deck, 'ext', tcp({ ...theirs, flags: 'SA', sequence: 900, acknowledgment: 101, mss: 1460 }));
+    expect(arrived(deck, 'c1')).toEqual({ src: of(EXT1), srcPort: 80, dst: of(C1), dstPort: 40000 });
+    send(deck, 'c1', tcp({ ...mine, flags: 'A', sequence: 101, acknowledgment: 901 }));
+    send(deck, 'c1', tcp({ ...mine, flags: 'PA', sequence: 101, acknowledgment: 901, data: 'GET /' }));
+    expect(deck.take('ext').map((frame) => ends(frame).srcPort)).toEqual([srcPort, srcPort]);
+    expect(deck.flows()).toMatchObject([{ state: 'ESTABLISHED', assured: true }]);
+    // Somebody guesses, and misses the window.
+    expect(send(deck, 'ext', tcp({ ...theirs, flags: 'R', sequence: 5_000_000 }))).toBe('CT_INVALID');
+    expect(send(deck, 'ext', tcp({ ...theirs, flags: 'R', sequence: 901 }))).toBe('FORWARD');
+    expect(deck.flows()).toMatchObject([{ state: 'CLOSE' }]);
+    deck.advance(240_200);
+    expect(deck.flows()).toEqual([]);
+    expectNoLeak(deck);
+  });
+
+  test('the mapping does not depend on who is spoken to, and belongs to one endpoint alone', () => {
+    const deck = natBed();
+    const from = (station: Station, to: Station, dstPort: number) => {
+      send(
+        deck,
+        station === C1 ? 'c1' : 'c2',
+        udp({ from: station, to, via: VIA_GA, family, srcPort: 5001, dstPort }),
+      );
+      return arrived(deck, 'ext').srcPort;
+    };
+    const port = from(C1, EXT1, 1);
+    expect([from(C1, EXT1, 2), from(C1, EXT2, 1)]).toEqual([port, port]);
+    expect(from(C2, EXT1, 1)).not.toBe(port);
+  });
+
+  test.each([
+    ['endpoint-independent', [true, true, true]],
+    ['address-dependent', [true, true, false]],
+    ['address-and-port-dependent', [true, false, false]],
+  ] as const)('%s filtering', (filtering, [same, otherPort, otherHost]) => {
+    const deck = natBed({ uplink: { filtering } });
+    send(deck, 'c1', udp({ from: C1, to: EXT1, via: VIA_GA, family, srcPort: 5000, dstPort: 1 }));
+    const { srcPort: dstPort } = arrived(deck, 'ext');
+    const reaches = (from: Station, srcPort: number) =>
+      send(deck, 'ext', udp({ from, to: UP, via: VIA_UP, family, srcPort, dstPort }));
+    const verdict = (isLetIn: boolean) => (isLetIn ? 'FORWARD' : 'NAT_FILTERED');
+    expect(reaches(EXT1, 1)).toBe(verdict(same));
+    expect(reaches(EXT1, 2)).toBe(verdict(otherPort));
+    expect(reaches(EXT2, 1)).toBe(verdict(otherHost));
+    for (const frame of deck.take('c1')) expect(ends(frame)).toMatchObject({ dst: of(C1), dstPort: 5000 });
+  });
+
+  test('nobody outside gets in unasked: not to the deck, not with a route to a network', () => {
+    const deck = natBed();
+    expect(send(deck, 'ext', tcp({ from: EXT1, to: UP, via: VIA_UP, family, dstPort: 80 }))).toBe(
+      'NOT_PUBLISHED',
+    );
+    expect(send(deck, 'ext', udp({ from: EXT1, to: C1, via: VIA_UP, family, dstPort: 80 }))).toBe(
+      'NOT_PUBLISHED',
+    );
+    expect(send(deck, 'ext', icmpEcho({ from: EXT1, to: C1, via: VIA_UP, family }))).toBe('NOT_PUBLISHED');
+    expect(deck.takeAll()).toEqual({});
+    // A host that is there answers for a port that is closed.
+    expect(send(deck, 'ext', udp({ from: EXT1, to: UP, via: VIA_UP, family, dstPort: 80 }))).toBe(
+      'NO_SOCKET',
+    );
+    expect(only(deck, 'ext').icmp).toMatchObject(family === 4 ? { type: 3, code: 3 } : { type: 1, code: 4 });
+    expect(send(deck, 'ext', icmpEcho({ from: EXT1, to: UP, via: VIA_UP, family }))).toBe('FORWARD');
+    // Somebody outside who claims to be inside, or the deck.
+    for (const from of [C1, D1, GA, UP]) {
+      const claims = { ...from, mac: R.mac };
+      expect(send(deck, 'ext', udp({ from: claims, to: C1, via: VIA_UP, family, dstPort: 80 }))).toBe(
+        'IP_MARTIAN_SOURCE',
+      );
+    }
+    expectNoLeak(deck);
+  });
+
+  test('a published port: from outside, with the address of who comes', () => {
+    const deck = natBed();
+    deck.publish({ station: C1, network: 'a', from: 8080, target: 80 });
+    const theirs = { from: EXT1, to: UP, via: VIA_UP, family, srcPort: 7000, dstPort: 8080 };
+    expect(send(deck, 'ext', tcp({ ...theirs, flags: 'S', sequence: 5 }))).toBe('FORWARD');
+    expect(arrived(deck, 'c1')).toEqual({ src: of(EXT1), srcPort: 7000, dst: of(C1), dstPort: 80 });
+    const mine = { from: C1, to: EXT1, via: VIA_GA, family, srcPort: 80, dstPort: 7000 };
+    send(deck, 'c1', tcp({ ...mine, flags: 'SA', sequence: 9, acknowledgment: 6 }));
+    expect(arrived(deck, 'ext')).toEqual({ src: of(UP), srcPort: 8080, dst: of(EXT1), dstPort: 7000 });
+    const rules = deck.virtual.dataplane.snapshot(deck.now, { rules: true }).rules;
+    const counted = rules
+      .filter(({ packets }) => packets > 0)
+      .map(({ kind, packets }) => `${kind} ${packets}`);
+    expect(counted.sort()).toEqual(['DNAT 1', 'OUTBOUND 1', 'PUBLISHED 1']);
+  });
+
+  test("hairpin: an endpoint reaches its own and its neighbours' published ports, with its outside address", () => {
+    const deck = natBed();
+    deck.publish({ station: C2, network: 'a', from: 8080, target: 80 });
+    for (const [client, port, via] of [
+      [C1, 'c1', VIA_GA],
+      [C2, 'c2', VIA_GA],
+      [D1, 'd1', VIA_GB],
+    ] as const) {
+      const ask = {
+        from: client,
+        to: UP,
+        via,
+        family,
+        srcPort: 6000,
+        dstPort: 8080,
+        flags: 'S',
+        sequence: 1,
+      };
+      expect(send(deck, port, tcp(ask))).toBe('FORWARD');
+      const seen = arrived(deck, 'c2');
+      expect(seen).toMatchObject({ src: of(UP), dst: of(C2), dstPort: 80 });
+      const answer = { from: C2, to: UP, via: VIA_GA, family, srcPort: 80, dstPort: seen.srcPort };
+      send(deck, 'c2', tcp({ ...answer, flags: 'SA', sequence: 9, acknowledgment: 2 }));
+      expect(arrived(deck, port)).toEqual({ src: of(UP), srcPort: 8080, dst: of(client), dstPort: 6000 });
+    }
+  });
+
+  test('unpublish ends the connections in one step: no stale UDP flow survives', () => {
+    const deck = natBed();
+    const [id] = deck.publish({
+      station: { mac: C1.mac, [`ipv${family}`]: of(C1) },
+      network: 'a',
+      from: 53,
+      protocol: 'udp',
+    });
+    const ask = udp({ from: EXT1, to: UP, via: VIA_UP, family, srcPort: 7000, dstPort: 53 });
+    expect(send(deck, 'ext', ask)).toBe('FORWARD');
+    expect(deck.flows()).toHaveLength(1);
+    deck.unpublish(id!);
+    expect(deck.flows()).toEqual([]);
+    expect(send(deck, 'ext', ask)).toBe('NO_SOCKET');
+    deck.publish({ station: C2, network: 'a', from: 53, protocol: 'udp' });
+    deck.take('c1');
+    expect(send(deck, 'ext', ask)).toBe('FORWARD');
+    expect(arrived(deck, 'c2')).toMatchObject({ dst: of(C2), dstPort: 53 });
+  });
+
+  test('detach ends the connections of the endpoint', () => {
+    const deck = natBed();
+    deck.publish({ station: C1, network: 'a', from: 80 });
+    send(deck, 'c1', udp({ from: C1, to: EXT1, via: VIA_GA, family, dstPort: 1 }));
+    send(deck, 'ext', tcp({ from: EXT1, to: UP, via: VIA_UP, family, dstPort: 80 }));
+    send(deck, 'c2', udp({ from: C2, to: EXT1, via: VIA_GA, family, dstPort: 1 }));
+    expect(deck.flows()).toHaveLength(3);
+    deck.detach('c1');
+    expect(deck.flows()).toMatchObject([{ original: { src: of(C2) } }]);
+  });
+
+  test('an ICMP error about a translated packet reaches its sender as if about his own', () => {
+    const deck = natBed();
+    const ask = udp({
+      from: C1,
+      to: EXT1,
+      via: VIA_GA,
+      family,
+      srcPort: 5000,
+      dstPort: 53,
+      data: 'question',
+      dontFragment: true,
+    });
+    send(deck, 'c1', ask);
+    const [out] = deck.take('ext');
+    const quote = out!.subarray(14);
+    const [type, code] = family === 4 ? [3, 1] : [1, 3];
+    expect(send(deck, 'ext', icmp({ from: R, to: UP, via: VIA_UP, family, type, code, data: quote }))).toBe(
+      'FORWARD',
+    );
+    const error = only(deck, 'c1');
+    expect(error.ip).toMatchObject({ src: of(R), dst: of(C1) });
+    expect(error.icmp).toMatchObject({ type, code });
+    const quoted = error.payload!.slice();
+    const sent = ask.slice(14);
+    // One hop less to live.
+    if (family === 4) quoted.set(sent.subarray(8, 12), 8);
+    else quoted[7] = sent[7]!;
+    expect(quoted).toEqual(sent);
+    // About nothing that was sent.
+    quoted[quoted.length - 9] ^= 1;
+    const wrong = icmp({ from: R, to: UP, via: VIA_UP, family, type, code, data: sent });
+    expect(send(deck, 'ext', wrong)).toBe('ICMP_ERROR_UNRELATED');
+  });
+
+  test('a next hop that does not answer: the error quotes what the endpoint sent', () => {
+    const deck = natBed();
+    const nobody = { mac: R.mac, ipv4: '198.51.100.99', ipv6: '2001:db8:0:1::99' };
+    const ask = udp({
+      from: C1,
+      to: nobody,
+      via: VIA_GA,
+      family,
+      srcPort: 5000,
+      dstPort: 53,
+      data: 'question',
+      dontFragment: true,
+    });
+    expect(send(deck, 'c1', ask)).toBe('HOLD');
+    deck.advance(5000);
+    const error = only(deck, 'c1');
+    expect(error.ip).toMatchObject({ src: of(GA as Required<Station>), dst: of(C1) });
+    const quoted = error.payload!;
+    const sent = ask.slice(14);
+    if (family === 4) quoted.set(sent.subarray(8, 12), 8);
+    else quoted[7] = sent[7]!;
+    expect(quoted).toEqual(sent);
+    deck.take('ext');
+    expectNoLeak(deck);
+  });
+
+  test('ping out: identifiers of two endpoints do not meet', () => {
+    const deck = natBed();
+    send(deck, 'c1', icmpEcho({ from: C1, to: EXT1, via: VIA_GA, family, identifier: 7 }));
+    send(deck, 'c2', icmpEcho({ from: C2, to: EXT1, via: VIA_GA, family, identifier: 7 }));
+    const ids = deck.take('ext').map((frame) => read(frame).icmp!.rest >>> 16);
+    expect(new Set(ids).size).toBe(2);
+    for (const identifier of ids) {
+      send(deck, 'ext', icmpEcho({ from: EXT1, to: UP, via: VIA_UP, family, identifier, reply: true }));
+    }
+    for (const port of ['c1', 'c2']) expect(only(deck, port).icmp!.rest >>> 16).toBe(7);
+    expect(send(deck, 'ext', icmpEcho({ from: EXT2, to: UP, via: VIA_UP, family, reply: true }))).toBe(
+      'ICMP_UNHANDLED',
+    );
+  });
+});
