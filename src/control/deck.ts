@@ -27,7 +27,7 @@ import {
   NetworkRecord,
 } from './network.ts';
 import { type HostAddress, type PublishedPort, PublishedPorts, type PublishTarget } from './published.ts';
-import { type ChainView, viewRules } from './rules.ts';
+import { type ChainView, type RuleNetwork, viewRules } from './rules.ts';
 import { Undo } from './undo.ts';
 import { type UplinkInfo, Uplinks } from './uplink.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
@@ -170,7 +170,7 @@ export class Deck {
     );
     this.#flows = new Flows(this.#plane, {
       networkName: (network) => this.#networkName(network),
-      networkNumber: (nameOrId) => this.#network(nameOrId).number,
+      networkNumber: (nameOrId) => this.#segmentNumber(nameOrId),
       publisher: (publish) => this.#published.publisher(publish),
     });
   }
@@ -275,17 +275,9 @@ export class Deck {
   /** What is done to packets, as the chains of rules that Docker would have made for it. */
   async rules(): Promise<ChainView[]> {
     const { rules } = await this.#operation(() => this.#plane.snapshot({ rules: true }));
-    const networks = Array.from(this.#networks.values(), (network) => {
-      const subnets = [describePool(network.ipv4), describePool(network.ipv6)];
-      return {
-        number: network.number,
-        name: network.name,
-        subnets: subnets.flatMap((pool) => pool?.subnet ?? []),
-        uplink: null,
-        npt: null,
-      };
-    });
-    return viewRules({ networks, uplinks: [], published: this.#published.all(), counters: rules });
+    const networks = Array.from(this.#networks.values(), (network) => this.#ruleNetwork(network));
+    const uplinks = this.#uplinks.all();
+    return viewRules({ networks, uplinks, published: this.#published.all(), counters: rules });
   }
 
   /** The filtering database: which address is behind which port. */
@@ -418,7 +410,7 @@ export class Deck {
       const ifname = this.#reserveIfname(options.ifname, namespace, target, undo);
       // Before anything is made: a port that cannot be had costs nothing then.
       undo.add(() => void this.#published.withdraw(name));
-      const hosts = this.#hostAddresses();
+      const hosts = this.#hostAddresses(network);
       const ports = await this.#published.publish(
         { endpoint: name, network: network.number, ipv4, ipv6, hosts },
         options.publish ?? [],
@@ -562,19 +554,18 @@ export class Deck {
   }
 
   #publishTarget({ endpoint, network, ipv4, ipv6 }: EndpointRecord): PublishTarget {
-    const hosts = this.#hostAddresses();
+    const hosts = this.#hostAddresses(network);
     return { endpoint: endpoint.name, network: network.number, ipv4, ipv6, hosts };
   }
 
   /** The addresses that ports of an endpoint of this network can be published on. */
-  #hostAddresses(): HostAddress[] {
-    const hosts: HostAddress[] = [];
-    for (const { name, ipv4, ipv6 } of this.#networks.values()) {
-      const owner = `gateway of ${name}`;
-      if (ipv4) hosts.push({ family: 4, address: ipv4.gateway, owner });
-      if (ipv6) hosts.push({ family: 6, address: ipv6.gateway, owner });
-    }
-    return hosts;
+  #hostAddresses({ way }: NetworkRecord): HostAddress[] {
+    const gateways = Array.from(this.#networks.values(), ({ name, ipv4, ipv6 }) =>
+      [ipv4, ipv6].flatMap((pool) =>
+        pool ? { family: pool.family, address: pool.gateway, owner: `gateway of ${name}` } : [],
+      ),
+    );
+    return [...(way.uplink ? this.#uplinks.get(way.uplink.name).hostAddresses() : []), ...gateways.flat()];
   }
 
   #showPorts(record: EndpointRecord): void {
@@ -590,6 +581,21 @@ export class Deck {
       );
     }
     return network;
+  }
+
+  #ruleNetwork({ number, name, ipv4, ipv6, way }: NetworkRecord): RuleNetwork {
+    const subnets = [ipv4, ipv6].flatMap((pool) => (pool ? formatSubnet(pool.subnet) : []));
+    const npt = way.npt && formatSubnet(way.npt);
+    if (!way.uplink) return { number, name, subnets, uplink: null, npt };
+    const { spec } = this.#uplinks.get(way.uplink.name);
+    const uplink = { name: way.uplink.name, ipv4: spec.ipv4 !== null, ipv6: spec.ipv6 !== null };
+    return { number, name, subnets, uplink, npt };
+  }
+
+  /** The data plane's number of a network, by name or id, or of an uplink. */
+  #segmentNumber(nameOrId: string): number {
+    const uplink = this.#uplinks.all().find(({ name }) => name === nameOrId);
+    return uplink && !this.#networks.has(nameOrId) ? uplink.number : this.#network(nameOrId).number;
   }
 
   #networkName(number: number): string {

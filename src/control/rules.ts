@@ -44,8 +44,8 @@ export interface RuleNetwork {
   number: number;
   name: string;
   subnets: string[];
-  /** Name of its uplink; null for an internal network. */
-  uplink: string | null;
+  /** Its uplink, and the IP versions that it has; null for a network without. */
+  uplink: { name: string; ipv4: boolean; ipv6: boolean } | null;
   /** The prefix that stands for its IPv6 prefix outside (RFC 6296); null without. */
   npt: string | null;
 }
@@ -97,14 +97,17 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
       detail: `${matchPorts(published.protocol, published.hostPort, published.hostPortEnd)} to:${withPort(address, formatPorts({ first: published.port, last: published.portEnd }))}`,
     }),
   );
-  const masquerade = networks.flatMap((network) => {
-    const { number, subnets, uplink, npt } = network;
+  const masquerade = networks.flatMap(({ number, subnets, uplink, npt }) => {
     if (uplink === null) return [];
-    const rules = [rule('MASQUERADE', number, -1, { target: 'MASQUERADE', out: uplink, source: subnets })];
+    const { name: out } = uplink;
+    const ipv4 = uplink.ipv4 ? subnets.filter((subnet) => !subnet.includes(':')) : [];
+    const ipv6 = uplink.ipv6 ? subnets.filter((subnet) => subnet.includes(':')) : [];
+    const rules: RuleView[] = [];
     if (npt !== null) {
-      const source = subnets.filter((subnet) => subnet.includes(':'));
-      rules.unshift(rule('NPT', number, -1, { target: 'NETMAP', out: uplink, source, detail: `to:${npt}` }));
+      rules.push(rule('NPT', number, -1, { target: 'NETMAP', out, source: ipv6, detail: `to:${npt}` }));
     }
+    const source = npt === null ? [...ipv4, ...ipv6] : ipv4;
+    if (source.length > 0) rules.push(rule('MASQUERADE', number, -1, { target: 'MASQUERADE', out, source }));
     return rules;
   });
   const hairpin = ports.map(({ id, network, address, published }) =>

@@ -10,6 +10,7 @@ import { asDeckError, conflict, DeckError, notFound } from './error.ts';
 import type { Subnets } from './ipam.ts';
 import { quote } from './name.ts';
 import { checkMtu, DEFAULT_MTU } from './network.ts';
+import type { HostAddress } from './published.ts';
 import {
   DEFAULT_TAP_MTU,
   formatUplinkSpec,
@@ -63,6 +64,13 @@ export class UplinkRecord {
     this.spec = spec;
     this.mac = mac;
     this.mtu = mtu;
+  }
+
+  /** What ports can be published on. */
+  hostAddresses(): HostAddress[] {
+    return pools(this.spec).flatMap(({ subnet: { family }, addresses }) =>
+      addresses.map((address) => ({ family, address, owner: `uplink ${this.name}` })),
+    );
   }
 
   /** As the data plane takes it. */
@@ -123,6 +131,10 @@ export class Uplinks {
 
   list(): UplinkInfo[] {
     return this.#records.map((record, i) => describe(record, i === 0));
+  }
+
+  all(): readonly UplinkRecord[] {
+    return this.#records;
   }
 
   /** Null when the deck has none. */
