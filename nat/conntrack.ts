@@ -120,7 +120,7 @@ export class Conntrack {
     this.tcp = new TcpTracking(rows, { loose: config.loose });
     this.#quota = config.quota;
     this.#timeouts = config.timeouts;
-    this.#index = new FlowIndex(config.key, this.tuples);
+    this.#index = new FlowIndex(config.key, this.tuples, 2 * config.capacity);
     this.#wheel = new TimerWheel(rows);
     this.#owners = new FlowOwners(rows);
     this.#expiry = new Float64Array(rows);
@@ -201,18 +201,17 @@ export class Conntrack {
       return REFUSED_CLASH;
     }
     const row = this.#take();
+    const { tuples, counters } = this;
+    const tuple = row * 2 * TUPLE_WORDS;
+    for (let i = 0; i < 2 * TUPLE_WORDS; i++) tuples[tuple + i] = words[at + i];
     let refused = 0;
     if (protocol === PROTO_TCP && !this.tcp.open(row, packet)) refused = REFUSED_INVALID;
     else refused = this.#makeRoom(owner, exempt);
+    if (refused === 0 && !this.#enter(row, originalHash, replyHash)) refused = REFUSED_FULL;
     if (refused !== 0) {
       this.#give(row);
       return refused;
     }
-    const { tuples, counters } = this;
-    const tuple = row * 2 * TUPLE_WORDS;
-    for (let i = 0; i < 2 * TUPLE_WORDS; i++) tuples[tuple + i] = words[at + i];
-    index.insert(originalHash, row << 1);
-    index.insert(replyHash, (row << 1) | REPLY);
     this.status[row] = CONFIRMED | REFRESH_ORIGINAL | REFRESH_REPLY;
     this.owner[row] = owner;
     this.mapping[row] = NONE;
@@ -277,6 +276,15 @@ export class Conntrack {
   #give(row: number): void {
     this.owner[row] = this.#free;
     this.#free = row;
+  }
+
+  /** Enters both tuples of the row into the index, or neither. */
+  #enter(row: number, originalHash: number, replyHash: number): boolean {
+    const index = this.#index;
+    if (!index.insert(originalHash, row << 1)) return false;
+    if (index.insert(replyHash, (row << 1) | REPLY)) return true;
+    index.remove(row << 1);
+    return false;
   }
 
   /** Frees the row of a flow that is no longer in the wheel. */

@@ -1,35 +1,52 @@
 /**
- * From a tuple to the flow and direction that it names. Open addressing with linear probing over pairs of words, the
- * tuple's hash and the ref: a probe touches one cache line of the index, and a tuple is compared only when all 32 bits of
- * its hash agree, so that a lookup costs two cache misses, one here and one in the rows, however many flows there are.
+ * From a tuple to the flow and direction that it names: open addressing with linear probing, entries in the order of their
+ * home slots (Celis, "Robin Hood Hashing", 1986), one word each:
  *
- * Entries are moved up when one is taken out, so that no probe ever walks over graves.
+ *   6 bits of the hash | 6 bits: how far from its home slot the entry is | ref + 1
+ *
+ * A probe compares the first two fields with what the sought tuple would have there, so that a tuple is fetched only if its
+ * home slot and six more bits of its hash agree. A lookup costs two cache misses, one here and one in the tuples, however
+ * many flows there are; 16 bytes of index per flow are what can be had of the second-level cache. An entry that goes lets
+ * those behind it move up: no graves, and nothing needs to be hashed again.
  */
 import type { HashKey } from '../wire/hash.ts';
 import { kindIsIpv6, TUPLE_KIND, TUPLE_WORDS } from './tuple.ts';
 import { hashTuple } from './tuple-hash.ts';
 
 const NONE = -1;
-/** Slots per ref at least: at a load of 2/3 a hit looks at two slots on average and a miss at five. */
+/** Slots per ref at least: at a load of 2/3 a hit looks at two slots on average. */
 const SLOTS_PER_REF = 1.5;
+const DISTANCE_BITS = 6;
+const MAX_DISTANCE = (1 << DISTANCE_BITS) - 1;
 
 export class FlowIndex {
   readonly #key: HashKey;
   /** The tuples that refs stand for: ref `r` has its own at `r * TUPLE_WORDS`. */
   readonly #tuples: Int32Array;
-  /** Two words per slot: hash, ref + 1. 0 is an empty slot, so that untouched slots cost no memory. */
+  /** 0 is an empty slot, so that untouched slots cost no memory. */
   readonly #slots: Int32Array;
   readonly #mask: number;
+  /** Bits of an entry that hold ref + 1. */
+  readonly #refMask: number;
+  /** One step from home, in the second field. */
+  readonly #step: number;
+  /** Bits of a hash that the first field holds: those that do not choose the slot. */
+  readonly #tagMask: number;
 
-  /** @param tuples of all refs; owned by the connection table */
-  constructor(key: HashKey, tuples: Int32Array) {
-    const refs = tuples.length / TUPLE_WORDS;
-    // The one spare row of the table is never in the index.
-    const slots = 2 ** Math.ceil(Math.log2((refs - 2) * SLOTS_PER_REF));
+  /**
+   * @param tuples of all refs; owned by the connection table
+   * @param capacity how many refs are in the index at most
+   */
+  constructor(key: HashKey, tuples: Int32Array, capacity: number) {
+    const slots = 2 ** Math.ceil(Math.log2(capacity * SLOTS_PER_REF));
+    const refBits = Math.ceil(Math.log2(tuples.length / TUPLE_WORDS + 1));
     this.#key = key;
     this.#tuples = tuples;
-    this.#slots = new Int32Array(2 * slots);
+    this.#slots = new Int32Array(slots);
     this.#mask = slots - 1;
+    this.#refMask = 2 ** refBits - 1;
+    this.#step = 2 ** refBits;
+    this.#tagMask = -(2 ** (refBits + DISTANCE_BITS)) | 0;
   }
 
   hash(words: Int32Array, at: number): number {
@@ -40,23 +57,39 @@ export class FlowIndex {
   find(hash: number, words: Int32Array, at: number): number {
     const slots = this.#slots;
     const mask = this.#mask;
-    let slot = hash & mask;
-    for (;;) {
-      const ref = slots[2 * slot + 1] - 1;
-      if (ref === NONE) return NONE;
-      if (slots[2 * slot] === hash && sameTuple(this.#tuples, ref * TUPLE_WORDS, words, at)) return ref;
-      slot = (slot + 1) & mask;
+    const refMask = this.#refMask;
+    let expected = hash & this.#tagMask;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = slots[slot];
+      if (entry === 0) return NONE;
+      if (((entry ^ expected) & ~refMask) === 0) {
+        const ref = (entry & refMask) - 1;
+        if (sameTuple(this.#tuples, ref * TUPLE_WORDS, words, at)) return ref;
+      }
+      expected = (expected + this.#step) | 0;
     }
   }
 
-  /** Enters a ref that is not in the index, under the hash of its tuple. */
-  insert(hash: number, ref: number): void {
+  /**
+   * Enters a ref that is not in the index, under the hash of its tuple. False when an entry would be farther from home than
+   * can be said, which does not happen by chance: the farthest of 2^19 is about twelve slots away.
+   */
+  insert(hash: number, ref: number): boolean {
     const slots = this.#slots;
     const mask = this.#mask;
-    let slot = hash & mask;
-    while (slots[2 * slot + 1] !== 0) slot = (slot + 1) & mask;
-    slots[2 * slot] = hash;
-    slots[2 * slot + 1] = ref + 1;
+    const home = hash & mask;
+    let slot = home;
+    while (slots[slot] !== 0) slot = (slot + 1) & mask;
+    if (((slot - home) & mask) > MAX_DISTANCE) return false;
+    // Those whose home is behind ours make room, each one step farther from its own.
+    for (; slot !== home; slot = (slot - 1) & mask) {
+      const before = (slot - 1) & mask;
+      const entry = slots[before];
+      if (this.#distance(entry) >= ((before - home) & mask)) break;
+      slots[slot] = (entry + this.#step) | 0;
+    }
+    slots[slot] = (hash & this.#tagMask) | (((slot - home) & mask) * this.#step) | (ref + 1);
+    return true;
   }
 
   /** Takes out a ref that is in the index, while its tuple is still there. */
@@ -64,16 +97,20 @@ export class FlowIndex {
     const slots = this.#slots;
     const mask = this.#mask;
     let hole = this.hash(this.#tuples, ref * TUPLE_WORDS) & mask;
-    while (slots[2 * hole + 1] !== ref + 1) hole = (hole + 1) & mask;
-    // What was pushed past the hole by a full slot moves into it: Knuth, vol. 3, §6.4, algorithm R.
-    for (let slot = (hole + 1) & mask; slots[2 * slot + 1] !== 0; slot = (slot + 1) & mask) {
-      const home = slots[2 * slot] & mask;
-      if (((slot - home) & mask) < ((slot - hole) & mask)) continue;
-      slots[2 * hole] = slots[2 * slot];
-      slots[2 * hole + 1] = slots[2 * slot + 1];
-      hole = slot;
+    while ((slots[hole] & this.#refMask) !== ref + 1) hole = (hole + 1) & mask;
+    for (;;) {
+      const next = (hole + 1) & mask;
+      const entry = slots[next];
+      // Empty or at home.
+      if (this.#distance(entry) === 0) break;
+      slots[hole] = (entry - this.#step) | 0;
+      hole = next;
     }
-    slots[2 * hole + 1] = 0;
+    slots[hole] = 0;
+  }
+
+  #distance(entry: number): number {
+    return ((entry & ~this.#tagMask) / this.#step) | 0;
   }
 }
 

@@ -42,6 +42,21 @@ describe('flow index', () => {
     );
   });
 
+  test('a hash that puts everything into one slot fills up to 64 entries, all of which are found, and refuses the next', () => {
+    const words = new Int32Array(100 * TUPLE_WORDS);
+    for (let ref = 0; ref < 100; ref++) words[ref * TUPLE_WORDS + 3] = ref;
+    const index = new FlowIndex([1, 2], words, 98);
+    // The hash of every tuple that is taken out must be that by which it was entered.
+    index.hash = () => -1;
+    for (let ref = 0; ref < 64; ref++) expect(index.insert(-1, ref)).toBe(true);
+    expect(index.insert(-1, 64)).toBe(false);
+    index.remove(7);
+    expect(index.insert(-1, 64)).toBe(true);
+    for (let ref = 0; ref <= 65; ref++) {
+      expect(index.find(-1, words, ref * TUPLE_WORDS)).toBe(ref === 7 || ref === 65 ? -1 : ref);
+    }
+  });
+
   test('property: tuples are the same exactly when all their words are', () => {
     const words = fc.constantFrom(...Array.from({ length: REFS }, (_, ref) => ref));
     fc.assert(
@@ -66,7 +81,7 @@ class CollidingIndex extends FlowIndex {
   readonly #base: number;
 
   constructor(words: Int32Array, spread: number, base: number) {
-    super([1, 2], words);
+    super([1, 2], words, REFS);
     this.#spread = spread;
     this.#base = base;
   }
