@@ -142,7 +142,8 @@ export class Fragmenter {
   /** Sends a frame that was cut to where its Ethernet header says, and all its other pieces behind it. */
   sendAll(frame: Frame, network: Network, now: number): Verdict {
     for (let piece = this.take(); piece !== undefined; piece = this.take()) {
-      this.send(piece, network.bridge.egress(piece, now));
+      // Its verdict is written where the outbox reads it later; until then it is what becomes of it if something throws.
+      if (this.send(piece, drop(DropReason.EXCEPTION))) piece.verdict = network.bridge.egress(piece, now);
     }
     return network.bridge.egress(frame, now);
   }

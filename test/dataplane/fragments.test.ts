@@ -325,6 +325,25 @@ describe('fragments', () => {
     expectNoLeak(deck);
   });
 
+  test.each([1, 2, 3])('a defect on the way of piece %i costs no memory', (bad) => {
+    const deck = gatewayBed({ ...known, mtuA: 9000 });
+    const { neighbors, arena, ledger } = deck.virtual.dataplane;
+    const whole = udp({ from: C1, to: D1, via: VIA_GA, dstPort: 9, data: 4000 });
+    let count = 0;
+    const { outputIpv4 } = neighbors;
+    neighbors.outputIpv4 = (...packet) => {
+      if (++count === bad) throw new Error('a defect');
+      return outputIpv4.apply(neighbors, packet);
+    };
+    // What nobody took of the first is given back when the next is cut.
+    for (let datagram = 0; datagram < 2; datagram++) {
+      expect(() => deck.send('c1', whole)).toThrow('a defect');
+    }
+    expect(count).toBe(bad + 3);
+    expect(arena.free).toBe(arena.frames.length);
+    expect(ledger.imbalance()).toBe(0);
+  });
+
   test('7857-10: pieces that the bridge carries are not touched', () => {
     const deck = gatewayBed(known);
     const parts = fragments(udp({ from: C1, to: C2, dstPort: 9, data: 4000 }), 1500);
