@@ -142,7 +142,9 @@ export class Router {
     if (cut !== PASS) return cut;
     const verdict = this.#send(frame, network, egress, now);
     for (let piece = this.#fragmenter.take(); piece !== undefined; piece = this.#fragmenter.take()) {
-      this.#fragmenter.send(piece, this.#send(piece, network, egress, now));
+      // As in `#segment`: it is in the outbox before its handling can throw.
+      if (!this.#fragmenter.send(piece, drop(DropReason.EXCEPTION))) continue;
+      piece.verdict = this.#send(piece, network, egress, now);
     }
     return verdict;
   }
