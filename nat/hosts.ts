@@ -1,4 +1,5 @@
 import { type HashKey, hashN } from '../wire/hash.ts';
+import { bucketCount, unchain } from './chain.ts';
 import { PORT_GROUPS } from './port-pool.ts';
 
 // Words of a row. The first six are the key.
@@ -34,7 +35,7 @@ export class Hosts {
     this.#key0 = key[0];
     this.#key1 = key[1];
     this.#rows = new Int32Array(capacity * STRIDE);
-    this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(capacity, 2))));
+    this.#buckets = new Int32Array(bucketCount(capacity));
   }
 
   get size(): number {
@@ -133,12 +134,6 @@ export class Hosts {
     const rows = this.#rows;
     const here = row * STRIDE;
     const bucket = this.#seek(rows, here, rows[here + ZONE], rows[here + UPLINK]);
-    if (this.#buckets[bucket] === row + 1) {
-      this.#buckets[bucket] = rows[here + NEXT];
-      return;
-    }
-    let before = (this.#buckets[bucket] - 1) * STRIDE;
-    while (rows[before + NEXT] !== row + 1) before = (rows[before + NEXT] - 1) * STRIDE;
-    rows[before + NEXT] = rows[here + NEXT];
+    unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT);
   }
 }

@@ -1,6 +1,7 @@
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6 } from '../wire/protocol.ts';
 import type { Random } from '../wire/random.ts';
+import { bucketCount, unchain } from './chain.ts';
 import { Hosts } from './hosts.ts';
 import { Peers } from './peers.ts';
 import { hasPorts, PortPool, portGroup } from './port-pool.ts';
@@ -116,7 +117,7 @@ export class Mappings {
     this.#key0 = key[0];
     this.#key1 = key[1];
     this.#rows = new Int32Array(capacity * STRIDE);
-    const buckets = 2 ** Math.ceil(Math.log2(Math.max(capacity, 2)));
+    const buckets = bucketCount(capacity);
     this.#inside = new Int32Array(buckets);
     this.#outside = new Int32Array(buckets);
     this.#mask = buckets - 1;
@@ -468,7 +469,7 @@ export class Mappings {
     const rows = this.#rows;
     const at = row * STRIDE;
     const inside = this.#seek(rows, at + INSIDE, rows[at + KIND], rows[at + ENDPOINT]);
-    unchain(this.#inside, inside, rows, row, NEXT_INSIDE);
+    unchain(this.#inside, inside, rows, row, STRIDE, NEXT_INSIDE);
     const endpoint = (rows[at + ENDPOINT] & 0xffff0000) | rows[at + PORT];
     const outside = this.#seek(
       this.#addresses,
@@ -476,7 +477,7 @@ export class Mappings {
       externalKind(rows[at + KIND]),
       endpoint,
     );
-    unchain(this.#outside, outside, rows, row, NEXT_OUTSIDE);
+    unchain(this.#outside, outside, rows, row, STRIDE, NEXT_OUTSIDE);
   }
 
   #retiredKeyOf(row: number): number {
@@ -488,18 +489,6 @@ export class Mappings {
     const key = this.#retiredKeyOf(row);
     if (this.#retired.get(key) === row) this.#retired.delete(key);
   }
-}
-
-/** Takes `row` out of the chain of a bucket. */
-function unchain(buckets: Int32Array, bucket: number, rows: Int32Array, row: number, link: number): void {
-  const after = rows[row * STRIDE + link];
-  if (buckets[bucket] === row + 1) {
-    buckets[bucket] = after;
-    return;
-  }
-  let before = (buckets[bucket] - 1) * STRIDE;
-  while (rows[before + link] !== row + 1) before = (rows[before + link] - 1) * STRIDE;
-  rows[before + link] = after;
 }
 
 /** Whether the four words at `words[at]` are an IPv4 address, as tuples have it. */

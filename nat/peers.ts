@@ -1,4 +1,5 @@
 import { type HashKey, hashN } from '../wire/hash.ts';
+import { bucketCount, unchain } from './chain.ts';
 
 // Words of a row; the first five are the key.
 const OWNER = 4; // after the four words of address
@@ -30,7 +31,7 @@ export class Peers {
     this.#key0 = key[0];
     this.#key1 = key[1];
     this.#rows = new Int32Array(capacity * STRIDE);
-    this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(capacity, 2))));
+    this.#buckets = new Int32Array(bucketCount(capacity));
   }
 
   get size(): number {
@@ -65,12 +66,7 @@ export class Peers {
     const rows = this.#rows;
     const here = row * STRIDE;
     if (--rows[here + COUNT] > 0) return;
-    if (this.#buckets[bucket] === row + 1) this.#buckets[bucket] = rows[here + NEXT];
-    else {
-      let before = (this.#buckets[bucket] - 1) * STRIDE;
-      while (rows[before + NEXT] !== row + 1) before = (rows[before + NEXT] - 1) * STRIDE;
-      rows[before + NEXT] = rows[here + NEXT];
-    }
+    unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT);
     rows[here + NEXT] = this.#free;
     this.#free = row + 1;
     this.#size--;

@@ -23,6 +23,8 @@ const FROM = 4;
 const TO = 5;
 const ROW = 6;
 const STRIDE = 7;
+/** What the entries of wildcards have for a host. */
+const ANY_HOST = new Int32Array(4);
 
 /** The publishes of one protocol and IP version, sorted by host and first port; ranges of one host do not overlap. */
 interface Index {
@@ -32,18 +34,18 @@ interface Index {
 
 /**
  * The table of published ports. A range is one entry. A lookup is two binary searches over sorted words, whatever the
- * number of ports; it is made once per connection, changes are made by the control plane and sort anew.
+ * number of ports.
  *
  * Rows are small integers that a publish keeps until it is removed.
  */
 export class Publishes {
   readonly #rows: (Publish | null)[] = [];
   // What the packet path reads of a row.
-  #ids = new Int32Array(0);
-  #networks = new Int32Array(0);
-  #addresses = new Int32Array(0);
+  #ids: Int32Array = new Int32Array(0);
+  #networks: Int32Array = new Int32Array(0);
+  #addresses: Int32Array = new Int32Array(0);
   /** Port of the endpoint less port of the deck. */
-  #offsets = new Int32Array(0);
+  #offsets: Int32Array = new Int32Array(0);
   // Of TCP and UDP, IPv4 and IPv6.
   readonly #indices: Index[] = Array.from({ length: 4 }, () => ({
     hosts: new Int32Array(0),
@@ -73,7 +75,11 @@ export class Publishes {
     let row = this.#rows.indexOf(null);
     if (row === NONE) row = this.#rows.length;
     this.#rows[row] = { ...publish };
-    this.#sort();
+    this.#write(row, publish);
+    const index = this.#indexOf(publish);
+    const entry = Int32Array.of(...(publish.host ?? ANY_HOST), from, to, row);
+    if (publish.host === null) index.wildcards = inserted(index.wildcards, entry);
+    else index.hosts = inserted(index.hosts, entry);
     return row;
   }
 
@@ -81,8 +87,11 @@ export class Publishes {
   remove(id: number): boolean {
     const row = this.row(id);
     if (row === NONE) return false;
+    const publish = this.#rows[row]!;
     this.#rows[row] = null;
-    this.#sort();
+    const index = this.#indexOf(publish);
+    if (publish.host === null) index.wildcards = without(index.wildcards, row);
+    else index.hosts = without(index.hosts, row);
     return true;
   }
 
@@ -122,8 +131,8 @@ export class Publishes {
     if (protocol !== PROTO_TCP && protocol !== PROTO_UDP) return NONE;
     const { hosts, wildcards } = this.#indices[which(protocol, kindIsIpv6(kind))];
     const port = destinationPort(words[at + TUPLE_PORTS]);
-    const row = findHost(hosts, words, at + TUPLE_DST, port);
-    return row === NONE ? findWildcard(wildcards, port) : row;
+    const row = search(hosts, words, at + TUPLE_DST, port);
+    return row === NONE ? searchPort(wildcards, port) : row;
   }
 
   /** The publish's id. */
@@ -146,28 +155,51 @@ export class Publishes {
     for (let i = 0; i < 4; i++) words[at + i] = this.#addresses[4 * row + i];
   }
 
-  #sort(): void {
-    const rows = this.#rows;
-    this.#ids = Int32Array.from(rows, (row) => row?.id ?? NONE);
-    this.#networks = Int32Array.from(rows, (row) => row?.network ?? NONE);
-    this.#addresses = Int32Array.from(rows.flatMap((row) => (row ? [...row.address] : [0, 0, 0, 0])));
-    this.#offsets = Int32Array.from(rows, (row) => (row ? row.target - row.from : 0));
-    for (const protocol of [PROTO_TCP, PROTO_UDP])
-      for (const family of [4, 6]) {
-        const entries: { words: readonly number[]; wildcard: boolean }[] = [];
-        for (const [i, row] of rows.entries()) {
-          if (row === null || row.protocol !== protocol || row.family !== family) continue;
-          const host = row.host ?? [0, 0, 0, 0];
-          entries.push({ words: [...host, row.from, row.to, i], wildcard: row.host === null });
-        }
-        entries.sort((a, b) => compare(a.words, b.words));
-        const words = (wildcard: boolean) =>
-          Int32Array.from(
-            entries.filter((entry) => entry.wildcard === wildcard).flatMap((entry) => entry.words),
-          );
-        this.#indices[which(protocol, family === 6)] = { hosts: words(false), wildcards: words(true) };
-      }
+  #indexOf({ protocol, family }: Publish): Index {
+    return this.#indices[which(protocol, family === 6)];
   }
+
+  /** Writes the columns of a row. */
+  #write(row: number, { id, network, address, target, from }: Publish): void {
+    if (row >= this.#ids.length) {
+      const rows = Math.max(16, 2 * this.#ids.length);
+      this.#ids = grown(this.#ids, rows);
+      this.#networks = grown(this.#networks, rows);
+      this.#addresses = grown(this.#addresses, 4 * rows);
+      this.#offsets = grown(this.#offsets, rows);
+    }
+    this.#ids[row] = id;
+    this.#networks[row] = network;
+    this.#addresses.set(address, 4 * row);
+    this.#offsets[row] = target - from;
+  }
+}
+
+/** Of the columns that a lookup reads, longer copies. */
+function grown(column: Int32Array, length: number): Int32Array {
+  const longer = new Int32Array(length);
+  longer.set(column);
+  return longer;
+}
+
+/** The entries with one more, in order. */
+function inserted(entries: Int32Array, entry: Int32Array): Int32Array {
+  const at = STRIDE * rank(entries, entry, 0, entry[FROM]);
+  const longer = new Int32Array(entries.length + STRIDE);
+  longer.set(entries.subarray(0, at));
+  longer.set(entry, at);
+  longer.set(entries.subarray(at), at + STRIDE);
+  return longer;
+}
+
+/** The entries without that of a row. */
+function without(entries: Int32Array, row: number): Int32Array {
+  let at = 0;
+  while (entries[at + ROW] !== row) at += STRIDE;
+  const shorter = new Int32Array(entries.length - STRIDE);
+  shorter.set(entries.subarray(0, at));
+  shorter.set(entries.subarray(at + STRIDE), at);
+  return shorter;
 }
 
 function which(protocol: number, isIpv6: boolean): number {
@@ -187,15 +219,30 @@ function sameHost(a: Pick<Publish, 'host'>, b: Pick<Publish, 'host'>): boolean {
   return a.host.every((word, i) => word === b.host![i]);
 }
 
-/** By host, then by first port. */
-function compare(a: readonly number[], b: readonly number[]): number {
-  for (let i = 0; i <= FROM; i++) if (a[i] !== b[i]) return a[i] - b[i];
-  return 0;
+/** The row of the entry that has the port of the host at `words[at]`, or NONE. */
+function search(entries: Int32Array, words: Int32Array, at: number, port: number): number {
+  // What may have it is the last entry that is not behind (host, port).
+  const here = (rank(entries, words, at, port) - 1) * STRIDE;
+  if (here < 0) return NONE;
+  for (let i = 0; i < 4; i++) if (entries[here + i] !== words[at + i]) return NONE;
+  return port <= entries[here + TO] ? entries[here + ROW] : NONE;
 }
 
-/** The row of the entry of the host at `words[at]` that has the port, or NONE. */
-function findHost(entries: Int32Array, words: Int32Array, at: number, port: number): number {
-  // The last entry that is not behind (host, port).
+/** As `search`, where all entries are of one host. */
+function searchPort(entries: Int32Array, port: number): number {
+  let low = 0;
+  let high = entries.length / STRIDE;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (entries[middle * STRIDE + FROM] > port) high = middle;
+    else low = middle + 1;
+  }
+  const here = (low - 1) * STRIDE;
+  return low > 0 && port <= entries[here + TO] ? entries[here + ROW] : NONE;
+}
+
+/** How many entries are not behind (host, port), in order of host and first port. */
+function rank(entries: Int32Array, words: Int32Array, at: number, port: number): number {
   let low = 0;
   let high = entries.length / STRIDE;
   while (low < high) {
@@ -203,10 +250,7 @@ function findHost(entries: Int32Array, words: Int32Array, at: number, port: numb
     if (isBehind(entries, middle * STRIDE, words, at, port)) high = middle;
     else low = middle + 1;
   }
-  if (low === 0) return NONE;
-  const here = (low - 1) * STRIDE;
-  for (let i = 0; i < 4; i++) if (entries[here + i] !== words[at + i]) return NONE;
-  return port <= entries[here + TO] ? entries[here + ROW] : NONE;
+  return low;
 }
 
 function isBehind(entries: Int32Array, here: number, words: Int32Array, at: number, port: number): boolean {
@@ -215,18 +259,4 @@ function isBehind(entries: Int32Array, here: number, words: Int32Array, at: numb
     if (word !== words[at + i]) return word > words[at + i];
   }
   return entries[here + FROM] > port;
-}
-
-/** The row of the entry that has the port, or NONE. */
-function findWildcard(entries: Int32Array, port: number): number {
-  let low = 0;
-  let high = entries.length / STRIDE;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (entries[middle * STRIDE + FROM] > port) high = middle;
-    else low = middle + 1;
-  }
-  if (low === 0) return NONE;
-  const here = (low - 1) * STRIDE;
-  return port <= entries[here + TO] ? entries[here + ROW] : NONE;
 }
