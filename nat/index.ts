@@ -5,6 +5,15 @@
 
 export * from './conntrack.ts';
 export {
+  claimedMtu,
+  isBelowPmtuFloor,
+  isIcmpErrorPacket,
+  PMTU_FLOOR_IPV4,
+  quotedTcpSequence,
+  readQuotation,
+  translateError,
+} from './icmp-error.ts';
+export {
   MAPPING_FULL,
   Mappings,
   type MappingsConfig,

@@ -4,10 +4,14 @@ import { expect } from 'vitest';
 import { extractTuple, TUPLE_WORDS } from '../../nat/tuple.ts';
 import { type Data, icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
+import { set16 } from '../../wire/bytes.ts';
+import { fold, pseudoSumIpv4, pseudoSumIpv6 } from '../../wire/checksum.ts';
 import { Malformed } from '../../wire/malformed.ts';
 import { Packet } from '../../wire/packet.ts';
 import { parse } from '../../wire/parse.ts';
-import { VNET_LEN } from '../../wire/virtio-net.ts';
+import { PROTO_ICMP } from '../../wire/protocol.ts';
+import { checksumOffset } from '../../wire/transport.ts';
+import { VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_LEN, writeVnet } from '../../wire/virtio-net.ts';
 
 /** A parsed packet with `frame` in it, between two runs of bytes that are not its own. */
 export function packetOf(frame: Uint8Array, garbage = 0xa5): Packet {
@@ -128,3 +132,30 @@ export const anyFlow: fc.Arbitrary<Flow> = fc
       server: publish ? at(3) : service,
     };
   });
+
+/** A container behind masquerade that speaks to a server outside. */
+export const MASQUERADED: Flow = {
+  family: 4,
+  protocol: 'tcp',
+  client: { station: { mac: '02:42:0a:00:00:0a', ipv4: '10.0.0.10', ipv6: 'fd00::a' }, port: 4000 },
+  service: { station: { mac: '02:42:0a:00:00:0a', ipv4: '192.0.2.7', ipv6: '2001:db8::7' }, port: 80 },
+  seenClient: {
+    station: { mac: '02:42:0a:00:00:0a', ipv4: '198.51.100.9', ipv6: '2001:db8:9::9' },
+    port: 61000,
+  },
+  server: { station: { mac: '02:42:0a:00:00:0a', ipv4: '192.0.2.7', ipv6: '2001:db8::7' }, port: 80 },
+};
+
+/** Leaves only the pseudo-header's sum in the checksum, as a TAP with offloads does. */
+export function makePartial(packet: Packet): void {
+  const { bytes, at, l4 } = packet;
+  const offset = checksumOffset(packet);
+  set16(bytes, l4 + offset, pseudoHeaderSum(packet));
+  writeVnet(bytes, at - VNET_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_NONE, 0, 0, l4 - at, offset);
+}
+
+/** Sum of the packet's pseudo-header; ICMP has none. */
+export function pseudoHeaderSum({ bytes, l3, l4, end, protocol }: Packet): number {
+  if (bytes[l3]! >>> 4 === 6) return fold(pseudoSumIpv6(bytes, l3, protocol, end - l4));
+  return protocol === PROTO_ICMP ? 0 : fold(pseudoSumIpv4(bytes, l3, protocol, end - l4));
+}
