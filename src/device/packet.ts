@@ -132,7 +132,7 @@ export class PacketDevice implements Device {
     }
   }
 
-  /** While the interface is down somebody has to look whether it is still there. */
+  /** While the interface is down somebody has to look whether it is still there; and to see when it is not. */
   deadline(): number {
     return this.#look;
   }
@@ -153,7 +153,8 @@ export class PacketDevice implements Device {
   #end(number: number): void {
     this.#gone = true;
     this.ending = errnoName(number);
-    this.#look = Number.POSITIVE_INFINITY;
+    // At once: who learned of it by sending has left nothing that epoll would report.
+    this.#look = Number.NEGATIVE_INFINITY;
   }
 
   #adopt(bytes: Uint8Array): void {

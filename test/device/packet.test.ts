@@ -328,7 +328,7 @@ describe('PacketDevice', () => {
       epoll.close();
     }
     expect(device.ending).toBe('ENETDOWN');
-    expect([device.deadline(), arena.free]).toEqual([Number.POSITIVE_INFINITY, free]);
+    expect([device.deadline(), arena.free]).toEqual([Number.NEGATIVE_INFINITY, free]);
     expect(device.receive(arena, 0)).toBeNull();
     expect(device.transmit(frameTo(MAC), 0)).toBe(Transmit.GONE);
   });
@@ -349,7 +349,11 @@ describe('PacketDevice', () => {
     const device = open();
     execFileSync('ip', ['-n', host, 'link', 'del', 'up0']);
     expect(device.transmit(frameTo(MAC), 0)).toBe(Transmit.GONE);
-    expect([device.gone, device.ending]).toEqual([true, 'ENXIO']);
+    expect([device.gone, device.ending, device.deadline()]).toEqual([
+      true,
+      'ENXIO',
+      Number.NEGATIVE_INFINITY,
+    ]);
   });
 
   it('can be closed twice, leaves the interface as it was, and is then gone', () => {
@@ -358,7 +362,7 @@ describe('PacketDevice', () => {
     const device = open();
     device.close();
     device.close();
-    expect(device.gone).toBe(true);
+    expect([device.gone, device.deadline()]).toEqual([true, Number.POSITIVE_INFINITY]);
     expect(device.receive(arena, 0)).toBeNull();
     expect(device.transmit(frameTo(MAC), 0)).toBe(Transmit.GONE);
     expect(promiscuity()).toBe(before);

@@ -304,6 +304,51 @@ describe('loop', () => {
     expect(asked).toBeGreaterThanOrEqual(0.3);
   });
 
+  test.each(['by being asked', 'by being sent to'])(
+    'a device with work of its own that vanishes %s is taken away, without a word from epoll',
+    (how) => {
+      const a = add();
+      const b = add(true);
+      if (how === 'by being asked') b.due = 0.3;
+      b.source = () => {
+        b.gone = true;
+        return undefined;
+      };
+      b.onTransmit = () => {
+        b.gone = true;
+        b.due = Number.NEGATIVE_INFINITY;
+      };
+      let left = how === 'by being sent to' ? 1 : 0;
+      a.source = () => (left-- > 0 ? frameOf(1, 2) : undefined);
+      a.bell.signal();
+      loop.run();
+      expect(gone).toEqual([ports[1]]);
+      expect([a.closed, b.closed]).toEqual([false, true]);
+    },
+  );
+
+  test('the timer is looked at between turns, also when nothing else is due', () => {
+    const fired: number[] = [];
+    const timer = {
+      deadline: 0.2,
+      expire(at: number) {
+        fired.push(at);
+        timer.deadline = fired.length < 3 ? at + 0.2 : Number.POSITIVE_INFINITY;
+        if (fired.length === 3) stopWhenIdle();
+      },
+    };
+    const timed = new Loop(
+      dataplane,
+      bell,
+      { wake: () => timed.stop(), gone: () => {} },
+      () => (now += 0.001),
+      timer,
+    );
+    timed.run();
+    expect(fired).toHaveLength(3);
+    for (const [i, at] of fired.entries()) expect(at).toBeGreaterThanOrEqual(0.2 * (i + 1));
+  });
+
   test('a port that is removed while another is served is not asked again', () => {
     const a = add();
     const b = add();
