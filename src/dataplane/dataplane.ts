@@ -141,6 +141,7 @@ export class Dataplane {
       router,
       this.#nat,
       this.#rules,
+      fragmenter.identifications,
       icmp,
       icmpv6,
     );

@@ -7,6 +7,7 @@ import type { Frame } from '../../switch/frame.ts';
 import type { Gateway } from '../../switch/gateway.ts';
 import type { Icmp } from '../../switch/icmp.ts';
 import type { Icmpv6 } from '../../switch/icmpv6.ts';
+import type { Identifications } from '../../switch/identifications.ts';
 import { isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
 import type { Ports } from '../../switch/ports.ts';
@@ -53,6 +54,7 @@ export class Forwarding {
   readonly #nat: Nat;
   readonly #conntrack: Conntrack;
   readonly #rules: Rules;
+  readonly #identifications: Identifications;
   readonly #icmp: Icmp;
   readonly #icmpv6: Icmpv6;
 
@@ -65,6 +67,7 @@ export class Forwarding {
     router: Router,
     nat: Nat,
     rules: Rules,
+    identifications: Identifications,
     icmp: Icmp,
     icmpv6: Icmpv6,
   ) {
@@ -77,6 +80,7 @@ export class Forwarding {
     this.#nat = nat;
     this.#conntrack = nat.conntrack;
     this.#rules = rules;
+    this.#identifications = identifications;
     this.#icmp = icmp;
     this.#icmpv6 = icmpv6;
   }
@@ -373,7 +377,8 @@ export class Forwarding {
     const row = ref >> 1;
     if ((status[row] & TRANSLATED) !== 0) {
       translate(frame, tuples, ref);
-      if ((status[row] & SNAT) !== 0 && (ref & 1) === 0) this.#nat.identify(frame);
+      // Endpoints that share an address may have chosen the same identification.
+      if ((status[row] & SNAT) !== 0 && (ref & 1) === 0) this.#identifications.renumber(frame);
       // While it waits for its next hop: an error about it has to quote what its sender knows.
       frame.flow = ref;
       frame.flowSerial = serial[row];

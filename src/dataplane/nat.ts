@@ -27,18 +27,7 @@ import {
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
-import { get16, set16 } from '../../wire/bytes.ts';
-import { update16 } from '../../wire/checksum.ts';
-import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import type { HashKey } from '../../wire/hash.ts';
-import {
-  IPV4_CHECKSUM,
-  IPV4_DF,
-  IPV4_DST,
-  IPV4_IDENTIFICATION,
-  IPV4_PROTOCOL,
-  ipv4Fragment,
-} from '../../wire/ipv4.ts';
 import { PROTO_UDP } from '../../wire/protocol.ts';
 import type { Random } from '../../wire/random.ts';
 import type { ConntrackOptions, FlowEvent, NetworkOptions, PublishOptions } from './commands.ts';
@@ -53,8 +42,6 @@ const REFUSED_NO_ADDRESS = -6;
 
 /** Where the reply tuple is in `words`. */
 const REPLY_AT = TUPLE_WORDS;
-/** Counters of identifications: datagrams with one source, destination and protocol share one (RFC 6864 §4.3). */
-const IDENTIFICATIONS = 2048;
 
 /**
  * Connections, and what is decided about one when it begins: which addresses and ports its packets have on the other
@@ -70,7 +57,6 @@ export class Nat {
   onFlow: ((event: FlowEvent) => void) | null = null;
   /** By row: the mapping by whose port the connection came in, or -1. */
   readonly #entry: Int32Array;
-  readonly #identifications: Uint16Array;
   readonly #prefixes = new Map<number, Npt>();
   /** The deck's addresses by segment (uplink or network), as `mappings` numbers them: IPv4 first, in the order of `own...`. */
   readonly #segments = new Map<number, { network: Network; indices: readonly number[] }>();
@@ -87,7 +73,6 @@ export class Nat {
     this.conntrack.onClosed = (row) => this.#closed(row);
     this.mappings = new Mappings({ capacity, key, random });
     this.#entry = new Int32Array(capacity + 1);
-    this.#identifications = Uint16Array.from({ length: IDENTIFICATIONS }, () => random.next());
   }
 
   // ---- the destination of a new connection ----
@@ -221,22 +206,6 @@ export class Nat {
   /** Whether the refusal is for want of room, and not the packet's own fault. */
   isForLack(refusal: number): boolean {
     return refusal !== REFUSED_INVALID;
-  }
-
-  /**
-   * Gives a translated packet that may be fragmented an identification from the counters of its external address
-   * (RFC 6864 §5.3.1, RFC 7857 §10): two endpoints behind it may have chosen the same.
-   */
-  identify(frame: Frame): void {
-    const { bytes, l3 } = frame;
-    if (frame.etherType !== ETHERTYPE_IPV4 || (ipv4Fragment(bytes, l3) & IPV4_DF) !== 0) return;
-    const dst =
-      get16(bytes, l3 + IPV4_DST) ^ get16(bytes, l3 + IPV4_DST + 2) ^ (bytes[l3 + IPV4_PROTOCOL] << 8);
-    const counter = (dst ^ (dst >>> 11)) & (IDENTIFICATIONS - 1);
-    const identification = ++this.#identifications[counter] & 0xffff;
-    const before = get16(bytes, l3 + IPV4_IDENTIFICATION);
-    set16(bytes, l3 + IPV4_IDENTIFICATION, identification);
-    set16(bytes, l3 + IPV4_CHECKSUM, update16(get16(bytes, l3 + IPV4_CHECKSUM), before, identification));
   }
 
   // ---- time and events ----
