@@ -95,10 +95,8 @@ export class PortPool {
     const parity = protocol === PROTO_UDP ? (inside & 1 ? ODD : EVEN) : ALL;
     const total = freeOf(ports, protocol, inside, parity);
     if (total === 0) return -1;
-    // Less than 2^31, a number that is passed on without being boxed.
-    const draw = random.below(0x8000_0000);
     // A 32-bit fraction of at most 65,536 ports: no port is likelier than another by more than 2^-16 of its share.
-    const number = hash2(this.#key0, this.#key1, draw, inside) >>> 0;
+    const number = hash2(this.#key0, this.#key1, random.nextInt32(), inside) >>> 0;
     const rank = ((number * total) / 0x1_0000_0000) | 0;
     const port = select(ports, first(protocol, inside), parity, rank);
     mark(ports, port);

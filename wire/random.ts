@@ -28,9 +28,14 @@ export class Random {
 
   /** The next number, 0 to 2^32 - 1. */
   next(): number {
+    return this.nextInt32() >>> 0;
+  }
+
+  /** The next number as int32: the packet path's, because the engine puts numbers from 2^31 on into a box of the heap. */
+  nextInt32(): number {
     const b = this.#b;
     const product = Math.imul(b, 5);
-    const result = Math.imul((product << 7) | (product >>> 25), 9) >>> 0;
+    const result = Math.imul((product << 7) | (product >>> 25), 9);
     this.#c ^= this.#a;
     this.#d ^= b;
     this.#b ^= this.#c;

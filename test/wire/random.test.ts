@@ -49,6 +49,11 @@ describe('Random', () => {
     expect([random.next(), random.next(), random.next(), random.next()]).toEqual(FIRST_OF_SEED_1);
   });
 
+  it('gives the same numbers as int32', () => {
+    const [random, signed] = [new Random(1), new Random(1)];
+    for (let i = 0; i < 100; i++) expect(signed.nextInt32()).toBe(random.next() | 0);
+  });
+
   it('gives others for another seed', () => {
     const first = new Set(Array.from({ length: 1000 }, (_, seed) => new Random(seed).next()));
     expect(first.size).toBe(1000);
