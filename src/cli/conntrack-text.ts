@@ -75,7 +75,7 @@ export function conntrackLine(flow: FlowView): string {
 
 /** One line of `conntrack -E`: as the kernel tells it, with counters only at the end of a connection. */
 export function eventLine(event: FlowEventView): string {
-  if (event.event === 'LOST') return `[LOST] ${event.count} events`;
+  if (event.event === 'LOST') return `${'[LOST]'.padStart(9)} ${event.count} events`;
   const { flow } = event;
   const line = `${beginning(flow)}${both(flow, event.event === 'DESTROY')}`;
   return `${`[${event.event}]`.padStart(9)} ${line.trimEnd()}`;

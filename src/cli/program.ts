@@ -493,7 +493,7 @@ function trafficCommands(
   program
     .command('rules')
     .description("show what is done to packets as the chains of rules that Docker's iptables would have")
-    .option('-v, --verbose', 'with packets, bytes and interfaces')
+    .option('-v, --verbose', 'with packets and bytes')
     .option('-x, --exact', 'counters in full, not rounded to K and M')
     .addOption(formatOption())
     .action(

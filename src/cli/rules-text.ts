@@ -1,7 +1,7 @@
 import type { ChainView, RuleView } from '../control/rules.ts';
 
 export interface RulesTextOptions {
-  /** Packets, bytes and interfaces, too. */
+  /** Packets and bytes, too. */
   verbose?: boolean;
   /** Numbers in full, where `iptables` shortens them. */
   exact?: boolean;
@@ -14,7 +14,10 @@ interface Column {
   cell(rule: RuleView): string;
 }
 
-/** As `iptables -t nat -L -n` and `iptables -L -n` print rules, one after the other. */
+/**
+ * As `iptables -t nat -L -v -n` and `iptables -L -v -n` print rules, one after the other; the interfaces also without `-v`, for
+ * without them most rules look alike.
+ */
 export function rulesText(chains: readonly ChainView[], { verbose, exact }: RulesTextOptions = {}): string {
   const number = (count: number | null) =>
     count === null ? '-' : exact ? String(count) : shortNumber(count);
@@ -31,7 +34,7 @@ export function rulesText(chains: readonly ChainView[], { verbose, exact }: Rule
     { heading: 'target', least: 10, cell: ({ target }) => target },
     { heading: 'prot', least: 4, cell: ({ protocol }) => protocol },
     { heading: 'opt', least: 3, cell: () => '--' },
-    ...(verbose ? interfaces : []),
+    ...interfaces,
     { heading: 'source', least: 20, cell: ({ source }) => source.join(',') || 'anywhere' },
     { heading: 'destination', least: 20, cell: ({ destination }) => destination.join(',') || 'anywhere' },
     { heading: '', least: 0, cell: ({ detail }) => detail },

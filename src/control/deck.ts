@@ -411,7 +411,7 @@ export class Deck {
       // Before anything is made: a port that cannot be had costs nothing then.
       undo.add(() => void this.#published.withdraw(name));
       const hosts = this.#hostAddresses(network);
-      const ports = await this.#published.publish(
+      await this.#published.publish(
         { endpoint: name, network: network.number, ipv4, ipv6, hosts },
         options.publish ?? [],
       );
@@ -450,7 +450,7 @@ export class Deck {
         port,
         netns: 'path' in target ? target.path : null,
         pid: 'pid' in target ? target.pid : null,
-        ports,
+        ports: this.#published.of(name),
         createdAt: new Date().toISOString(),
       });
       const record: EndpointRecord = {

@@ -61,6 +61,8 @@ interface Entry {
   readonly protocol: PublishProtocol;
   readonly hostPorts: PortRange;
   readonly ports: PortRange;
+  /** The host ports were left open. */
+  readonly open: boolean;
   /** The data plane's number for it; null as long as it does not know of it. */
   id: number | null;
   withdrawn: boolean;
@@ -170,6 +172,7 @@ export class PublishedPorts {
         host: spec.host,
         protocol: spec.protocol,
         ports: spec.ports,
+        open: spec.hostPorts === null,
         id: null,
         withdrawn: false,
       }),
@@ -283,8 +286,9 @@ function isMeant(entry: Entry, { family, host, hostPorts, ports, protocol }: Pub
     (family === null || entry.family === family) &&
     entry.host === host &&
     sameRange(entry.ports, ports) &&
-    (hostPorts === null ||
-      (entry.hostPorts.first >= hostPorts.first && entry.hostPorts.last <= hostPorts.last))
+    (hostPorts === null
+      ? entry.open
+      : entry.hostPorts.first >= hostPorts.first && entry.hostPorts.last <= hostPorts.last)
   );
 }
 

@@ -93,7 +93,7 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
     rule('DNAT', network.number, id, {
       target: 'DNAT',
       protocol: published.protocol,
-      destination: isWildcard(published.host) ? [] : [published.host],
+      destination: [WILDCARDS.get(published.host) ?? published.host],
       detail: `${matchPorts(published.protocol, published.hostPort, published.hostPortEnd)} to:${withPort(address, formatPorts({ first: published.port, last: published.portEnd }))}`,
     }),
   );
@@ -188,9 +188,11 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
   ];
 }
 
-function isWildcard(host: string): boolean {
-  return host === '0.0.0.0' || host === '::';
-}
+/** All addresses of one IP version, as they are written in rules. */
+const WILDCARDS = new Map([
+  ['0.0.0.0', '0.0.0.0/0'],
+  ['::', '::/0'],
+]);
 
 /** `tcp dpt:80`, `udp dpts:8000:8010`. */
 function matchPorts(protocol: string, first: number, last: number): string {

@@ -8,7 +8,9 @@ import { buildProgram, main } from '../../src/cli/program.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { runtimePaths } from '../../src/control/paths.ts';
 import { packageVersion } from '../../src/control/version.ts';
+import { FakeDataPlane } from '../control/fake-data-plane.ts';
 import { fakeDeck } from '../control/fake-deck.ts';
+import { flowEntry, pingEntry } from '../control/flow-entries.ts';
 
 let folder: string;
 let host: string;
@@ -131,6 +133,12 @@ describe('without a daemon', () => {
     [['network', 'inspect', 'bridge']],
     [['attach', '--pid', '1']],
     [['detach', 'x']],
+    [['publish', 'x', '80']],
+    [['unpublish', 'x', '80']],
+    [['port']],
+    [['conntrack']],
+    [['conntrack', '-E']],
+    [['rules']],
   ])('%j says so and how to start one, with exit code 1', async ([command, ...rest]) => {
     const path = command === 'network' ? [command, rest.shift()!] : [command!];
     const { code, err } = await tapdeck(...path, '-H', host, ...rest);
@@ -143,10 +151,12 @@ describe('without a daemon', () => {
 
 describe('with a daemon', () => {
   let daemon: Daemon;
+  let plane: FakeDataPlane;
 
   beforeEach(async () => {
     const log = pino({ enabled: false });
-    daemon = await Daemon.start({ paths: runtimePaths(host), log, openDeck: () => fakeDeck() });
+    plane = new FakeDataPlane();
+    daemon = await Daemon.start({ paths: runtimePaths(host), log, openDeck: () => fakeDeck(plane) });
     vi.stubEnv('TAPDECK_HOST', host);
   });
 
@@ -238,6 +248,115 @@ describe('with a daemon', () => {
       expect(answer.err).toMatch(/^tapdeck: error: [^\n]+\n$/);
       expect(answer.err).toContain(message);
     }
+  });
+
+  it('publishes ports and shows them as Docker does', async () => {
+    await tapdeck('attach', '--pid', '1', '--name', 'web', '-p', '8080:80', '--publish', '53:53/udp');
+    expect(await tapdeck('port', 'web')).toEqual({
+      code: 0,
+      out: '53/udp -> 0.0.0.0:53\n53/udp -> [::]:53\n80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n',
+      err: '',
+    });
+    expect((await tapdeck('ps')).out).toContain(
+      '   0.0.0.0:53->53/udp, [::]:53->53/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp\n',
+    );
+    expect((await tapdeck('publish', 'web', '172.17.0.1:8000-8010:90-100')).out).toBe(
+      '90-100/tcp -> 172.17.0.1:8000-8010\n',
+    );
+    expect((await tapdeck('port', 'web', '80')).out).toBe('0.0.0.0:8080\n[::]:8080\n');
+    expect((await tapdeck('port', 'web', '93/tcp')).out).toBe('172.17.0.1:8003\n');
+    expect((await tapdeck('port')).out).toContain('web 90-100/tcp -> 172.17.0.1:8000-8010\n');
+    expect(JSON.parse((await tapdeck('port', 'web', '93', '--format', 'json')).out)).toMatchObject([
+      { endpoint: 'web', hostPort: 8000, hostPortEnd: 8010 },
+    ]);
+    expect((await tapdeck('unpublish', 'web', '8080')).out).toBe(
+      '80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n',
+    );
+    expect(await tapdeck('port', 'web', '80')).toEqual({
+      code: 1,
+      out: '',
+      err: 'tapdeck: error: endpoint web publishes no port 80/tcp; see "tapdeck port web"\n',
+    });
+    expect(await tapdeck('attach', '--pid', '2', '--name', 'other', '-p', '1:1', '-p', '53:53/udp')).toEqual({
+      code: 1,
+      out: '',
+      err: 'tapdeck: error: port 53/udp is published by endpoint web already; choose another host port, or take it away first with "tapdeck unpublish web 53/udp"\n',
+    });
+    expect((await tapdeck('publish', 'web', '127.0.0.1:1:1')).err).toContain('is not an address of the deck');
+    expect((await tapdeck('ps', '-q')).out).toBe('web\n');
+  });
+
+  it('shows, counts and forgets connections', async () => {
+    plane.flowTable = [flowEntry(), pingEntry()];
+    expect((await tapdeck('conntrack', '-p', 'tcp', '--orig-src', '172.17.0.2', '-f', 'ipv4')).out).toMatch(
+      /^PROTO +TIMEOUT .*\ntcp +7439 +ESTABLISHED +bridge +172\.17\.0\.2:40000 /,
+    );
+    expect(plane.filters).toEqual([{ protocol: 6, family: 4, src: '172.17.0.2' }]);
+    expect((await tapdeck('conntrack', '-L', '--format', 'conntrack')).out).toMatch(
+      /^tcp {6}6 7439 ESTABLISHED src=172\.17\.0\.2 .* \[ASSURED\] mark=0 use=1\nicmp {5}1 59 src=/,
+    );
+    expect(JSON.parse((await tapdeck('conntrack', '--format', 'json')).out)).toHaveLength(2);
+    expect((await tapdeck('conntrack', '-C')).out).toBe('2\n');
+    expect(await tapdeck('conntrack', '-D', '--dport', '443')).toEqual({
+      code: 0,
+      out: '2 flow entries have been deleted\n',
+      err: '',
+    });
+    expect(plane.filters.at(-1)).toEqual({ dstPort: 443 });
+    expect(await tapdeck('conntrack', '-D', '-s', 'fd00::1')).toMatchObject({ code: 1 });
+    expect(await tapdeck('conntrack', '-F')).toMatchObject({ code: 0 });
+    expect(JSON.parse((await tapdeck('conntrack', '-C', '--format', 'json')).out)).toMatchObject({
+      entries: 0,
+    });
+  });
+
+  it.each(['table', 'json'])('follows connections until it is interrupted (%s)', async (format) => {
+    const interrupt = new Promise<() => void>((resolve) => {
+      vi.spyOn(process, 'once').mockImplementation((name: string | symbol, listener: () => void) => {
+        if (name === 'SIGINT') resolve(listener);
+        return process;
+      });
+    });
+    const following = tapdeck('conntrack', '-E', '-p', 'tcp', '--format', format);
+    const stop = await interrupt;
+    expect(plane.watched).toBe(true);
+    plane.happen({ event: 'NEW', flow: pingEntry() });
+    plane.happen({ event: 'NEW', flow: flowEntry() });
+    plane.lose(3);
+    await vi.waitFor(() => expect(out).toContain('LOST'));
+    stop();
+    expect(await following).toMatchObject({ code: 0, err: '' });
+    if (format === 'table') expect(out).toMatch(/^ {4}\[NEW\] tcp {6}6 7439 .*\n {3}\[LOST\] 3 events\n$/);
+    else {
+      const events = out.trim().split('\n');
+      expect(events.map((line) => JSON.parse(line).event)).toEqual(['NEW', 'LOST']);
+    }
+    await vi.waitFor(() => expect(plane.watched).toBe(false));
+  });
+
+  it('says so when the daemon goes while it follows connections', async () => {
+    const following = tapdeck('conntrack', '-E');
+    await vi.waitFor(() => expect(plane.watched).toBe(true));
+    await daemon.stop('the test is over');
+    expect(await following).toMatchObject({ code: 1, err: expect.stringContaining('the daemon has gone') });
+  });
+
+  it('shows the rules in the chains of Docker', async () => {
+    await tapdeck('attach', '--pid', '1', '--name', 'web', '-p', '8080:80');
+    const [publish] = plane.publishes.keys();
+    plane.rules = [{ kind: 'DNAT', network: 0, publish: publish!, packets: 12, bytes: 720 }];
+    expect((await tapdeck('rules')).out).toMatch(
+      /\nChain DOCKER \(1 references\)\ntarget .*\nDNAT +tcp +-- +\* +\* +anywhere +0\.0\.0\.0\/0 +tcp dpt:8080 to:172\.17\.0\.2:80\n/,
+    );
+    expect((await tapdeck('rules', '-v')).out).toContain('\n   12   720 DNAT ');
+    expect(JSON.parse((await tapdeck('rules', '--format', 'json')).out)).toMatchObject([
+      { table: 'nat' },
+      {},
+      {},
+      {},
+      {},
+      {},
+    ]);
   });
 
   it('refuses a second daemon', async () => {

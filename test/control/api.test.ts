@@ -6,6 +6,7 @@ import { Leases } from '../../src/control/leases.ts';
 import { StateFile } from '../../src/control/state-file.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
+import { flowEntry, pingEntry } from './flow-entries.ts';
 
 let plane: FakeDataPlane;
 let deck: Deck;
@@ -56,6 +57,62 @@ describe('API', () => {
     expect((await call('GET', '/v1/endpoints')).body).toEqual([]);
   });
 
+  it('publishes, shows and withdraws ports', async () => {
+    await call('POST', '/v1/endpoints', { pid: 1, name: 'web', publish: ['80:80'] });
+    const made = await call('POST', '/v1/endpoints/web/ports', { publish: ['53:53/udp'] });
+    expect(made).toMatchObject({ status: 201, body: [{ protocol: 'udp', hostPort: 53 }, { host: '::' }] });
+    expect((await call('GET', '/v1/endpoints/web/ports')).body).toHaveLength(4);
+    expect((await call('DELETE', '/v1/endpoints/web/ports?spec=53%2Fudp')).body).toEqual(made.body);
+    expect((await call('GET', '/v1/endpoints/web')).body.ports).toHaveLength(2);
+    expect((await call('DELETE', '/v1/endpoints/web/ports?spec=53%2Fudp')).status).toBe(404);
+    expect((await call('GET', '/v1/endpoints/nobody/ports')).status).toBe(404);
+    expect((await call('POST', '/v1/endpoints/web/ports', { publish: ['80:81'] })).status).toBe(409);
+  });
+
+  it('shows and forgets connections, and the rules', async () => {
+    plane.flowTable = [flowEntry(), pingEntry()];
+    const query =
+      '?protocol=tcp&family=4&srcPort=40000&dstPort=0&replySrcPort=443&replyDstPort=1&src=10.0.0.1';
+    expect((await call('GET', `/v1/conntrack${query}`)).body).toMatchObject([{ protocol: 'tcp' }, { id: 8 }]);
+    expect(plane.filters).toEqual([
+      {
+        protocol: 6,
+        family: 4,
+        srcPort: 40000,
+        dstPort: 0,
+        replySrcPort: 443,
+        replyDstPort: 1,
+        src: '10.0.0.1',
+      },
+    ]);
+    expect((await call('GET', '/v1/conntrack/count')).body).toEqual({ entries: 2, capacity: 262_144 });
+    expect((await call('DELETE', '/v1/conntrack')).body).toEqual({ closed: 2 });
+    expect((await call('GET', '/v1/rules')).body).toMatchObject([
+      { table: 'nat', name: 'PREROUTING' },
+      {},
+      {},
+      {},
+      {},
+      {},
+    ]);
+  });
+
+  it.each([
+    ['/v1/conntrack?srcPort=x', 400],
+    ['/v1/conntrack?srcPort=65536', 400],
+    ['/v1/conntrack?family=5', 400],
+    ['/v1/conntrack?colour=red', 400],
+    ['/v1/conntrack?protocol=tpc', 400],
+    ['/v1/conntrack?network=nowhere', 404],
+    ['/v1/conntrack/events?state=OPEN', 400],
+  ])('refuses %s', async (url, status) => {
+    expect(await call('GET', url)).toMatchObject({
+      status,
+      body: { message: expect.stringMatching(/^[^\n]+$/) },
+    });
+    expect(plane.watched).toBe(false);
+  });
+
   it('shows the tables', async () => {
     await call('POST', '/v1/endpoints', { pid: 1, name: 'a' });
     expect((await call('GET', '/v1/fdb')).body).toEqual([]);
@@ -74,6 +131,7 @@ describe('API', () => {
     ['a field of another type', '/v1/endpoints', { pid: '1' }, 400, 'invalid'],
     ['a number as text', '/v1/networks', { name: 'x', mtu: '1500' }, 400, 'invalid'],
     ['a missing field', '/v1/networks', {}, 400, 'invalid'],
+    ['ports that are none', '/v1/endpoints', { pid: 1, publish: ['80:http'] }, 400, 'invalid'],
     ['no object', '/v1/networks', '[]', 400, 'invalid'],
     ['no JSON', '/v1/networks', '{', 400, 'invalid'],
     ['prototype pollution', '/v1/networks', '{"name":"x","__proto__":{"y":1}}', 400, 'invalid'],

@@ -1,0 +1,89 @@
+import { expect, it } from 'vitest';
+import { rulesText, shortNumber } from '../../src/cli/rules-text.ts';
+import type { ChainView, RuleView } from '../../src/control/rules.ts';
+
+const rule: RuleView = {
+  target: 'DOCKER',
+  protocol: 'all',
+  in: '*',
+  out: '*',
+  source: [],
+  destination: [],
+  detail: 'ADDRTYPE match dst-type LOCAL',
+  packets: null,
+  bytes: null,
+};
+const chains: ChainView[] = [
+  { table: 'nat', name: 'PREROUTING', policy: 'ACCEPT', references: 0, rules: [rule] },
+  {
+    table: 'nat',
+    name: 'DOCKER',
+    policy: null,
+    references: 1,
+    rules: [
+      {
+        ...rule,
+        target: 'DNAT',
+        protocol: 'tcp',
+        detail: 'tcp dpt:8080 to:10.1.0.2:80',
+        packets: 3,
+        bytes: 123_456_789,
+      },
+    ],
+  },
+  {
+    table: 'filter',
+    name: 'FORWARD',
+    policy: 'DROP',
+    references: 0,
+    rules: [{ ...rule, target: 'ACCEPT', in: 'lab', out: '!lab', detail: '', packets: 7, bytes: 420 }],
+  },
+];
+
+it('rules are printed as iptables -L prints them', () => {
+  expect(rulesText(chains)).toBe(
+    `table nat
+
+Chain PREROUTING (policy ACCEPT)
+target     prot opt in     out    source               destination
+DOCKER     all  --  *      *      anywhere             anywhere             ADDRTYPE match dst-type LOCAL
+
+Chain DOCKER (1 references)
+target     prot opt in     out    source               destination
+DNAT       tcp  --  *      *      anywhere             anywhere             tcp dpt:8080 to:10.1.0.2:80
+
+table filter
+
+Chain FORWARD (policy DROP)
+target     prot opt in     out    source               destination
+ACCEPT     all  --  lab    !lab   anywhere             anywhere
+`,
+  );
+});
+
+it('rules -v have counters', () => {
+  const text = rulesText(chains, { verbose: true });
+  expect(text).toContain(
+    ' pkts bytes target     prot opt in     out    source               destination\n' +
+      '    -     - DOCKER     all  --  *      *      anywhere             anywhere             ADDRTYPE match dst-type LOCAL\n',
+  );
+  expect(text).toContain(
+    '    3  123M DNAT       tcp  --  *      *      anywhere             anywhere             tcp dpt:8080 to:10.1.0.2:80\n',
+  );
+  expect(text).toContain('    7   420 ACCEPT     all  --  lab    !lab   anywhere             anywhere\n');
+  expect(rulesText(chains, { verbose: true, exact: true })).toContain('    3 123456789 DNAT');
+});
+
+it.each([
+  [0, '0'],
+  [99_999, '99999'],
+  [100_000, '100K'],
+  [9_999_499, '9999K'],
+  [9_999_500, '10M'],
+  [123_456_789, '123M'],
+  [9_999_499_000, '9999M'],
+  [10_000_000_000, '10G'],
+  [12_345_678_901_234, '12T'],
+])('%d is short as %s', (count, short) => {
+  expect(shortNumber(count)).toBe(short);
+});
