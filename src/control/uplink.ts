@@ -181,6 +181,7 @@ export class Uplinks {
       addresses: pools(spec).map(
         ({ subnet, gateway }) => `${formatAddress(subnet.family, gateway)}/${subnet.prefix}`,
       ),
+      exclusive: true,
     });
     return this.#connect(record, tap.fd, (network) => dataPlane.addTap(tap, { network, mtu }));
   }

@@ -37,6 +37,8 @@ export interface TapTarget {
   mtu?: number;
   /** Addresses with their prefix: `172.17.0.2/16`, `fd00::2/64`. */
   addresses?: readonly string[];
+  /** No other interface of the namespace may have an address in the subnets of `addresses`: there would be two ways into them. */
+  exclusive?: boolean;
   /** Default gateways; on the link even when no address's subnet holds them. */
   gateway4?: string;
   gateway6?: string;
@@ -118,7 +120,11 @@ function bear(namespace: Namespace, ifname: string): number {
 }
 
 /** What must be so before anything is made. */
-function prepare(rtnetlink: Rtnetlink, namespace: Namespace, { ifname, addresses = [] }: TapTarget): void {
+function prepare(
+  rtnetlink: Rtnetlink,
+  namespace: Namespace,
+  { ifname, addresses = [], exclusive = false }: TapTarget,
+): void {
   const links = rtnetlink.links();
   const taken = links.find((link) => link.name === ifname);
   if (taken !== undefined) {
@@ -126,13 +132,19 @@ function prepare(rtnetlink: Rtnetlink, namespace: Namespace, { ifname, addresses
       `cannot make interface ${ifname} in the network namespace of ${namespace.label}: there is one of that name already; choose another name`,
     );
   }
-  const wanted = new Set(addresses.map((address) => address.split('/')[0]));
+  const wanted = addresses.map((text) => ({ text, ...parseInet(text) }));
   for (const { index, address } of rtnetlink.addresses()) {
-    if (!wanted.has(address.split('/')[0])) continue;
+    const other = parseInet(address);
     const name = links.find((link) => link.index === index)?.name ?? `interface ${index}`;
-    throw new Error(
-      `cannot give address ${address} to ${ifname} in the network namespace of ${namespace.label}: ${name} has it already; choose another address`,
-    );
+    for (const { text, bytes, prefix } of wanted) {
+      if (!sameSubnet(bytes, other.bytes, exclusive ? prefix : 8 * bytes.length)) continue;
+      const why = sameSubnet(bytes, other.bytes, 8 * bytes.length)
+        ? `${name} has it already; choose another address`
+        : `${name} has ${address}, in the same subnet; choose another subnet`;
+      throw new Error(
+        `cannot give address ${text} to ${ifname} in the network namespace of ${namespace.label}: ${why}`,
+      );
+    }
   }
   const lo = links.find((link) => link.loopback);
   if (lo !== undefined && !lo.up) rtnetlink.setLink(lo, { up: true });

@@ -80,6 +80,7 @@ describe('a deck with uplinks', () => {
         mac: '02:42:c0:00:02:01',
         mtu: 1400,
         addresses: ['192.0.2.1/24', '2001:db8::1/64'],
+        exclusive: true,
       },
     ]);
     expect(plane.uplinks.get(0)).toEqual({

@@ -175,6 +175,11 @@ describe('openTap refuses in one line and leaves nothing behind', () => {
   it.each<[string, Partial<TapTarget>, string]>([
     ['a name in use', { ifname: 'veth0' }, 'there is one of that name already'],
     ['an address in use', { addresses: ['10.7.0.2/16'] }, 'veth0 has it already'],
+    [
+      'a subnet in use that is to be its alone',
+      { addresses: ['10.7.0.9/24'], exclusive: true },
+      'veth0 has 10.7.0.2/16, in the same subnet; choose another subnet',
+    ],
     ['a gateway in use', { gateway4: '10.0.0.1' }, 'there is such a route already (EEXIST)'],
     ['no such namespace', { netns: '/run/netns/td-nonesuch' }, 'there is no such namespace'],
     ['no such process', { netns: 4_194_305 }, 'there is no such process'],
