@@ -464,7 +464,7 @@ function trafficCommands(
     .option('--reply-port-src <port>', 'from this port, in the reply direction')
     .option('--reply-port-dst <port>', 'to this port, in the reply direction')
     .option('--state <state>', 'TCP in this state, as ESTABLISHED')
-    .option('--network <name>', 'begun in this network')
+    .option('--network <name>', 'from or to this network or uplink')
     .addOption(alias('--orig-src <address>').conflicts('src'))
     .addOption(alias('--orig-dst <address>').conflicts('dst'))
     .addOption(alias('--orig-port-src <port>').conflicts('sport'))

@@ -1,4 +1,4 @@
-import type { FlowEntry, FlowFilter } from '../dataplane/commands.ts';
+import type { FlowFilter } from '../dataplane/commands.ts';
 import { type Family, familyOf, formatAddress, parseAddress } from './address.ts';
 import { invalid } from './error.ts';
 import { quote } from './name.ts';
@@ -53,7 +53,7 @@ export interface FlowQuery {
   replyDstPort?: number;
   /** TCP's state, `ESTABLISHED`. */
   state?: string;
-  /** Name or id of the network, or name of the uplink, by which the original direction comes in. */
+  /** Name or id of the network, or name of the uplink, by which one of both directions comes in. */
   network?: string;
 }
 
@@ -96,26 +96,5 @@ function parseProtocol(text: string): number {
   if (/^\d{1,3}$/.test(text) && Number(text) <= 255) return Number(text);
   throw invalid(
     `protocol ${quote(text)} is unknown; use ${Array.from(PROTOCOL_NUMBERS.keys()).join(', ')} or a number from 0 to 255`,
-  );
-}
-
-/** Whether a connection is one of those that are meant. */
-export function matchesFlow(filter: FlowFilter, flow: FlowEntry): boolean {
-  const { original, reply } = flow;
-  const is = <T>(wanted: T | undefined, found: T) => wanted === undefined || wanted === found;
-  return (
-    is(filter.protocol, flow.protocol) &&
-    is(filter.family, flow.family) &&
-    is(filter.src, original.src) &&
-    is(filter.dst, original.dst) &&
-    is(filter.srcPort, original.srcPort) &&
-    is(filter.dstPort, original.dstPort) &&
-    is(filter.replySrc, reply.src) &&
-    is(filter.replyDst, reply.dst) &&
-    is(filter.replySrcPort, reply.srcPort) &&
-    is(filter.replyDstPort, reply.dstPort) &&
-    is<string | null>(filter.state, flow.state) &&
-    is(filter.network, original.network) &&
-    is(filter.publish, flow.publish)
   );
 }

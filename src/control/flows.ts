@@ -1,6 +1,7 @@
 import type { FlowDirection, FlowEntry, FlowEvent } from '../dataplane/commands.ts';
+import { matchesFlow } from '../dataplane/flows.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
-import { type FlowQuery, matchesFlow, parseFlowQuery, protocolName } from './flow-filter.ts';
+import { type FlowQuery, parseFlowQuery, protocolName } from './flow-filter.ts';
 
 /** One direction of a connection, with the name of the network or uplink by which its packets come in. */
 export interface FlowDirectionView extends Omit<FlowDirection, 'network'> {
@@ -72,7 +73,7 @@ export class Flows {
     const filter = this.#filter(query);
     const watcher = {
       event: ({ event, flow }: FlowEvent) => {
-        if (matchesFlow(filter, flow)) listener({ event, flow: this.#view(flow) });
+        if (matchesFlow(flow, filter)) listener({ event, flow: this.#view(flow) });
       },
       lost: (count: number) => listener({ event: 'LOST', count }),
     };
