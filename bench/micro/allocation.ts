@@ -12,8 +12,7 @@ const collect = runInNewContext('gc') as () => void;
 const SLACK = 256 * 1024;
 
 /**
- * Bytes of JavaScript heap per frame over `frames` frames through the bridge. Between the two readings no
- * collection may happen: one would hide what was allocated. That none did is measured too.
+ * Bytes of JavaScript heap per frame over `frames` frames through the bridge.
  */
 export async function allocationPerFrame(frames: number): Promise<Figure[]> {
   const bed = new Bed(2);
@@ -27,27 +26,39 @@ export async function allocationPerFrame(frames: number): Promise<Figure[]> {
     const pass = (count: number) => {
       for (let i = 0; i < count; i++) bed.receive(frame, port, i >> 6);
     };
-    pass(200_000);
-    let collections = 0;
-    const observer = new PerformanceObserver((entries) => {
-      collections += entries.getEntries().length;
-    });
-    collect();
-    await sleep(20);
-    observer.observe({ entryTypes: ['gc'] });
-    const before = process.memoryUsage().heapUsed;
-    pass(frames);
-    const grown = process.memoryUsage().heapUsed - before;
-    await sleep(20);
-    observer.disconnect();
-    const perFrame = grown < SLACK ? 0 : grown / frames;
-    figures.push({
-      name: `heap per frame, ${name}`,
-      value: `${perFrame.toFixed(3)} B`,
-      detail: `${frames / 1e6} M frames: heap ${grown >= 0 ? '+' : ''}${grown} B, ${collections} collections`,
-      target: '0 B',
-      met: grown < SLACK && collections === 0,
-    });
+    figures.push(await heapGrowth(`heap per frame, ${name}`, frames, pass));
   }
   return figures;
+}
+
+/**
+ * Bytes of JavaScript heap per frame that `pass` takes over `frames` frames. Between the two readings no collection may
+ * happen: one would hide what was allocated. That none did is measured too.
+ */
+export async function heapGrowth(
+  name: string,
+  frames: number,
+  pass: (frames: number) => void,
+): Promise<Figure> {
+  pass(200_000);
+  let collections = 0;
+  const observer = new PerformanceObserver((entries) => {
+    collections += entries.getEntries().length;
+  });
+  collect();
+  await sleep(20);
+  observer.observe({ entryTypes: ['gc'] });
+  const before = process.memoryUsage().heapUsed;
+  pass(frames);
+  const grown = process.memoryUsage().heapUsed - before;
+  await sleep(20);
+  observer.disconnect();
+  const perFrame = grown < SLACK ? 0 : grown / frames;
+  return {
+    name,
+    value: `${perFrame.toFixed(3)} B`,
+    detail: `${frames / 1e6} M frames: heap ${grown >= 0 ? '+' : ''}${grown} B, ${collections} collections`,
+    target: '0 B',
+    met: grown < SLACK && collections === 0,
+  };
 }

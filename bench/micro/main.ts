@@ -10,6 +10,8 @@ import { parseArgs } from 'node:util';
 import { allocationPerFrame } from './allocation.ts';
 import { payloadAccesses } from './copies.ts';
 import { type Figure, printFigures } from './figure.ts';
+import { flowFigures } from './flows.ts';
+import { natFigures } from './nat.ts';
 import { operations } from './operations.ts';
 import { portScaling } from './scaling.ts';
 
@@ -23,6 +25,8 @@ const { values } = parseArgs({
 const figures: Figure[] = [];
 figures.push(...(await operations(values.quick)));
 figures.push(portScaling(values.quick));
+figures.push(...(await flowFigures(values.quick)));
+figures.push(...(await natFigures(values.quick)));
 figures.push(...(await allocationPerFrame(values.quick ? 1e6 : 1e7)));
 figures.push(...payloadAccesses());
 
