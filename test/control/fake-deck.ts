@@ -1,4 +1,5 @@
-import { Deck } from '../../src/control/deck.ts';
+import { Deck, type DeckOptions } from '../../src/control/deck.ts';
+import type { TapTarget } from '../../src/device/attach.ts';
 import type { OpenPacketSocket, PacketTarget } from '../../src/device/packet-socket.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 
@@ -11,11 +12,13 @@ export function fakePacket({ ifname }: PacketTarget): OpenPacketSocket {
 export async function fakeDeck(
   plane = new FakeDataPlane(),
   identify?: (target: { path: string } | { pid: number }) => string,
+  options?: DeckOptions,
 ): Promise<Deck> {
-  return Deck.assemble({
+  const parts = {
     dataPlane: plane,
-    openTap: async ({ ifname, mac, mtu }) => ({ fd: -1, ifname, mac: mac!, mtu: mtu! }),
+    openTap: async ({ ifname, mac, mtu }: TapTarget) => ({ fd: -1, ifname, mac: mac!, mtu: mtu! }),
     openPacket: fakePacket,
     identify: identify ?? ((target) => ('path' in target ? target.path : `pid ${target.pid}`)),
-  });
+  };
+  return Deck.assemble(parts, options);
 }

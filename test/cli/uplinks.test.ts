@@ -1,0 +1,202 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { inspection, networkOptions } from '../../src/cli/network.ts';
+import { main } from '../../src/cli/program.ts';
+import { uplinkTable } from '../../src/cli/uplinks.ts';
+import { Daemon } from '../../src/control/daemon.ts';
+import { DeckError } from '../../src/control/error.ts';
+import type { NetworkInfo } from '../../src/control/network.ts';
+import { runtimePaths } from '../../src/control/paths.ts';
+import type { UplinkInfo } from '../../src/control/uplink.ts';
+import { parseUplinkSpec } from '../../src/control/uplink-spec.ts';
+import { fakeDeck } from '../control/fake-deck.ts';
+
+let folder: string;
+let out: string;
+let err: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tapdeck-'));
+  vi.stubEnv('TAPDECK_HOST', `unix://${folder}/tapdeck.sock`);
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += text;
+    return true;
+  });
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    err += text;
+    return true;
+  });
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function tapdeck(...argv: string[]) {
+  out = '';
+  err = '';
+  const code = await main(argv);
+  return { code, out, err };
+}
+
+describe('usage of uplinks', () => {
+  it.each([
+    [['daemon', '--uplink', 'td0'], /uplink "td0": it does not say of what kind it is/],
+    [
+      ['daemon', '--uplink', 'tap:a,addr=192.0.2.2/24', '--uplink', 'tap:b'],
+      /uplink "tap:b": it has no address/,
+    ],
+    [['run', '--uplink', 'tap:td0,mtu=x', '--', 'true'], /uplink "tap:td0,mtu=x": it has no address/],
+    [['network', 'create', '-o', 'tapdeck.uplnk=a', 'lab'], /-o "tapdeck\.uplnk=a": there is no option/],
+    [['network', 'create', '-o', 'tapdeck.uplink', 'lab'], /-o "tapdeck\.uplink" has no value/],
+    [['network', 'create', '-o', 'tapdeck.npt=', 'lab'], /-o "tapdeck\.npt=" has no value/],
+    [['uplinks', 'surplus'], /too many arguments/],
+  ])('%j is refused in one line, with exit code 2', async (argv, message) => {
+    const { code, out, err } = await tapdeck(...argv);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
+    expect(err).toMatch(message);
+  });
+
+  it('without a daemon says how to start one', async () => {
+    const { code, err } = await tapdeck('uplinks');
+    expect(code).toBe(1);
+    expect(err).toMatch(/^tapdeck: error: no daemon is running at [^\n]+\n$/);
+  });
+});
+
+describe('a daemon with uplinks', () => {
+  let daemon: Daemon;
+
+  beforeEach(async () => {
+    daemon = await Daemon.start({
+      paths: runtimePaths(undefined),
+      log: pino({ enabled: false }),
+      uplinks: [
+        parseUplinkSpec('tap:td0,addr=192.0.2.2/24,addr=2001:db8::2/64'),
+        parseUplinkSpec('packet:eth1,addr=198.51.100.7/24,gw=198.51.100.1'),
+      ],
+      openDeck: (options) => fakeDeck(undefined, undefined, options),
+    });
+  });
+
+  afterEach(() => daemon.stop('the test is over'));
+
+  it('lists them for people and for programs', async () => {
+    expect(await tapdeck('uplinks')).toEqual({
+      code: 0,
+      out:
+        'NAME   KIND     ADDRESSES                GATEWAYS                  MTU   FILTERING           STATE\n' +
+        'td0    tap      192.0.2.2, 2001:db8::2   192.0.2.1, 2001:db8::1   1500   address-dependent   up, default\n' +
+        'eth1   packet   198.51.100.7             198.51.100.1             1500   address-dependent   up\n',
+      err: '',
+    });
+    expect(JSON.parse((await tapdeck('uplinks', '--format', 'json')).out)).toMatchObject([
+      { name: 'td0', kind: 'tap', default: true },
+      { name: 'eth1', kind: 'packet', default: false },
+    ]);
+  });
+
+  it('makes networks that leave by the first, by another, or by none', async () => {
+    const npt = ['--ipv6', '-o', 'tapdeck.npt=2001:db8:1::/48'];
+    expect((await tapdeck('network', 'create', ...npt, 'first')).code).toBe(0);
+    expect((await tapdeck('network', 'create', '--opt', 'tapdeck.uplink=eth1', 'second')).code).toBe(0);
+    expect((await tapdeck('network', 'create', '--internal', 'inner')).code).toBe(0);
+    const table = (await tapdeck('network', 'ls')).out;
+    expect(table.split('\n').map((line) => line.split(/ {3,}/).at(-1))).toEqual([
+      'UPLINK',
+      'td0',
+      'td0',
+      'eth1',
+      'internal',
+      '',
+    ]);
+    const inspected = JSON.parse((await tapdeck('network', 'inspect', 'first', 'inner')).out);
+    expect(inspected).toMatchObject([
+      {
+        Internal: false,
+        Options: { 'tapdeck.uplink': 'td0', 'tapdeck.npt': expect.stringMatching(/^2001:db8:1::\/64$/) },
+      },
+      { Internal: true, Options: { 'com.docker.network.driver.mtu': '65520' } },
+    ]);
+    expect(Object.keys(inspected[1].Options)).toEqual(['com.docker.network.driver.mtu']);
+    expect(await tapdeck('network', 'create', '-o', 'tapdeck.uplink=td9', 'other')).toEqual({
+      code: 1,
+      out: '',
+      err: 'tapdeck: error: there is no uplink "td9"; there are td0, eth1\n',
+    });
+  });
+
+  it('says which it has to whoever wants to run something by one', () => {
+    expect(daemon.version().uplinks).toEqual([
+      'tap:td0,addr=192.0.2.2/24,gw=192.0.2.1,addr=2001:db8::2/64,gw=2001:db8::1,mtu=1500,filtering=address-dependent',
+      'packet:eth1,addr=198.51.100.7/24,gw=198.51.100.1,filtering=address-dependent',
+    ]);
+  });
+});
+
+describe('text', () => {
+  it('of an uplink that is gone says so', () => {
+    const info: UplinkInfo = {
+      name: 'td0',
+      kind: 'tap',
+      ifname: 'td0',
+      netns: null,
+      mac: '02:42:c0:00:02:02',
+      mtu: 1500,
+      ipv4: null,
+      ipv6: { subnet: 'fd00::/64', addresses: ['fd00::2', 'fd00::3'], gateway: 'fd00::1' },
+      filtering: 'endpoint-independent',
+      state: 'gone',
+      default: true,
+      spec: '',
+    };
+    expect(uplinkTable([info]).split('\n')[1]).toBe(
+      'td0    tap    fd00::2, fd00::3   fd00::1    1500   endpoint-independent   gone, default',
+    );
+    expect(uplinkTable([])).toBe('NAME   KIND   ADDRESSES   GATEWAYS   MTU   FILTERING   STATE\n');
+  });
+
+  it("of a driver's options is Docker's", () => {
+    const mtu = 'com.docker.network.driver.mtu';
+    expect(networkOptions('lab', { opt: [`${mtu}=1400`, 'tapdeck.uplink=a=b'], internal: true })).toEqual({
+      name: 'lab',
+      mtu: 1400,
+      uplink: 'a=b',
+      internal: true,
+    });
+    for (const [flags, message] of [
+      [{ opt: [`${mtu}=1400`], mtu: '1400' }, /say the same; leave one of both out/],
+      [{ opt: [`${mtu}=14OO`] }, /-o com\.docker\.network\.driver\.mtu "14OO" is not a whole number/],
+      [{ opt: ['tapdeck.npt=a', 'tapdeck.npt=b'] }, /-o "tapdeck\.npt" is given twice/],
+      [{ opt: [''] }, /there is no option ""/],
+    ] as const) {
+      expect(() => networkOptions('lab', { ...flags, opt: [...flags.opt] })).toThrow(DeckError);
+      expect(() => networkOptions('lab', { ...flags, opt: [...flags.opt] })).toThrow(message);
+    }
+  });
+
+  it('of a network without a way out has no word of one', () => {
+    const network: NetworkInfo = {
+      id: 'a'.repeat(64),
+      name: 'lab',
+      driver: 'tapdeck',
+      mtu: 1500,
+      mac: '02:42:0a:01:00:01',
+      ipv4: null,
+      ipv6: null,
+      internal: false,
+      uplink: null,
+      npt: null,
+      endpoints: [],
+      createdAt: '2026-01-01T00:00:00.000Z',
+    };
+    expect(inspection(network, [])).toMatchObject({ Internal: false });
+    expect(JSON.stringify(inspection(network, []))).not.toContain('tapdeck.');
+  });
+});
