@@ -18,7 +18,10 @@ export function payloadAccesses(): Figure[] {
     parse(frame);
     const payload = frame.length - (frame.payload - frame.at);
     const watch = new Watch(frame);
-    for (const each of bed.dataplane.arena.frames) each.bytes = watch.bytes;
+    for (const each of bed.dataplane.arena.frames) {
+      each.bytes = watch.bytes;
+      each.view = watch.view;
+    }
     Object.defineProperty(bed.dataplane.arena, 'bytes', { value: watch.bytes });
     bed.receive(frame, bed.ports[0]!, 0);
     const sent = bed.devices[1]!.sent;
@@ -35,6 +38,7 @@ export function payloadAccesses(): Figure[] {
 
 class Watch {
   readonly bytes: Uint8Array;
+  readonly view: DataView;
   /** Accesses behind and in front of the frame's payload. */
   payload = 0;
   headers = 0;
@@ -43,12 +47,14 @@ class Watch {
   constructor(frame: Frame) {
     const from = frame.payload;
     const to = frame.at + frame.length;
+    const touch = (index: number): void => {
+      if (index >= from && index < to) this.payload++;
+      else this.headers++;
+    };
     const note = (key: string | symbol): void => {
       const index = typeof key === 'string' ? Number(key) : Number.NaN;
-      if (Number.isInteger(index)) {
-        if (index >= from && index < to) this.payload++;
-        else this.headers++;
-      } else if (typeof key === 'string' && key !== 'length') this.methods++;
+      if (Number.isInteger(index)) touch(index);
+      else if (typeof key === 'string' && key !== 'length') this.methods++;
     };
     this.bytes = new Proxy(frame.bytes, {
       get: (target, key) => {
@@ -59,6 +65,16 @@ class Watch {
       set: (target, key, value) => {
         note(key);
         return Reflect.set(target, key, value, target);
+      },
+    });
+    this.view = new Proxy(frame.view, {
+      get: (target, key) => {
+        const value = Reflect.get(target, key, target);
+        if (typeof value !== 'function') return value;
+        return (at: number, ...rest: unknown[]) => {
+          touch(at);
+          return value.call(target, at, ...rest);
+        };
       },
     });
   }
