@@ -174,7 +174,7 @@ export class Uplinks {
     const { mtu } = record;
     const mac = otherMac(spec, record.mac);
     const tap = await openTap({
-      netns: spec.netns ?? '/proc/self/ns/net',
+      netns: spec.netns ?? HOST,
       ifname: spec.ifname,
       mac: formatMac(mac.hi, mac.lo),
       mtu,
@@ -182,6 +182,14 @@ export class Uplinks {
         ({ subnet, gateway }) => `${formatAddress(subnet.family, gateway)}/${subnet.prefix}`,
       ),
       exclusive: true,
+    }).catch((error: Error) => {
+      // What the device says is about containers, which an ordinary user may have.
+      if (spec.netns !== null || !error.message.includes('in which we are not root')) throw error;
+      throw new DeckError(
+        'permission',
+        "an interface in the host's namespace takes root; run tapdeck as root, or give a namespace of your own with netns=PATH",
+        { cause: error },
+      );
     });
     return this.#connect(record, tap.fd, (network) => dataPlane.addTap(tap, { network, mtu }));
   }
@@ -253,6 +261,8 @@ function otherMac(spec: UplinkSpec, deck: Mac): Mac {
   const lo = toInt32(pools(spec)[0]!.gateway);
   return { hi: lo === deck.lo ? LOCAL_HI : MAC_DOCKER_HI, lo };
 }
+
+const HOST = '/proc/self/ns/net';
 
 /** Another beginning that is locally administered and no group address. */
 const LOCAL_HI = 0x0642;

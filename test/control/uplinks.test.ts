@@ -203,6 +203,16 @@ describe('a deck with uplinks', () => {
     expect(plane.closed).toBe(true);
   });
 
+  it('is not made by an ordinary user, who is told what it takes', async () => {
+    openFails = new Error('cannot make it: it belongs to this user namespace, in which we are not root; …');
+    await expect(open([TAP])).rejects.toMatchObject({
+      code: 'permission',
+      message: expect.stringMatching(/^uplink td0: an interface in the host's namespace takes root; run/),
+    });
+    plane = new FakeDataPlane();
+    await expect(open([`${TAP},netns=x`])).rejects.toThrow('uplink td0: cannot make it');
+  });
+
   it.each([
     ['addUplink', 'closed here'],
     ['addTap', 'closed by the data plane'],

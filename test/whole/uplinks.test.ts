@@ -169,4 +169,18 @@ describe('an uplink', () => {
     expect(account.leftovers()).toEqual([]);
     expect(interfaces()).toEqual(['lo', 'up0']);
   });
+
+  it('of an ordinary user cannot be on the host, and says what it takes', async () => {
+    const user = Account.user();
+    try {
+      const { code, err } = await user.tapdeck('daemon', '--uplink', 'tap:td0,addr=10.78.0.7/24');
+      expect(code).toBe(1);
+      expect(err).toMatch(
+        /^tapdeck: error: uplink td0: an interface in the host's namespace takes root; run [^\n]+\n$/,
+      );
+      expect(user.leftovers()).toEqual([]);
+    } finally {
+      await user.remove();
+    }
+  });
 });
