@@ -90,6 +90,8 @@ const S2 = TcpState.SYN_SENT2;
 const IV = 10;
 /** In the table: the segment passes without a change of state. */
 const IG = 11;
+/** Of `#checkReset`: the connection is closed, wherever the window is. */
+const ANYWHERE = 12;
 
 /** (direction × class × state) → next state. */
 // biome-ignore format: a table
@@ -283,14 +285,31 @@ export class TcpTracking {
     return (this.#bytes[row * ROW_BYTES + STATUS]! & ASSURED) !== 0;
   }
 
+  /** Whether anything valid has come in the reply direction (Linux's SEEN_REPLY). */
+  isReplied(row: number): boolean {
+    return (this.#bytes[row * ROW_BYTES + STATUS]! & REPLIED) !== 0;
+  }
+
+  /** Whether a RST came before any other answer: there was never a connection. */
+  isRefused(row: number): boolean {
+    return (this.#bytes[row * ROW_BYTES + STATUS]! & REFUSED) !== 0;
+  }
+
   /** How long the row is to be kept after the packet that was accepted last, milliseconds. */
   timeout(row: number, timeouts: Timeouts): number {
     switch (this.state[row]) {
       case TcpState.ESTABLISHED: {
+        const columns = this.#bytes;
         const column = row * ROW_BYTES;
-        // Picked up in the middle, and nobody has answered yet.
-        if ((this.#bytes[column + STATUS]! & REPLIED) === 0) return timeouts.tcpOpening;
-        return timeouts.tcpEstablished;
+        // Picked up in the middle, and not yet seen to be alive on both sides.
+        if ((columns[column + STATUS]! & ASSURED) === 0) return timeouts.tcpOpening;
+        const unanswered =
+          columns[column + RETRANSMISSIONS]! >= MAX_RETRANSMISSIONS ||
+          ((columns[column + FLAGS]! | columns[column + FLAGS + 1]!) & UNACKNOWLEDGED) !== 0 ||
+          this.#words[row * ROW_WORDS + LAST_WINDOW] === 0;
+        return unanswered
+          ? Math.min(timeouts.tcpUnanswered, timeouts.tcpEstablished)
+          : timeouts.tcpEstablished;
       }
       case TcpState.FIN_WAIT:
       case TcpState.CLOSE_WAIT:
@@ -391,11 +410,12 @@ export class TcpTracking {
         break;
       case CL:
         if (kind === RST) {
-          const answer = this.#checkReset(row, direction, packet, old);
-          if (answer === IV) return TcpVerdict.INVALID;
-          if (answer === IG) return TcpVerdict.IGNORE;
-          next = answer;
-          checked = this.#answersIgnored(word, column, packet);
+          next = this.#checkReset(row, direction, packet, old);
+          if (next === IV) return TcpVerdict.INVALID;
+          if (next === ANYWHERE) {
+            next = CL;
+            checked = true;
+          }
         }
         break;
     }
@@ -472,15 +492,17 @@ export class TcpTracking {
     const to = word + direction * SENDER_WORDS;
     for (let i = 0; i < SENDER_WORDS; i++) words[to + i] = 0;
     columns[column + SCALE + direction] = 0;
-    columns[column + FLAGS + direction] = 0;
+    columns[column + FLAGS + direction]! &= LIBERAL;
   }
 
   /**
    * Whether a RST may close the connection (RFC 5961 §3: only one at exactly the next sequence does; any other in the
    * window is answered by a challenge ACK, whose sender may still go on).
-   * @returns the next state, IV or IG
+   * @returns the next state if the RST is in the window, ANYWHERE when the window does not matter, or IV
    */
   #checkReset(row: number, direction: 0 | 1, packet: Packet, old: number): number {
+    // Both sides forget a connection on its way out when they like: the RST may answer anything.
+    if (old >= FW && old <= CL) return ANYWHERE;
     const { bytes, l4 } = packet;
     const words = this.#words;
     const columns = this.#bytes;
@@ -488,40 +510,27 @@ export class TcpTracking {
     const column = row * ROW_BYTES;
     const sequence = get32(bytes, l4 + TCP_SEQUENCE);
     const lastClass = columns[column + LAST_CLASS];
-    const lastDirection = columns[column + LAST_DIRECTION];
-
-    // Our SYN met an old incarnation of the peer, which challenged it; this RST puts an end to that one, not to ours.
-    if (
-      old === SS &&
-      direction === 0 &&
-      lastClass === ACK &&
-      lastDirection === 1 &&
-      sequence === words[word + LAST_ACK]
-    ) {
-      return IG;
-    }
-    const peer = direction ^ 1;
-    if ((columns[column + FLAGS + peer]! & MAX_ACK_SET) === 0) return CL;
-    const established = old === ES && (columns[column + STATUS]! & ASSURED) !== 0;
-    // Answers a SYN that passed although we did not understand it.
-    if (sequence === 0 && !established) return CL;
-    const expected = words[word + peer * SENDER_WORDS + MAX_ACK]!;
-    if (before(sequence, expected)) return IV;
-    if (!established || sequence === expected) return CL;
-    // Right behind data that is still under way to the receiver.
-    if (lastClass === ACK && lastDirection === direction && sequence === words[word + LAST_END]) return CL;
-    return old;
-  }
-
-  /** Whether a RST answers a segment that passed although it was not understood: then the window says nothing. */
-  #answersIgnored(word: number, column: number, packet: Packet): boolean {
-    const columns = this.#bytes;
-    const lastClass = columns[column + LAST_CLASS];
+    const isAnswer = columns[column + LAST_DIRECTION] !== direction;
     const status = columns[column + STATUS]!;
-    return (
-      (((status & REPLIED) !== 0 && lastClass === SYN) || ((status & ASSURED) === 0 && lastClass === ACK)) &&
-      get32(packet.bytes, packet.l4 + TCP_ACKNOWLEDGMENT) === this.#words[word + LAST_END]
-    );
+    const peer = direction ^ 1;
+    // Our SYN met an old incarnation of the peer, which challenged it (RFC 9293 §3.10.7.3): the RST puts an end to that one.
+    if (old === SS && lastClass === ACK && isAnswer && sequence === words[word + LAST_ACK]) return ANYWHERE;
+    if (lastClass !== SYN && (columns[column + FLAGS + peer]! & MAX_ACK_SET) !== 0) {
+      const established = old === ES && (status & ASSURED) !== 0;
+      // Answers a SYN that passed although we did not understand it.
+      if (sequence === 0 && !established) return CL;
+      const expected = words[word + peer * SENDER_WORDS + MAX_ACK]!;
+      if (before(sequence, expected)) return IV;
+      if (!established || sequence === expected) return CL;
+      // Right behind data that is still under way to the receiver.
+      if (lastClass === ACK && !isAnswer && sequence === words[word + LAST_END]) return CL;
+      return old;
+    }
+    // Answers a segment that passed although it was not understood: then our window says nothing.
+    const wasIgnored =
+      ((status & REPLIED) !== 0 && lastClass === SYN && isAnswer) ||
+      ((status & ASSURED) === 0 && lastClass === ACK);
+    return wasIgnored && get32(bytes, l4 + TCP_ACKNOWLEDGMENT) === words[word + LAST_END] ? ANYWHERE : CL;
   }
 
   /** A FIN or RST outside the window changes nothing but what counts as seen last. */
@@ -561,12 +570,12 @@ export class TcpTracking {
 
     if (
       words[sender + MAX_WINDOW] === 0 ||
-      // A SYN,ACK or SYN sent again may differ from the first in everything.
-      ((flags & TCP_SYN) !== 0 && direction === 1 && state === SS)
+      // A new attempt from the same port, which may differ from the first in everything.
+      ((flags & TCP_SYN) !== 0 && (state === SS || state === SR) && before(words[sender + END]!, end))
     ) {
       this.#beginSender(column, sender, receiver, direction, packet, flags, end, sack);
       // Simultaneous open: there is nothing to compare with.
-      if ((flags & TCP_SYN) !== 0 && !hasAck) return INSIDE;
+      if (direction === 1 && (flags & TCP_SYN) !== 0 && !hasAck) return INSIDE;
     }
 
     // A segment without ACK acknowledges nothing; some stacks set the flag in a RST that acknowledges nothing.

@@ -100,7 +100,7 @@ export function buildProgram(done: (code: number) => void): Command {
     )
     .option(
       '--timeout <name=seconds>',
-      'how long idle connections are remembered: udp, icmp, tcp-established, tcp-opening, tcp-closing, tcp-reset, generic',
+      'how long idle connections are remembered: udp, icmp, tcp-established, tcp-unanswered, tcp-opening, tcp-closing, tcp-reset, generic',
       collect,
     )
     .option('--no-tcp-loose', 'do not pick up TCP connections in the middle')

@@ -108,9 +108,10 @@ describe('a connection', () => {
     expect(loose.timeout).toBe(DEFAULT_TIMEOUTS.tcpOpening);
     expect(loose.tracking.isAssured(ROW)).toBe(false);
     expect(loose.send('< A seq 7 ack 3000000010')).toBe('pass ESTABLISHED');
-    expect(loose.timeout).toBe(DEFAULT_TIMEOUTS.tcpEstablished);
+    expect(loose.timeout).toBe(DEFAULT_TIMEOUTS.tcpOpening);
     expect(loose.send('> A seq 3000000010 ack 7 len 9')).toBe('pass ESTABLISHED');
     expect(loose.tracking.isAssured(ROW)).toBe(true);
+    expect(loose.timeout).toBe(DEFAULT_TIMEOUTS.tcpEstablished);
     expect(new Connection(false).send('> A seq 3000000000 ack 7 len 10')).toBe('refused');
   });
 
