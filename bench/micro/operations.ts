@@ -1,9 +1,12 @@
 import Benchmark from 'benchmark';
 import { LRUCache } from 'lru-cache';
+import { translate } from '../../nat/translate.ts';
+import { extractTuple, invertTuple, TUPLE_DST_IPV4, TUPLE_PORTS, TUPLE_WORDS } from '../../nat/tuple.ts';
 import { arpRequest } from '../../src/testing/frames.ts';
 import { Fdb } from '../../switch/fdb.ts';
 import { PortKind, Ports } from '../../switch/ports.ts';
 import { checksum } from '../../wire/checksum.ts';
+import type { Packet } from '../../wire/packet.ts';
 import { parse } from '../../wire/parse.ts';
 import { Bed } from './bed.ts';
 import type { Figure } from './figure.ts';
@@ -76,6 +79,11 @@ function list(): Operation[] {
     arpRequest({ from: { mac: '02:42:0a:00:01:00', ipv4: '10.0.1.0' }, ask: '10.0.0.1' }),
   );
 
+  // Translated again and again, packets stay valid: each time, they are taken to be what their sender sent.
+  const masqueraded = bed.udp(0, 1, 64);
+  const masqueradedBig = bed.gso(0, 1, 65_000);
+  const flows = masquerade([masqueraded, masqueradedBig]);
+
   let now = 0;
   let row = 0;
   const sink = new Float64Array(1);
@@ -92,6 +100,20 @@ function list(): Operation[] {
       batch: BATCH,
       run: () => {
         for (let i = 0; i < BATCH; i++) sink[0]! += parse(big);
+      },
+    },
+    {
+      name: 'translate, 64-byte UDP',
+      batch: BATCH,
+      run: () => {
+        for (let i = 0; i < BATCH; i++) translate(masqueraded, flows, 0);
+      },
+    },
+    {
+      name: 'translate, 64 KiB TCP GSO',
+      batch: BATCH,
+      run: () => {
+        for (let i = 0; i < BATCH; i++) translate(masqueradedBig, flows, 2);
       },
     },
     {
@@ -169,4 +191,19 @@ function list(): Operation[] {
       },
     },
   ];
+}
+
+/** A row for each of the packets, whose source address and port another takes the place of. */
+function masquerade(packets: readonly Packet[]): Int32Array {
+  const tuples = new Int32Array(packets.length * 2 * TUPLE_WORDS);
+  packets.forEach((packet, row) => {
+    const original = row * 2 * TUPLE_WORDS;
+    const reply = original + TUPLE_WORDS;
+    parse(packet);
+    extractTuple(packet, 1, tuples, original);
+    invertTuple(tuples, original, reply, 2);
+    tuples[reply + TUPLE_DST_IPV4] = 0xc6336402;
+    tuples[reply + TUPLE_PORTS] = (tuples[reply + TUPLE_PORTS]! & ~0xffff) | 61_000;
+  });
+  return tuples;
 }
