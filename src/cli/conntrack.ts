@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { FlowsClosed } from '../control/api-schema.ts';
 import type { DaemonClient } from '../control/client.ts';
 import { invalid, unavailable } from '../control/error.ts';
@@ -61,10 +62,30 @@ export async function conntrack(client: DaemonClient, flags: ConntrackFlags): Pr
     // As conntrack has it: nothing to delete is a failure, nothing to flush is none.
     return closed > 0 || flags.flush ? EXIT_DONE : EXIT_FAILED;
   }
-  const flows = await client.get<FlowView[]>(path);
-  if (format === 'conntrack') process.stdout.write(flows.map((flow) => `${conntrackLine(flow)}\n`).join(''));
-  else print(format, flows, () => flowTable(flows));
+  return list(client.elements<FlowView>(path), format);
+}
+
+/** Prints connections as they come, but for the table, whose columns are as wide as their widest cells. */
+async function list(flows: AsyncIterable<FlowView>, format: ConntrackFormat): Promise<number> {
+  if (format === 'table') {
+    const all: FlowView[] = [];
+    for await (const flow of flows) all.push(flow);
+    process.stdout.write(flowTable(all));
+    return EXIT_DONE;
+  }
+  let separator = '[\n  ';
+  for await (const flow of flows) {
+    if (format === 'conntrack') await writeText(`${conntrackLine(flow)}\n`);
+    else await writeText(`${separator}${JSON.stringify(flow)}`);
+    separator = ',\n  ';
+  }
+  if (format === 'json') await writeText(separator === ',\n  ' ? '\n]\n' : '[]\n');
   return EXIT_DONE;
+}
+
+/** Who reads slowly is waited for. */
+async function writeText(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 
 /** What the options ask for. Throws a `DeckError` for what cannot be by its form. */
@@ -120,10 +141,8 @@ async function follow(client: DaemonClient, path: string, format: ConntrackForma
   try {
     for await (const event of stream.lines) {
       const line = format === 'json' ? JSON.stringify(event) : eventLine(event);
-      // Who reads slowly is waited for: the daemon says then what was lost.
-      if (!process.stdout.write(`${line}\n`)) {
-        await new Promise<void>((resolve) => process.stdout.once('drain', resolve));
-      }
+      // While we wait for our reader, the daemon counts what it cannot tell us.
+      await writeText(`${line}\n`);
     }
   } finally {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, interrupt);

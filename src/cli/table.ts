@@ -8,7 +8,7 @@ export function formatTable(
 ): string {
   const right = headings.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === 'number'));
   const lines = [headings, ...rows].map((row) => row.map(String));
-  const widths = headings.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
+  const widths = headings.map((_, i) => lines.reduce((width, line) => Math.max(width, line[i]!.length), 0));
   return lines
     .map((line) =>
       line

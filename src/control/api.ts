@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { type FastifyError, type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import {
   AttachBody,
@@ -16,6 +17,7 @@ import type { Deck } from './deck.ts';
 import { DeckError, type DeckErrorCode } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
 import { streamFlows } from './flow-stream.ts';
+import type { FlowPageView } from './flows.ts';
 import type { Leases } from './leases.ts';
 
 const STATUS: Record<DeckErrorCode, number> = {
@@ -138,9 +140,14 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
   app.get('/v1/rules', async () => deck.rules());
 
   const flowQuery = { schema: { querystring: FlowQueryText } };
-  app.get<{ Querystring: FlowQueryText }>('/v1/conntrack', flowQuery, async ({ query }) =>
-    deck.flows(readFlowQuery(query)),
-  );
+  // An array as any other, but with each connection on a line of its own: there can be hundreds of thousands, which neither
+  // side wants to have in one piece.
+  app.get<{ Querystring: FlowQueryText }>('/v1/conntrack', flowQuery, async ({ query }, reply) => {
+    const wanted = readFlowQuery(query);
+    // What can be refused is refused before an answer begins.
+    const first = await deck.flowPage(wanted);
+    return reply.type('application/json; charset=utf-8').send(Readable.from(flowLines(deck, wanted, first)));
+  });
   app.delete<{ Querystring: FlowQueryText }>(
     '/v1/conntrack',
     flowQuery,
@@ -153,6 +160,20 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
     reply.hijack();
   });
   return app;
+}
+
+async function* flowLines(deck: Deck, query: FlowQuery, first: FlowPageView): AsyncGenerator<string> {
+  let separator = '[\n';
+  for (let page = first; ; page = await deck.flowPage(query, page.next)) {
+    let lines = '';
+    for (const flow of page.flows) {
+      lines += `${separator}${JSON.stringify(flow)}`;
+      separator = ',\n';
+    }
+    if (lines !== '') yield lines;
+    if (page.next === null) break;
+  }
+  yield separator === '[\n' ? '[]\n' : '\n]\n';
 }
 
 function readFlowQuery({

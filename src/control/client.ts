@@ -49,6 +49,20 @@ export class DaemonClient {
     return { lines: parse<T>(linesOf(response)), destroy: () => void response.destroy() };
   }
 
+  /** The elements of an array that is answered with one of them per line. Throws when the answer breaks off. */
+  async *elements<T>(path: string): AsyncGenerator<T> {
+    const response = await this.#send('GET', path);
+    if (response.statusCode !== 200) throw await this.#refusal(response);
+    let last = '';
+    for await (const line of unbroken(linesOf(response))) {
+      last = line;
+      if (line.startsWith('{')) yield JSON.parse(line.replace(/,$/, '')) as T;
+    }
+    if (!last.endsWith(']')) {
+      throw unavailable(`the daemon at ${this.socket} has gone in the middle of its answer; ask again`);
+    }
+  }
+
   /** Says that a sandbox is coming, so that the daemon does not end before it is there. */
   expectSandbox(id: string): Promise<VersionInfo> {
     return this.#call('PUT', `/v1/sandboxes/${id}`);
@@ -159,11 +173,14 @@ function linesOf(response: IncomingMessage): AsyncIterator<string> {
 }
 
 async function* parse<T>(lines: AsyncIterator<string>): AsyncGenerator<T> {
-  try {
-    for (let line = await lines.next(); !line.done; line = await lines.next()) {
-      yield JSON.parse(line.value) as T;
-    }
-  } catch {
-    // The connection broke: the same as its end.
+  for await (const line of unbroken(lines)) yield JSON.parse(line) as T;
+}
+
+/** Lines until the connection ends; that it breaks is the same as its end. */
+async function* unbroken(lines: AsyncIterator<string>): AsyncGenerator<string> {
+  for (;;) {
+    const line = await lines.next().catch(() => ({ done: true as const, value: undefined }));
+    if (line.done) return;
+    yield line.value;
   }
 }

@@ -14,7 +14,7 @@ import { formatAddress, formatSubnet, parseAddress, parseStationMac, toInt32, to
 import type { AttachOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
-import { type FlowEventView, Flows, type FlowView } from './flows.ts';
+import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
 import { AddressPool, DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
 import { checkIfname, isName, Names, quote } from './name.ts';
 import { describeNamespace, identifyNamespace, type NamespaceTarget } from './namespace.ts';
@@ -252,9 +252,14 @@ export class Deck {
     });
   }
 
-  /** The connections that are tracked. */
+  /** The connections that are tracked, a part of the table at a time: what begins and ends meanwhile may be missing. */
   flows(query: FlowQuery = {}): Promise<FlowView[]> {
     return this.#operation(() => this.#flows.list(query));
+  }
+
+  /** One such part, for tables that are too long to be had in one piece: 0 is the first, `next` where the next begins. */
+  flowPage(query: FlowQuery = {}, from = 0): Promise<FlowPageView> {
+    return this.#operation(() => this.#flows.page(query, from));
   }
 
   /** Forgets connections; answers how many. */

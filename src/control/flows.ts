@@ -22,6 +22,12 @@ export interface FlowView
   published: string | null;
 }
 
+/** A part of the connections, and where the next part begins; null when this was the last. */
+export interface FlowPageView {
+  flows: FlowView[];
+  next: number | null;
+}
+
 /** A line of the stream of events. */
 export type FlowEventView =
   | { event: FlowEvent['event']; flow: FlowView }
@@ -56,8 +62,17 @@ export class Flows {
   }
 
   async list(query: FlowQuery): Promise<FlowView[]> {
-    const flows = await this.#plane.flows(this.#filter(query));
-    return flows.map((flow) => this.#view(flow));
+    const all: FlowView[][] = [];
+    for (let page = await this.page(query, 0); ; page = await this.page(query, page.next)) {
+      all.push(page.flows);
+      if (page.next === null) return all.flat();
+    }
+  }
+
+  /** A part of the connections; see `DataPlane.flows`. */
+  async page(query: FlowQuery, from: number): Promise<FlowPageView> {
+    const { flows, next } = await this.#plane.flows(this.#filter(query), from);
+    return { flows: flows.map((flow) => this.#view(flow)), next };
   }
 
   /** Forgets connections; answers how many. */

@@ -109,6 +109,13 @@ export interface FlowFilter {
   publish?: number;
 }
 
+/** A part of the connection table: all of it at once would hold the frames up. */
+export interface FlowPage {
+  flows: FlowEntry[];
+  /** Where the next part begins; null when this was the last. */
+  next: number | null;
+}
+
 export const FLOW_EVENTS = ['NEW', 'UPDATE', 'DESTROY'] as const;
 /** What happened to a connection, with what is known of it then. */
 export interface FlowEvent {

@@ -38,6 +38,7 @@ import type {
   FlowEntry,
   FlowEvent,
   FlowFilter,
+  FlowPage,
   NetworkOptions,
   PortCounters,
   PortSpec,
@@ -47,7 +48,8 @@ import type {
   UplinkOptions,
 } from './commands.ts';
 import { Egress } from './egress.ts';
-import { describeFlow, listFlows, matchesFlow } from './flows.ts';
+import { flowMatch } from './flow-match.ts';
+import { listFlows } from './flows.ts';
 import { Forwarding } from './forwarding.ts';
 import { Ledger } from './ledger.ts';
 import { addressWords, Nat } from './nat.ts';
@@ -467,14 +469,25 @@ export class Dataplane {
 
   /** Ends the connections that match; answers how many. */
   closeFlows(filter: FlowFilter, now: number): number {
-    return this.#nat.closeWhere((row) => matchesFlow(describeFlow(this.#nat, row, now), filter), now);
+    return this.#nat.closeWhere(flowMatch(this.#nat, filter), now);
   }
 
   // ---- what can be seen from outside ----
 
-  /** The connections that match. */
+  /** The connections that match, all of them. */
   flows(filter: FlowFilter, now: number): FlowEntry[] {
-    return listFlows(this.#nat, filter, now);
+    const flows: FlowEntry[] = [];
+    for (let next: number | null = 0; next !== null; ) {
+      const page = this.flowPage(filter, next, now);
+      flows.push(...page.flows);
+      next = page.next;
+    }
+    return flows;
+  }
+
+  /** A part of the connections that match, few enough to be told between two batches of frames; 0 is the first part. */
+  flowPage(filter: FlowFilter, from: number, now: number): FlowPage {
+    return listFlows(this.#nat, filter, from, now);
   }
 
   /** Hears of connections that begin, change and end; null while nobody listens. */

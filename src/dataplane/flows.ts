@@ -15,7 +15,8 @@ import {
 } from '../../nat/tuple.ts';
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP } from '../../wire/protocol.ts';
-import type { FlowDirection, FlowEntry, FlowFilter } from './commands.ts';
+import type { FlowDirection, FlowEntry, FlowFilter, FlowPage } from './commands.ts';
+import { flowMatch, shownDestinationPort, shownSourcePort } from './flow-match.ts';
 import type { Nat } from './nat.ts';
 
 /** The connection of a row that lives. */
@@ -49,15 +50,12 @@ function direction(nat: Nat, ref: number): FlowDirection {
   const { tuples, counters } = nat.conntrack;
   const at = ref * TUPLE_WORDS;
   const kind = tuples[at + TUPLE_KIND]!;
-  const protocol = kindProtocol(kind);
-  const ports = tuples[at + TUPLE_PORTS]!;
-  const isIcmp = protocol === PROTO_ICMP || protocol === PROTO_ICMPV6;
   return {
     network: kindZone(kind),
     src: addressAt(tuples, at + TUPLE_SRC, kindIsIpv6(kind)),
     dst: addressAt(tuples, at + TUPLE_DST, kindIsIpv6(kind)),
-    srcPort: isIcmp && (ref & 1) === 1 ? 0 : sourcePort(ports),
-    dstPort: isIcmp && (ref & 1) === 0 ? 0 : destinationPort(ports),
+    srcPort: shownSourcePort(tuples, ref),
+    dstPort: shownDestinationPort(tuples, ref),
     packets: counters[2 * ref]!,
     bytes: counters[2 * ref + 1]!,
   };
@@ -92,14 +90,19 @@ export function matchesFlow(flow: FlowEntry, filter: FlowFilter): boolean {
   );
 }
 
-/** The connections that match. */
-export function listFlows(nat: Nat, filter: FlowFilter, now: number): FlowEntry[] {
+/** Connections of a page: as many as are described between two batches of frames without anybody noticing. */
+const PAGE = 512;
+/** Rows of a page; one that is only looked at costs a hundredth of one that is described. */
+const MOST_ROWS = 16_384;
+
+/** The connections that match, of a part of the table: from a row on. */
+export function listFlows(nat: Nat, filter: FlowFilter, from: number, now: number): FlowPage {
   const { conntrack } = nat;
+  const matches = flowMatch(nat, filter);
   const flows: FlowEntry[] = [];
-  for (let row = 0; row < conntrack.high; row++) {
-    if (!conntrack.isLive(row)) continue;
-    const flow = describeFlow(nat, row, now);
-    if (matchesFlow(flow, filter)) flows.push(flow);
+  let row = from;
+  for (; row < conntrack.high && flows.length < PAGE && row < from + MOST_ROWS; row++) {
+    if (conntrack.isLive(row) && matches(row)) flows.push(describeFlow(nat, row, now));
   }
-  return flows;
+  return { flows, next: row < conntrack.high ? row : null };
 }

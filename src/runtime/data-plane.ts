@@ -1,8 +1,8 @@
 import type { PortId } from '../../switch/frame.ts';
 import type {
-  FlowEntry,
   FlowEvent,
   FlowFilter,
+  FlowPage,
   NetworkOptions,
   PortSpec,
   PublishOptions,
@@ -40,8 +40,8 @@ export interface DataPlane {
   publish(options: PublishOptions): Promise<number>;
   /** Takes a publish back, and ends the connections that came in by it. */
   unpublish(publish: number): Promise<void>;
-  /** The connections that `filter` means. */
-  flows(filter: FlowFilter): Promise<FlowEntry[]>;
+  /** A part of the connections that `filter` means: 0 is the first, `next` of each answer is where the next begins. */
+  flows(filter: FlowFilter, from: number): Promise<FlowPage>;
   /** Forgets the connections that `filter` means; answers how many there were. */
   closeFlows(filter: FlowFilter): Promise<number>;
   /** Begins and ends telling `onFlow` what happens to connections. */

@@ -4,9 +4,9 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
 import type {
   ConntrackOptions,
-  FlowEntry,
   FlowEvent,
   FlowFilter,
+  FlowPage,
   NetworkOptions,
   PortSpec,
   PublishOptions,
@@ -125,8 +125,8 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('unpublish', publish);
   }
 
-  flows(filter: FlowFilter): Promise<FlowEntry[]> {
-    return this.#call('flows', filter);
+  flows(filter: FlowFilter, from: number): Promise<FlowPage> {
+    return this.#call('flows', filter, from);
   }
 
   closeFlows(filter: FlowFilter): Promise<number> {

@@ -1,10 +1,11 @@
+import './engine.ts';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Device } from '../../switch/device.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import { describe } from '../../wire/describe.ts';
 import type {
-  FlowEntry,
   FlowFilter,
+  FlowPage,
   NetworkOptions,
   PortSpec,
   PublishOptions,
@@ -115,8 +116,8 @@ class DataPlaneWorker {
     this.#dataplane.unpublish(publish, performance.now());
   }
 
-  flows(filter: FlowFilter): FlowEntry[] {
-    return this.#dataplane.flows(filter, performance.now());
+  flows(filter: FlowFilter, from: number): FlowPage {
+    return this.#dataplane.flowPage(filter, from, performance.now());
   }
 
   closeFlows(filter: FlowFilter): number {

@@ -72,7 +72,7 @@ describe('usage', () => {
     [['conntrack', '-f', 'ipx'], /family "ipx" is unknown/],
     [['daemon', '--conntrack-max', '3'], /--conntrack-max 3 is out of range/],
     [['daemon', '--conntrack-quota', '0'], /--conntrack-quota "0" is not a whole number/],
-    [['daemon', '--timeout', 'tcp=5'], /with one of the names udp, icmp, tcp-established, tcp-opening/],
+    [['daemon', '--timeout', 'tcp=5'], /with one of the names udp, icmp, tcp-established, /],
     [['daemon', '--timeout', 'udp=0'], /"0" is not a number of seconds/],
     [['run', '--ip', '999.1.1.1', '--', 'true'], /"999.1.1.1" is not an IPv4 address/],
     [['run', '--name', '../x', '--', 'true'], /endpoint name "..\/x" is not allowed/],
@@ -308,6 +308,22 @@ describe('with a daemon', () => {
     expect(JSON.parse((await tapdeck('conntrack', '-C', '--format', 'json')).out)).toMatchObject({
       entries: 0,
     });
+  });
+
+  it('says so when the table breaks off', async () => {
+    plane.flowTable = [flowEntry(), pingEntry()];
+    plane.flowsPerPage = 1;
+    const flows = plane.flows.bind(plane);
+    plane.flows = async (filter, from) => {
+      if (from > 0) throw new Error('the data plane has stopped');
+      return flows(filter, from);
+    };
+    for (const format of ['table', 'conntrack', 'json']) {
+      expect(await tapdeck('conntrack', '--format', format)).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('has gone in the middle of its answer'),
+      });
+    }
   });
 
   it.each(['table', 'json'])('follows connections until it is interrupted (%s)', async (format) => {

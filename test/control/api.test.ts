@@ -97,6 +97,19 @@ describe('API', () => {
     ]);
   });
 
+  it('tells a long table in parts, which are one array with a connection per line', async () => {
+    plane.flowsPerPage = 2;
+    for (const count of [0, 1, 2, 3, 5]) {
+      plane.flowTable = Array.from({ length: count }, (_, id) => flowEntry({ id }));
+      const { body, headers } = await app.inject({ method: 'GET', url: '/v1/conntrack' });
+      expect(headers['content-type']).toMatch('application/json');
+      expect(JSON.parse(body).map(({ id }: { id: number }) => id)).toEqual(
+        plane.flowTable.map(({ id }) => id),
+      );
+      expect(body.split('\n').filter((line) => line.startsWith('{'))).toHaveLength(count);
+    }
+  });
+
   it.each([
     ['/v1/conntrack?srcPort=x', 400],
     ['/v1/conntrack?srcPort=65536', 400],

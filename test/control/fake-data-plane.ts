@@ -2,6 +2,7 @@ import type {
   FlowEntry,
   FlowEvent,
   FlowFilter,
+  FlowPage,
   NeighborEntry,
   NetworkOptions,
   PortSpec,
@@ -34,6 +35,7 @@ export class FakeDataPlane implements DataPlane {
   readonly ports = new Map<number, { tap: FakeTap | OpenPacketSocket; spec: PortSpec }>();
   /** What `flows` answers, whatever the filter; `closeFlows` empties it. */
   flowTable: FlowEntry[] = [];
+  flowsPerPage = 512;
   rules: RuleCounter[] = [];
   /** The filters that `flows` and `closeFlows` were given, the last one last. */
   readonly filters: FlowFilter[] = [];
@@ -93,10 +95,11 @@ export class FakeDataPlane implements DataPlane {
     this.publishes.delete(publish);
   }
 
-  async flows(filter: FlowFilter): Promise<FlowEntry[]> {
+  async flows(filter: FlowFilter, from: number): Promise<FlowPage> {
     await this.#turn('flows');
     this.filters.push(filter);
-    return this.flowTable;
+    const end = from + this.flowsPerPage;
+    return { flows: this.flowTable.slice(from, end), next: end < this.flowTable.length ? end : null };
   }
 
   async closeFlows(filter: FlowFilter): Promise<number> {
