@@ -491,7 +491,7 @@ describe('bad quotations', () => {
         });
         expect(first).toEqual(second);
       }),
-      { numRuns: 2000 },
+      { numRuns: 800 },
     );
   });
 });
@@ -517,7 +517,7 @@ describe('translating an error', () => {
         const wanted = icmp({ from, to: sender.from, family, type, rest, data });
         expect(frameOf(packet).subarray(ETH_LEN)).toEqual(wanted.subarray(ETH_LEN));
       }),
-      { numRuns: 2000 },
+      { numRuns: 800 },
     );
   });
 

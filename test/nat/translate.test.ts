@@ -45,7 +45,7 @@ describe('translating', () => {
         translate(packet, tuplesOf(flow), refOf(direction));
         expect(frameOf(packet)).toEqual(received(flow, direction, data));
       }),
-      { numRuns: 2000 },
+      { numRuns: 800 },
     );
   });
 
