@@ -1,6 +1,6 @@
 /**
  * A tuple names one direction of a flow: where its packets come from and where they go, as netfilter's `nf_conntrack_tuple`.
- * It is `TUPLE_WORDS` int32 words in an array that somebody else owns, IPv4 and IPv6 alike (IPv4 as ::ffff:a.b.c.d), so
+ * It is ten int32 words in an array that somebody else owns, IPv4 and IPv6 alike (IPv4 as ::ffff:a.b.c.d), so
  * that one table holds both and no object is made per packet.
  */
 import { get16, get32 } from '../wire/bytes.ts';
@@ -20,7 +20,12 @@ import type { Packet } from '../wire/packet.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 
 /** Words of a tuple, and where each field is. */
-export const TUPLE_WORDS = 10;
+export const TUPLE_LENGTH = 10;
+/**
+ * Words from one tuple to the next in an array of tuples. Those behind a tuple belong to the array's owner: the table of
+ * connections keeps there what else it needs for a packet of that direction (`flow-row.ts`).
+ */
+export const TUPLE_WORDS = 24;
 /** Source address: four words; IPv4 is in the last one. */
 export const TUPLE_SRC = 0;
 export const TUPLE_SRC_IPV4 = 3;
@@ -123,6 +128,29 @@ export function extractTuple(packet: Packet, zone: number, words: Int32Array, at
       words[at + TUPLE_PORTS] = 0;
       return true;
   }
+}
+
+/**
+ * Whether the tuple at `words[at]` is that of a parsed, whole packet: what `extractTuple` and a comparison would say, for
+ * who expects one flow. Only for TCP and UDP; others answer false.
+ */
+export function hasTuple(packet: Packet, zone: number, words: Int32Array, at: number): boolean {
+  const { bytes, l3, l4, protocol } = packet;
+  if ((protocol !== PROTO_TCP && protocol !== PROTO_UDP) || l4 === 0) return false;
+  if (words[at + TUPLE_PORTS] !== get32(bytes, l4)) return false;
+  const isIpv6 = packet.etherType !== ETHERTYPE_IPV4;
+  if (words[at + TUPLE_KIND] !== tupleKind(protocol, isIpv6, zone)) return false;
+  if (!isIpv6) {
+    return (
+      words[at + TUPLE_SRC_IPV4] === get32(bytes, l3 + IPV4_SRC) &&
+      words[at + TUPLE_DST_IPV4] === get32(bytes, l3 + IPV4_DST)
+    );
+  }
+  for (let i = 0; i < 4; i++) {
+    if (words[at + TUPLE_SRC + i] !== get32(bytes, l3 + IPV6_SRC + 4 * i)) return false;
+    if (words[at + TUPLE_DST + i] !== get32(bytes, l3 + IPV6_DST + 4 * i)) return false;
+  }
+  return true;
 }
 
 /** No query has type 0 on the asking side and identifier 0 on the answering one. */

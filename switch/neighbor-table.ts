@@ -53,6 +53,9 @@ export const QUEUE = 10;
 const NEXT = 11;
 export const STRIDE = 12;
 
+/** Places for rows found lately, a power of two. */
+const RECENT = 1024;
+
 export const NONE = -1;
 const FREE = -1;
 const NEVER = Number.NEGATIVE_INFINITY;
@@ -81,6 +84,11 @@ export class NeighborTable {
   readonly #capacity: number;
   readonly #networkLimit: number;
   #buckets: Int32Array;
+  /**
+   * Rows found lately, by a few bits of the address: most packets go where those just before them went, and need no keyed
+   * hash. Who makes two addresses meet here costs them that hash, no more.
+   */
+  readonly #recent = new Int32Array(RECENT);
   #freeRow = NONE;
   #permanent = 0;
   #learned = 0;
@@ -99,6 +107,7 @@ export class NeighborTable {
     this.#networkLimit = networkLimit;
     const rows = 2 ** Math.ceil(Math.log2(capacity));
     this.rows = new Int32Array(rows * STRIDE);
+    this.rows[KEY] = FREE;
     this.confirmed = new Float64Array(rows);
     this.used = new Float64Array(rows);
     this.#buckets = new Int32Array(rows * 2).fill(NONE);
@@ -111,34 +120,51 @@ export class NeighborTable {
 
   /** The row of an address, or NONE. */
   findIpv4(network: number, address: number): number {
-    const rows = this.rows;
     const key = network << 1;
-    for (let row = this.#buckets[this.#bucket(key, address, 0, 0, 0)]; row !== NONE; ) {
-      const at = row * STRIDE;
-      if (rows[at + W0] === address && rows[at + KEY] === key) return row;
-      row = rows[at + NEXT];
+    const recent = (key ^ address ^ (address >>> 10)) & (RECENT - 1);
+    const row = this.#recent[recent];
+    if (this.#isIpv4(row, key, address)) return row;
+    for (let other = this.#buckets[this.#bucket(key, address, 0, 0, 0)]; other !== NONE; ) {
+      if (this.#isIpv4(other, key, address)) {
+        this.#recent[recent] = other;
+        return other;
+      }
+      other = this.rows[other * STRIDE + NEXT];
     }
     return NONE;
   }
 
   /** The row of an address, or NONE. */
   findIpv6(network: number, w0: number, w1: number, w2: number, w3: number): number {
-    const rows = this.rows;
     const key = (network << 1) | 1;
-    for (let row = this.#buckets[this.#bucket(key, w0, w1, w2, w3)]; row !== NONE; ) {
-      const at = row * STRIDE;
-      if (
-        rows[at + W0 + 3] === w3 &&
-        rows[at + W0 + 2] === w2 &&
-        rows[at + W0 + 1] === w1 &&
-        rows[at + W0] === w0 &&
-        rows[at + KEY] === key
-      ) {
-        return row;
+    const recent = (key ^ w1 ^ w3 ^ (w3 >>> 10)) & (RECENT - 1);
+    const row = this.#recent[recent];
+    if (this.#isIpv6(row, key, w0, w1, w2, w3)) return row;
+    for (let other = this.#buckets[this.#bucket(key, w0, w1, w2, w3)]; other !== NONE; ) {
+      if (this.#isIpv6(other, key, w0, w1, w2, w3)) {
+        this.#recent[recent] = other;
+        return other;
       }
-      row = rows[at + NEXT];
+      other = this.rows[other * STRIDE + NEXT];
     }
     return NONE;
+  }
+
+  #isIpv4(row: number, key: number, address: number): boolean {
+    const at = row * STRIDE;
+    return this.rows[at + W0] === address && this.rows[at + KEY] === key;
+  }
+
+  #isIpv6(row: number, key: number, w0: number, w1: number, w2: number, w3: number): boolean {
+    const rows = this.rows;
+    const at = row * STRIDE;
+    return (
+      rows[at + W0 + 3] === w3 &&
+      rows[at + W0 + 2] === w2 &&
+      rows[at + W0 + 1] === w1 &&
+      rows[at + W0] === w0 &&
+      rows[at + KEY] === key
+    );
   }
 
   /** The row of an address of one word or four, or NONE. */

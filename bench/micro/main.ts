@@ -5,6 +5,7 @@
  * copies no payload, are proven by counting: bytes of heap over ten million frames, and every access to a
  * byte behind the headers.
  */
+import '../../src/runtime/engine.ts';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { allocationPerFrame } from './allocation.ts';

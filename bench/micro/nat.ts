@@ -37,7 +37,7 @@ interface Traffic {
  * What an established connection through masquerade costs a frame, over what bridging it costs: the same frames between
  * two stations of a network, and out by an uplink. Frames are made again what they were before each pass, in both.
  */
-class NatBed {
+export class NatBed {
   readonly dataplane = new Dataplane({
     seed: 1,
     arena: { small: 64, big: 8 },

@@ -47,7 +47,8 @@ export function describeFlow(nat: Nat, row: number, now: number): FlowEntry {
 }
 
 function direction(nat: Nat, ref: number): FlowDirection {
-  const { tuples, counters } = nat.conntrack;
+  const { conntrack } = nat;
+  const { tuples } = conntrack;
   const at = ref * TUPLE_WORDS;
   const kind = tuples[at + TUPLE_KIND]!;
   return {
@@ -56,8 +57,8 @@ function direction(nat: Nat, ref: number): FlowDirection {
     dst: addressAt(tuples, at + TUPLE_DST, kindIsIpv6(kind)),
     srcPort: shownSourcePort(tuples, ref),
     dstPort: shownDestinationPort(tuples, ref),
-    packets: counters[2 * ref]!,
-    bytes: counters[2 * ref + 1]!,
+    packets: conntrack.packets(ref),
+    bytes: conntrack.bytes(ref),
   };
 }
 

@@ -1,7 +1,7 @@
 import { type Conntrack, DNAT, HAIRPIN, NPT, SNAT, Track } from '../../nat/conntrack.ts';
 import { isIcmpErrorPacket, quotedTcpSequence, readQuotation, translateError } from '../../nat/icmp-error.ts';
 import { translate } from '../../nat/translate.ts';
-import { extractTuple, kindZone, TUPLE_KIND, TUPLE_PORTS, TUPLE_WORDS } from '../../nat/tuple.ts';
+import { extractTuple, hasTuple, kindZone, TUPLE_KIND, TUPLE_PORTS, TUPLE_WORDS } from '../../nat/tuple.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame } from '../../switch/frame.ts';
 import type { Gateway } from '../../switch/gateway.ts';
@@ -58,6 +58,9 @@ export class Forwarding {
   readonly #icmp: Icmp;
   readonly #icmpv6: Icmpv6;
 
+  /** By port, the connection of which its last packet was: that of most packets is the one before's. */
+  readonly #recent: Int32Array;
+
   constructor(
     ports: Ports,
     networks: readonly (Network | undefined)[],
@@ -72,6 +75,7 @@ export class Forwarding {
     icmpv6: Icmpv6,
   ) {
     this.#ports = ports;
+    this.#recent = new Int32Array(ports.capacity);
     this.#networks = networks;
     this.#uplinks = uplinks;
     this.#routes = routes;
@@ -89,10 +93,20 @@ export class Forwarding {
   input(frame: Frame, network: Network, now: number): Verdict {
     if (!isUntagged(frame)) return drop(DropReason.VLAN_NOT_OURS);
     stripPriorityTag(frame);
+    const { ingress } = frame;
+    const recent = this.#recent[ingress];
+    if (this.#conntrack.isLive(recent >> 1) && this.#isOf(recent, frame, network)) {
+      return this.#known(recent, frame, network, now);
+    }
     const { words } = this.#nat;
     if (!extractTuple(frame, network.id, words, 0)) return this.#untracked(frame, network, now);
     const ref = this.#conntrack.find(words, 0);
+    if (ref >= 0) this.#recent[ingress] = ref;
     return ref >= 0 ? this.#known(ref, frame, network, now) : this.#fresh(frame, network, now);
+  }
+
+  #isOf(ref: number, frame: Frame, network: Network): boolean {
+    return hasTuple(frame, network.id, this.#conntrack.tuples, ref * TUPLE_WORDS);
   }
 
   // ---- PREROUTING ----
@@ -110,6 +124,7 @@ export class Forwarding {
         this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
         return drop(DropReason.CT_INVALID);
       case Track.REOPEN:
+        extractTuple(frame, network.id, this.#nat.words, 0);
         this.#conntrack.close(row);
         return this.#fresh(frame, network, now);
     }

@@ -1,17 +1,26 @@
 import { RULE_KINDS, type RuleCounter, type RuleKind } from './commands.ts';
 
-/** The number of each kind of rule: its place in `RULE_KINDS`. */
-export const Rule = Object.fromEntries(RULE_KINDS.map((kind, index) => [kind, index])) as Readonly<
-  Record<RuleKind, number>
->;
+/** The number of each kind of rule: its place in `RULE_KINDS`. Written out, for the engine to see constants. */
+export const Rule = {
+  DNAT: 0,
+  MASQUERADE: 1,
+  HAIRPIN: 2,
+  NPT: 3,
+  ESTABLISHED: 4,
+  PUBLISHED: 5,
+  OUTBOUND: 6,
+  INTRA: 7,
+  INVALID: 8,
+  UNPUBLISHED: 9,
+} as const satisfies Record<RuleKind, number>;
 
 const KINDS = RULE_KINDS.length;
 /** Counters of a rule: packets and bytes. */
 const STRIDE = 2;
 /** Rules of a publish; all others are of a network. */
-const PUBLISH_KINDS = [Rule.DNAT, Rule.HAIRPIN, Rule.PUBLISHED];
+const PUBLISH_KINDS: readonly number[] = [Rule.DNAT, Rule.HAIRPIN, Rule.PUBLISHED];
 /** Rules of an uplink. */
-const UPLINK_KINDS = [Rule.INVALID, Rule.UNPUBLISHED];
+const UPLINK_KINDS: readonly number[] = [Rule.INVALID, Rule.UNPUBLISHED];
 
 /**
  * What the rules of the deck have let through, translated and dropped: packets and bytes per rule, as `iptables -v`
