@@ -13,7 +13,11 @@ import {
   ethSrcHi,
   ethSrcLo,
 } from '../../wire/ethernet.ts';
-import { ICMPV6_NEIGHBOR_SOLICITATION, ICMPV6_REDIRECT } from '../../wire/icmpv6.ts';
+import {
+  ICMPV6_NEIGHBOR_SOLICITATION,
+  ICMPV6_REDIRECT,
+  ICMPV6_ROUTER_SOLICITATION,
+} from '../../wire/icmpv6.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_IGMP, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 import { Datagram, endpoint } from './datagram.ts';
 import { type Geography, geography, type Layout, type Place, type Station } from './geography.ts';
@@ -437,11 +441,11 @@ export class Bed {
   }
 }
 
-/** What stations and routers say of themselves: no packet of a row. */
-function isHousekeeping({ family, protocol, icmpType }: Seen): boolean {
-  if (protocol === PROTO_IGMP) return true;
-  // MLD, router and neighbor discovery; but redirects are looked at.
-  return family === 6 && ((icmpType >= 130 && icmpType < ICMPV6_REDIRECT) || icmpType === 143);
+/** What stations and routers say of themselves on a link: no packet of a row. */
+function isHousekeeping({ family, protocol, icmpType, dst }: Seen): boolean {
+  if (family === 4) return protocol === PROTO_IGMP;
+  // Multicast listener and router discovery go to groups of the link; neighbor discovery and redirects also to one.
+  return dst.startsWith('ff02:') || (icmpType >= ICMPV6_ROUTER_SOLICITATION && icmpType <= ICMPV6_REDIRECT);
 }
 
 function dotted(address: number): string {

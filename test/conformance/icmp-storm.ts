@@ -18,7 +18,7 @@ export async function icmpStorm(bed: Bed, about: Seen): Promise<number> {
       bed.post(from, bed.errorFrame(from, about, [type, code], { rest: type === 3 && code === 4 ? 68 : 0 }));
       count++;
     }
-    await bed.settle();
+    if (type % 8 === 7) await bed.settle();
   }
   return count;
 }

@@ -29,7 +29,7 @@ export const KERNEL: Subject = {
   open: async (geography, onFrame) => KernelWire.open(geography, onFrame),
 };
 
-const BRIDGES: Record<Segment, string> = { A: 'brA', B: 'brB', uplink: 'up' };
+const BRIDGES: Record<Segment, string> = { A: 'brA', B: 'brB', uplink: 'brU' };
 
 class KernelWire implements Wire {
   readonly virtual = false;
@@ -92,8 +92,8 @@ class KernelWire implements Wire {
       for (const address of ipv4) links.push(`addr add ${address}/${PREFIX4} dev ${bridge}`);
       for (const address of ipv6) links.push(`addr add ${address}/${PREFIX6} dev ${bridge} nodad`);
     }
-    if (router4 !== null) links.push(`route add default via ${router4} dev up onlink`);
-    if (router6 !== null) links.push(`route add default via ${router6} dev up onlink`);
+    if (router4 !== null) links.push(`route add default via ${router4} dev brU onlink`);
+    if (router6 !== null) links.push(`route add default via ${router6} dev brU onlink`);
     for (const { name, segment } of stations) {
       const tap = openTapIn(namespace, {
         netns: `/run/netns/${netns}`,
@@ -204,8 +204,8 @@ function ruleset(
   const pooled = out4.length > 1;
   const range = (addresses: readonly string[]) => `${addresses[0]}-${addresses.at(-1)}`;
   const source = pooled
-    ? [`oifname "up" snat ip to ${range(out4)}`, `oifname "up" snat ip6 to ${range(out6)}`]
-    : ['oifname "up" masquerade'];
+    ? [`oifname "brU" snat ip to ${range(out4)}`, `oifname "brU" snat ip6 to ${range(out6)}`]
+    : ['oifname "brU" masquerade'];
   return `
 table inet nat {
   chain prerouting {

@@ -237,31 +237,24 @@ export const RFC7857: readonly Row[] = [
     id: '7857-10',
     strength: 'SHOULD',
     title: 'fragments of two hosts with the same identification do not merge (RFC 6864)',
+    layout: {
+      publish: [
+        { protocol: 'udp', port: 7001, to: 'c1:7000' },
+        { protocol: 'udp', port: 7002, to: 'c2:7000' },
+      ],
+    },
     async run(bed) {
-      const datagram = (host: string, fill: number) =>
-        fragments(
-          bed.udpFrame(`${host}:5000`, 'ext1:1', {
-            data: new Uint8Array(2000).fill(fill),
-            identification: 777,
-          }),
-          1500,
-        );
-      const [one, other] = [datagram('c1', 1), datagram('c2', 2)];
-      for (const i of one.keys()) {
-        bed.post('c1', one[i]!);
-        bed.post('c2', other[i]!);
+      // What hosts send by themselves, and what they answer by their published ports.
+      const asked = [];
+      for (const [host, port] of [
+        ['c1', 7001],
+        ['c2', 7002],
+      ] as const) {
+        asked.push(arrives(await bed.udp('ext1:9', `out:${port}`), host));
       }
-      const seen = await bed.settle();
-      check(seen.every(({ at }) => at === 'ext1') && seen.length > 1, `not fragments, but ${listed(seen)}`);
-      const streams = new Map<string, Seen[]>();
-      for (const piece of seen) {
-        const name = `${piece.src} ${piece.identification}`;
-        streams.set(name, [...(streams.get(name) ?? []), piece]);
-      }
-      same(streams.size, 2, 'the number of identifications on two datagrams');
-      for (const stream of streams.values())
-        check(reassemble(stream)?.transportChecksumOk === true, 'a datagram does not reassemble');
-      return [...streams.keys()].join(', ');
+      const own = await merged(bed, ['c1:5000', 'ext1:1'], ['c2:5000', 'ext1:1']);
+      const answers = await merged(bed, ['c1:7000', asked[0]!.source], ['c2:7000', asked[1]!.source]);
+      return `${own}; ${answers} of answers`;
     },
   },
   {
@@ -286,6 +279,26 @@ export const RFC7857: readonly Row[] = [
     run: pingsOutside,
   },
 ];
+
+/** Two hosts send a datagram each, in fragments with the same identification, in turns. */
+async function merged(bed: Bed, ...ends: readonly (readonly [from: string, to: string])[]): Promise<string> {
+  const datagrams = ends.map(([from, to], i) =>
+    fragments(bed.udpFrame(from, to, { data: new Uint8Array(2000).fill(i), identification: 777 }), 1500),
+  );
+  for (const i of datagrams[0]!.keys()) {
+    for (const [host, pieces] of datagrams.entries()) bed.post(ends[host]![0], pieces[i]!);
+  }
+  const seen = await bed.settle();
+  check(seen.every(({ at }) => at === 'ext1') && seen.length > 1, `not fragments, but ${listed(seen)}`);
+  const streams = new Map<number, Seen[]>();
+  for (const piece of seen) {
+    streams.set(piece.identification, [...(streams.get(piece.identification) ?? []), piece]);
+  }
+  same(streams.size, datagrams.length, 'the number of identifications on two datagrams');
+  for (const stream of streams.values())
+    check(reassemble(stream)?.transportChecksumOk === true, 'a datagram does not reassemble');
+  return `identifications ${[...streams.keys()].join(' and ')}`;
+}
 
 async function pingsOutside(bed: Bed): Promise<string> {
   const answer = arrives(await bed.ping('c1:7', 'out'), 'c1');

@@ -1,3 +1,4 @@
+import { DeckError } from '../../src/control/error.ts';
 import { Bed } from './bed.ts';
 import { Failure, type Row, Undrivable } from './row.ts';
 import type { Subject } from './subject.ts';
@@ -29,7 +30,7 @@ export async function tryRow(row: Row, subject: Subject): Promise<Result> {
       if (error instanceof Failure) return { verdict: 'fail', why: prefix + error.message };
       if (error instanceof Undrivable) return { verdict: '–', why: prefix + error.message };
       // Anything else is no answer: a row or a subject that is broken.
-      return { verdict: 'fail', why: `${prefix}${row.id} broke: ${(error as Error).stack ?? error}` };
+      return { verdict: 'fail', why: `${prefix}${row.id} broke: ${shortly(error)}` };
     } finally {
       if (bed instanceof Bed) await bed.close().catch(() => {});
     }
@@ -42,7 +43,13 @@ async function open(row: Row, subject: Subject, family: 4 | 6): Promise<Bed | st
   try {
     return await Bed.open(subject, row.layout ?? {}, family);
   } catch (error) {
-    if (row.refusal && error instanceof RangeError) return error.message;
+    if (row.refusal && error instanceof DeckError && error.code === 'conflict') return error.message;
     throw error;
   }
+}
+
+/** Message and the first places of its stack. */
+function shortly(error: unknown): string {
+  const { stack } = error as Error;
+  return stack === undefined ? String(error) : stack.split('\n').slice(0, 4).join('\n');
 }

@@ -1,3 +1,5 @@
+import { parseInterfaceAddress } from '../../src/control/address.ts';
+import { Subnets } from '../../src/control/ipam.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { MemoryDevice } from '../../src/device/memory.ts';
 import type { Frame } from '../../switch/frame.ts';
@@ -33,6 +35,12 @@ class TapdeckWire implements Wire {
 
   constructor({ stations, decks, router4, router6, layout }: Geography, onFrame: FrameListener) {
     this.#onFrame = onFrame;
+    // As the control plane does before anything is made.
+    const subnets = new Subnets();
+    for (const { segment, ipv4, ipv6 } of Object.values(decks)) {
+      subnets.take(parseInterfaceAddress(`${ipv4[0]}/${PREFIX4}`).subnet, segment);
+      subnets.take(parseInterfaceAddress(`${ipv6[0]}/${PREFIX6}`).subnet, segment);
+    }
     const { capacity, quota, timeouts, filtering } = layout;
     const dataplane = new Dataplane({
       seed: 20_001,
