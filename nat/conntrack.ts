@@ -14,10 +14,18 @@ import type { Packet } from '../wire/packet.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import { FlowIndex, sameTuple } from './flow-index.ts';
 import { FlowOwners } from './flow-owners.ts';
+import {
+  DIRECTION_DOUBLES,
+  FLOW_BYTES,
+  FLOW_EXPIRY,
+  FLOW_PACKETS,
+  ROW_DOUBLES,
+  ROW_WORDS,
+} from './flow-row.ts';
 import { TcpState, TcpTracking, TcpVerdict } from './tcp-tracking.ts';
 import type { Timeouts } from './timeouts.ts';
 import { TimerWheel } from './timer-wheel.ts';
-import { kindProtocol, TUPLE_KIND, TUPLE_WORDS } from './tuple.ts';
+import { kindProtocol, TUPLE_KIND, TUPLE_LENGTH, TUPLE_WORDS } from './tuple.ts';
 
 /** Directions: of the packet that opened the flow, and of those that answer it. */
 export const ORIGINAL = 0;
@@ -57,9 +65,6 @@ export const NPT = 128;
 /** The row is in use (netfilter's IPS_CONFIRMED). */
 export const CONFIRMED = 256;
 
-/** Rows of `counters`: packets and bytes of the original direction, then of the reply direction. */
-export const FLOW_COUNTERS = 4;
-
 const NONE = -1;
 
 export interface ConntrackConfig {
@@ -75,11 +80,9 @@ export interface ConntrackConfig {
 
 export class Conntrack {
   readonly capacity: number;
-  /** By ref: the tuple, at `ref * TUPLE_WORDS`. */
+  /** By ref: the tuple, at `ref * TUPLE_WORDS`. What lies between tuples is the table's own (`flow-row.ts`). */
   readonly tuples: Int32Array;
   readonly status: Uint16Array;
-  /** Packets and bytes (IP lengths) of both directions, `FLOW_COUNTERS` per row; those of ref are at `ref * 2`. */
-  readonly counters: Float64Array;
   /** The port by which the first packet came in. In a free row, the next free one. */
   readonly owner: Int32Array;
   /** The caller's: which mapping, publish and rule the flow goes by. -1 after `open`. */
@@ -100,8 +103,8 @@ export class Conntrack {
   readonly #index: FlowIndex;
   readonly #wheel: TimerWheel;
   readonly #owners: FlowOwners;
-  /** When the flow ends if no packet comes, ms. Sooner than or at the time at which the wheel holds the row. */
-  readonly #expiry: Float64Array;
+  /** The rows again, as doubles: counters, and when the flow ends if no packet comes, ms. */
+  readonly #doubles: Float64Array;
   #free = NONE;
 
   constructor(config: ConntrackConfig) {
@@ -109,21 +112,20 @@ export class Conntrack {
     // One row more than flows: it is free even when the table is full, for TCP tracking to try a first packet on before
     // another flow is given up for it.
     const rows = config.capacity + 1;
-    this.tuples = new Int32Array(rows * 2 * TUPLE_WORDS);
+    this.tuples = new Int32Array(rows * ROW_WORDS);
+    this.#doubles = new Float64Array(this.tuples.buffer);
     this.status = new Uint16Array(rows);
-    this.counters = new Float64Array(rows * FLOW_COUNTERS);
     this.owner = new Int32Array(rows);
     this.mapping = new Int32Array(rows);
     this.publish = new Int32Array(rows);
     this.rule = new Int32Array(rows);
     this.serial = new Uint32Array(rows);
-    this.tcp = new TcpTracking(rows, { loose: config.loose });
+    this.tcp = new TcpTracking(rows, { loose: config.loose }, this.tuples);
     this.#quota = config.quota;
     this.#timeouts = config.timeouts;
     this.#index = new FlowIndex(config.key, this.tuples, 2 * config.capacity);
     this.#wheel = new TimerWheel(rows);
     this.#owners = new FlowOwners(rows);
-    this.#expiry = new Float64Array(rows);
   }
 
   /** When `expire` has something to do, ms; Infinity when there is no flow. */
@@ -170,8 +172,8 @@ export class Conntrack {
     }
     if (direction === REPLY) status |= SEEN_REPLY;
     if (status !== before) this.status[row] = status;
-    this.counters[2 * ref]++;
-    this.counters[2 * ref + 1] += packet.end - packet.l3;
+    this.#doubles[ref * DIRECTION_DOUBLES + FLOW_PACKETS]++;
+    this.#doubles[ref * DIRECTION_DOUBLES + FLOW_BYTES] += packet.end - packet.l3;
     return Track.ACCEPT;
   }
 
@@ -201,9 +203,11 @@ export class Conntrack {
       return REFUSED_CLASH;
     }
     const row = this.#take();
-    const { tuples, counters } = this;
-    const tuple = row * 2 * TUPLE_WORDS;
-    for (let i = 0; i < 2 * TUPLE_WORDS; i++) tuples[tuple + i] = words[at + i];
+    const tuple = row * ROW_WORDS;
+    for (let i = 0; i < TUPLE_LENGTH; i++) {
+      this.tuples[tuple + i] = words[at + i];
+      this.tuples[tuple + TUPLE_WORDS + i] = words[reply + i];
+    }
     let refused = 0;
     if (protocol === PROTO_TCP && !this.tcp.open(row, packet)) refused = REFUSED_INVALID;
     else refused = this.#makeRoom(owner, exempt);
@@ -218,14 +222,15 @@ export class Conntrack {
     this.publish[row] = NONE;
     this.rule[row] = NONE;
     this.serial[row]++;
-    const counter = row * FLOW_COUNTERS;
-    counters[counter] = 1;
-    counters[counter + 1] = packet.end - packet.l3;
-    counters[counter + 2] = 0;
-    counters[counter + 3] = 0;
+    const doubles = this.#doubles;
+    const original = row * ROW_DOUBLES;
+    doubles[original + FLOW_PACKETS] = 1;
+    doubles[original + FLOW_BYTES] = packet.end - packet.l3;
+    doubles[original + DIRECTION_DOUBLES + FLOW_PACKETS] = 0;
+    doubles[original + DIRECTION_DOUBLES + FLOW_BYTES] = 0;
     const timeout =
       protocol === PROTO_TCP ? this.tcp.timeout(row, this.#timeouts) : this.#timeoutOf(protocol);
-    this.#expiry[row] = now + timeout;
+    doubles[original + FLOW_EXPIRY] = now + timeout;
     this.#wheel.schedule(row, now + timeout, now);
     this.#owners.add(row, owner);
     this.size++;
@@ -244,9 +249,19 @@ export class Conntrack {
     return (this.status[row] & CONFIRMED) !== 0;
   }
 
+  /** Packets of the ref's direction. */
+  packets(ref: number): number {
+    return this.#doubles[ref * DIRECTION_DOUBLES + FLOW_PACKETS];
+  }
+
+  /** Bytes of the ref's direction: the lengths of its IP packets. */
+  bytes(ref: number): number {
+    return this.#doubles[ref * DIRECTION_DOUBLES + FLOW_BYTES];
+  }
+
   /** Milliseconds until the flow ends if no packet comes. */
   remaining(row: number, now: number): number {
-    return Math.max(0, this.#expiry[row] - now);
+    return Math.max(0, this.#doubles[row * ROW_DOUBLES + FLOW_EXPIRY] - now);
   }
 
   /** How many flows the owner has begun that live. */
@@ -258,7 +273,7 @@ export class Conntrack {
   expire(now: number): void {
     const wheel = this.#wheel;
     for (let row = wheel.pop(now); row !== NONE; row = wheel.pop(now)) {
-      const at = this.#expiry[row];
+      const at = this.#doubles[row * ROW_DOUBLES + FLOW_EXPIRY];
       // Prolonged since it was scheduled, or its time is beyond the horizon of the wheel.
       if (at > now) wheel.schedule(row, at, now);
       else this.#end(row);
@@ -312,8 +327,8 @@ export class Conntrack {
   }
 
   #refresh(row: number, at: number, now: number): void {
-    const shortened = at < this.#expiry[row];
-    this.#expiry[row] = at;
+    const shortened = at < this.#doubles[row * ROW_DOUBLES + FLOW_EXPIRY];
+    this.#doubles[row * ROW_DOUBLES + FLOW_EXPIRY] = at;
     if (!shortened) return;
     // Only changes of state bring a shorter timeout. A later time needs nothing: `expire` will see.
     this.#wheel.cancel(row);

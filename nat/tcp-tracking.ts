@@ -33,6 +33,7 @@ import {
   TCP_URG,
   TCP_WINDOW,
 } from '../wire/tcp.ts';
+import { ROW_BYTES, ROW_WORDS, TCP_BYTES, TCP_LAST, TCP_SENDERS } from './flow-row.ts';
 import type { Timeouts } from './timeouts.ts';
 
 /** Linux's states of a tracked connection; the numbers are its own. */
@@ -122,8 +123,7 @@ const MAX_SCALE = 14;
 /** Identical segments in a row after which the other side no longer seems to be there. */
 const MAX_RETRANSMISSIONS = 3;
 
-// Int32 columns of one row: for each direction what its sender has done, then the segment seen last.
-const ROW_WORDS = 12;
+// Int32 columns of one row (`flow-row.ts`): for each direction what its sender has done, and the segment seen last.
 const SENDER_WORDS = 4;
 /** Highest sequence sent, plus one. */
 const END = 0;
@@ -133,13 +133,12 @@ const MAX_END = 1;
 const MAX_WINDOW = 2;
 /** Highest acknowledgment that this sender has sent; see `MAX_ACK_SET`. */
 const MAX_ACK = 3;
-const LAST_SEQUENCE = 8;
-const LAST_ACK = 9;
-const LAST_END = 10;
-const LAST_WINDOW = 11;
+const LAST_SEQUENCE = TCP_LAST - TCP_SENDERS;
+const LAST_ACK = LAST_SEQUENCE + 1;
+const LAST_END = LAST_SEQUENCE + 2;
+const LAST_WINDOW = LAST_SEQUENCE + 3;
 
 // Uint8 columns of one row.
-const ROW_BYTES = 10;
 /** + direction: shift count of the windows that this sender announces (RFC 7323 §2). */
 const SCALE = 0;
 /** + direction: the flags below. */
@@ -150,6 +149,7 @@ const LAST_SCALE = 6;
 const LAST_FLAGS = 7;
 const RETRANSMISSIONS = 8;
 const STATUS = 9;
+const COLUMNS = 10;
 
 // Flags of one sender.
 const SCALE_OFFERED = 1;
@@ -228,10 +228,15 @@ export class TcpTracking {
   readonly #bytes: Uint8Array;
   readonly #loose: boolean;
 
-  constructor(capacity: number, { loose }: TcpTrackingOptions) {
+  /** @param rows of the connection table, in which TCP has its place */
+  constructor(
+    capacity: number,
+    { loose }: TcpTrackingOptions,
+    rows: Int32Array = new Int32Array(capacity * ROW_WORDS),
+  ) {
     this.state = new Uint8Array(capacity);
-    this.#words = new Int32Array(capacity * ROW_WORDS);
-    this.#bytes = new Uint8Array(capacity * ROW_BYTES);
+    this.#words = rows;
+    this.#bytes = new Uint8Array(rows.buffer);
     this.#loose = loose;
   }
 
@@ -249,10 +254,11 @@ export class TcpTracking {
 
     const words = this.#words;
     const columns = this.#bytes;
-    const word = row * ROW_WORDS;
-    const column = row * ROW_BYTES;
-    for (let i = 0; i < ROW_WORDS; i++) words[word + i] = 0;
-    for (let i = 0; i < ROW_BYTES; i++) columns[column + i] = 0;
+    const word = row * ROW_WORDS + TCP_SENDERS;
+    const column = row * ROW_BYTES + TCP_BYTES;
+    for (let i = 0; i < 2 * SENDER_WORDS; i++) words[word + i] = 0;
+    for (let i = 0; i < SENDER_WORDS; i++) words[word + LAST_SEQUENCE + i] = 0;
+    for (let i = 0; i < COLUMNS; i++) columns[column + i] = 0;
     this.state[row] = TcpState.NONE;
 
     const end = endOf(packet, get32(bytes, l4 + TCP_SEQUENCE), flags);
@@ -275,24 +281,24 @@ export class TcpTracking {
   track(row: number, direction: 0 | 1, packet: Packet): TcpVerdict {
     const verdict = this.#follow(row, direction, packet);
     if (direction === 1 && (verdict === TcpVerdict.ACCEPT || verdict === TcpVerdict.IGNORE)) {
-      this.#bytes[row * ROW_BYTES + STATUS]! |= REPLIED;
+      this.#bytes[row * ROW_BYTES + TCP_BYTES + STATUS]! |= REPLIED;
     }
     return verdict;
   }
 
   /** Whether a valid answer has made this a connection worth keeping (Linux's ASSURED). */
   isAssured(row: number): boolean {
-    return (this.#bytes[row * ROW_BYTES + STATUS]! & ASSURED) !== 0;
+    return (this.#bytes[row * ROW_BYTES + TCP_BYTES + STATUS]! & ASSURED) !== 0;
   }
 
   /** Whether anything valid has come in the reply direction (Linux's SEEN_REPLY). */
   isReplied(row: number): boolean {
-    return (this.#bytes[row * ROW_BYTES + STATUS]! & REPLIED) !== 0;
+    return (this.#bytes[row * ROW_BYTES + TCP_BYTES + STATUS]! & REPLIED) !== 0;
   }
 
   /** Whether a RST came before any other answer: there was never a connection. */
   isRefused(row: number): boolean {
-    return (this.#bytes[row * ROW_BYTES + STATUS]! & REFUSED) !== 0;
+    return (this.#bytes[row * ROW_BYTES + TCP_BYTES + STATUS]! & REFUSED) !== 0;
   }
 
   /** How long the row is to be kept after the packet that was accepted last, milliseconds. */
@@ -300,13 +306,13 @@ export class TcpTracking {
     switch (this.state[row]) {
       case TcpState.ESTABLISHED: {
         const columns = this.#bytes;
-        const column = row * ROW_BYTES;
+        const column = row * ROW_BYTES + TCP_BYTES;
         // Picked up in the middle, and not yet seen to be alive on both sides.
         if ((columns[column + STATUS]! & ASSURED) === 0) return timeouts.tcpOpening;
         const unanswered =
           columns[column + RETRANSMISSIONS]! >= MAX_RETRANSMISSIONS ||
           ((columns[column + FLAGS]! | columns[column + FLAGS + 1]!) & UNACKNOWLEDGED) !== 0 ||
-          this.#words[row * ROW_WORDS + LAST_WINDOW] === 0;
+          this.#words[row * ROW_WORDS + TCP_SENDERS + LAST_WINDOW] === 0;
         return unanswered
           ? Math.min(timeouts.tcpUnanswered, timeouts.tcpEstablished)
           : timeouts.tcpEstablished;
@@ -328,8 +334,8 @@ export class TcpTracking {
    * forged ICMP errors out (RFC 5927 §4.1, as TCPs do it themselves).
    */
   isInWindow(row: number, direction: 0 | 1, sequence: number): boolean {
-    const word = row * ROW_WORDS;
-    const column = row * ROW_BYTES;
+    const word = row * ROW_WORDS + TCP_SENDERS;
+    const column = row * ROW_BYTES + TCP_BYTES;
     const words = this.#words;
     const columns = this.#bytes;
     if ((columns[column + FLAGS + direction]! & LIBERAL) !== 0) return true;
@@ -352,8 +358,8 @@ export class TcpTracking {
     let next = NEXT[(direction * CLASSES + kind) * STATES + old]!;
     const words = this.#words;
     const columns = this.#bytes;
-    const word = row * ROW_WORDS;
-    const column = row * ROW_BYTES;
+    const word = row * ROW_WORDS + TCP_SENDERS;
+    const column = row * ROW_BYTES + TCP_BYTES;
     let checked = false;
 
     switch (next) {
@@ -506,8 +512,8 @@ export class TcpTracking {
     const { bytes, l4 } = packet;
     const words = this.#words;
     const columns = this.#bytes;
-    const word = row * ROW_WORDS;
-    const column = row * ROW_BYTES;
+    const word = row * ROW_WORDS + TCP_SENDERS;
+    const column = row * ROW_BYTES + TCP_BYTES;
     const sequence = get32(bytes, l4 + TCP_SEQUENCE);
     const lastClass = columns[column + LAST_CLASS];
     const isAnswer = columns[column + LAST_DIRECTION] !== direction;
@@ -549,8 +555,8 @@ export class TcpTracking {
     const { bytes, l4 } = packet;
     const words = this.#words;
     const columns = this.#bytes;
-    const word = row * ROW_WORDS;
-    const column = row * ROW_BYTES;
+    const word = row * ROW_WORDS + TCP_SENDERS;
+    const column = row * ROW_BYTES + TCP_BYTES;
     const sender = word + direction * SENDER_WORDS;
     const receiver = word + (direction ^ 1) * SENDER_WORDS;
     const senderFlags = column + FLAGS + direction;

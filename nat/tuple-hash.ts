@@ -5,7 +5,14 @@
  * 19). An IPv6 tuple is hashed whole.
  */
 import { type HashKey, hashN } from '../wire/hash.ts';
-import { kindIsIpv6, TUPLE_DST_IPV4, TUPLE_KIND, TUPLE_PORTS, TUPLE_SRC_IPV4, TUPLE_WORDS } from './tuple.ts';
+import {
+  kindIsIpv6,
+  TUPLE_DST_IPV4,
+  TUPLE_KIND,
+  TUPLE_LENGTH,
+  TUPLE_PORTS,
+  TUPLE_SRC_IPV4,
+} from './tuple.ts';
 
 /** Where SipHash has the length of the message: the highest byte of the last word. */
 const IPV4_LENGTH = 15 << 24;
@@ -13,7 +20,7 @@ const IPV4_LENGTH = 15 << 24;
 /** Hash of the tuple at `words[at]`, as int32. */
 export function hashTuple(key: HashKey, words: Int32Array, at: number): number {
   const kind = words[at + TUPLE_KIND];
-  if (kindIsIpv6(kind)) return hashN(key[0], key[1], words, at, TUPLE_WORDS);
+  if (kindIsIpv6(kind)) return hashN(key[0], key[1], words, at, TUPLE_LENGTH);
   return hashIpv4(
     key[0],
     key[1],

@@ -16,7 +16,14 @@ import {
 import { TcpState } from '../../nat/tcp-tracking.ts';
 import { DEFAULT_TIMEOUTS } from '../../nat/timeouts.ts';
 import { TICK } from '../../nat/timer-wheel.ts';
-import { invertTuple, TUPLE_SRC_IPV4, TUPLE_WORDS, tupleKind } from '../../nat/tuple.ts';
+import {
+  invertTuple,
+  TUPLE_DST_IPV4,
+  TUPLE_LENGTH,
+  TUPLE_SRC_IPV4,
+  TUPLE_WORDS,
+  tupleKind,
+} from '../../nat/tuple.ts';
 import { icmp, icmpEcho, ip, tcp, udp } from '../../src/testing/frames.ts';
 import { ICMP_TIMESTAMP, ICMP_TIMESTAMP_REPLY } from '../../wire/icmp.ts';
 import type { Packet } from '../../wire/packet.ts';
@@ -26,6 +33,14 @@ const { udp: UDP, icmp: ICMP, generic: GENERIC } = DEFAULT_TIMEOUTS;
 
 function refOf(row: number, direction: number): number {
   return (row << 1) | direction;
+}
+
+/** Packets and bytes of both directions. */
+function countersOf(table: Conntrack, row: number): number[] {
+  return [ORIGINAL, REPLY].flatMap((direction) => [
+    table.packets(refOf(row, direction)),
+    table.bytes(refOf(row, direction)),
+  ]);
 }
 
 /** Takes a TCP connection of A with the port through its handshake; the row. */
@@ -58,7 +73,12 @@ describe('conntrack: finding', () => {
     const row = table.open(words, 0, packet, 0, false, 0);
     expect(table.find(words, TUPLE_WORDS)).toBe(refOf(row, REPLY));
     expect(table.find(tuplesOf(packet), TUPLE_WORDS)).toBe(-1);
-    expect([...table.tuples.subarray(row * 20, row * 20 + 20)]).toEqual([...words]);
+    const at = row * 2 * TUPLE_WORDS;
+    for (const from of [0, TUPLE_WORDS]) {
+      expect([...table.tuples.subarray(at + from, at + from + TUPLE_LENGTH)]).toEqual([
+        ...words.subarray(from, from + TUPLE_LENGTH),
+      ]);
+    }
   });
 
   test('the same addresses and ports in another network are another flow', () => {
@@ -105,10 +125,10 @@ describe('conntrack: opening', () => {
     const row = open(table, datagram(4000, false, 10));
     table.track(refOf(row, ORIGINAL), datagram(4000, false, 20), 1);
     table.track(refOf(row, REPLY), datagram(4000, true, 100), 1);
-    expect([...table.counters.subarray(row * 4, row * 4 + 4)]).toEqual([2, 28 + 10 + 28 + 20, 1, 28 + 100]);
+    expect(countersOf(table, row)).toEqual([2, 28 + 10 + 28 + 20, 1, 28 + 100]);
     table.close(row);
     open(table, datagram(4001, false, 0));
-    expect([...table.counters.subarray(row * 4, row * 4 + 4)]).toEqual([1, 28, 0, 0]);
+    expect(countersOf(table, row)).toEqual([1, 28, 0, 0]);
   });
 
   test('CT-6: a tuple of another flow is refused, in either place', () => {
@@ -213,7 +233,7 @@ describe('conntrack: timers', () => {
       table.expire(now);
       table.track(refOf(row, REPLY), datagram(4000, true), now);
     }
-    expect(table.counters[row * 4 + 2]).toBe(4);
+    expect(table.packets(refOf(row, REPLY))).toBe(4);
     table.expire(UDP + TICK);
     expect(table.isLive(row)).toBe(false);
   });
@@ -247,11 +267,11 @@ describe('conntrack: timers', () => {
   test('INVALID segments change and count nothing; a new SYN after the end asks for a new flow', () => {
     const table = conntrack();
     const row = establish(table, 4000, 0);
-    const before = [...table.counters.subarray(row * 4, row * 4 + 4)];
+    const before = countersOf(table, row);
     expect(table.track(refOf(row, REPLY), segment(4000, 'R', 0x7000_0000, 0, true), 1000)).toBe(
       Track.INVALID,
     );
-    expect([...table.counters.subarray(row * 4, row * 4 + 4)]).toEqual(before);
+    expect(countersOf(table, row)).toEqual(before);
     expect(table.remaining(row, 1000)).toBe(7_440_000 - 1000);
     table.track(refOf(row, ORIGINAL), segment(4000, 'FA', 101, 501), 2000);
     table.track(refOf(row, REPLY), segment(4000, 'FA', 501, 102, true), 2000);
@@ -306,7 +326,7 @@ describe('conntrack: no room', () => {
     const closed: number[] = [];
     table.onClosed = (row) => {
       expect(table.isLive(row)).toBe(true);
-      expect(table.tuples[row * 20 + TUPLE_SRC_IPV4]).not.toBe(0);
+      expect(table.tuples[row * 2 * TUPLE_WORDS + TUPLE_SRC_IPV4]).not.toBe(0);
       closed.push(row);
     };
     const fifth = open(table, datagram(5), 0, 7);
@@ -522,7 +542,7 @@ describe('conntrack: size', () => {
     const address = words[TUPLE_SRC_IPV4]!;
     const at = (i: number) => {
       words[TUPLE_SRC_IPV4] = address + i;
-      words[TUPLE_WORDS + 7] = address + i;
+      words[TUPLE_WORDS + TUPLE_DST_IPV4] = address + i;
     };
     for (let round = 0; round < 2; round++) {
       const now = round * 1_000_000;

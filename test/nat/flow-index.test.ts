@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FlowIndex, sameTuple } from '../../nat/flow-index.ts';
-import { TUPLE_WORDS, tupleKind } from '../../nat/tuple.ts';
+import { TUPLE_LENGTH, TUPLE_WORDS, tupleKind } from '../../nat/tuple.ts';
 
 const REFS = 24;
 
@@ -60,7 +60,7 @@ describe('flow index', () => {
   test('property: tuples are the same exactly when all their words are', () => {
     const words = fc.constantFrom(...Array.from({ length: REFS }, (_, ref) => ref));
     fc.assert(
-      fc.property(words, fc.nat(TUPLE_WORDS - 1), fc.nat(31), (ref, word, bit) => {
+      fc.property(words, fc.nat(TUPLE_LENGTH - 1), fc.nat(31), (ref, word, bit) => {
         const a = tuples();
         const b = a.slice();
         const at = ref * TUPLE_WORDS;

@@ -8,7 +8,7 @@ import {
   readQuotation,
   translateError,
 } from '../../nat/icmp-error.ts';
-import { TUPLE_WORDS } from '../../nat/tuple.ts';
+import { TUPLE_LENGTH, TUPLE_WORDS } from '../../nat/tuple.ts';
 import { fragments, icmp, type Station, udp } from '../../src/testing/frames.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import { get16, set16 } from '../../wire/bytes.ts';
@@ -194,7 +194,7 @@ function storyOf(family: 4 | 6, protocol: Flow['protocol'], more: Partial<Story>
 }
 
 function read(packet: Packet, zone = ZONE_OUTSIDE): { fault: number; words: Int32Array } {
-  const words = new Int32Array(TUPLE_WORDS + 1).fill(0x77);
+  const words = new Int32Array(TUPLE_LENGTH + 1).fill(0x77);
   return { fault: readQuotation(packet, zone, words, 1), words: words.slice(1) };
 }
 
@@ -216,7 +216,9 @@ describe('reading a quotation', () => {
         fc.pre(!(story.flow.family === 6 && story.extra === 4));
         expect(fault).toBe(0);
         const ref = refOf(back);
-        expect(words).toEqual(tuplesOf(story.flow).slice(ref * TUPLE_WORDS, (ref + 1) * TUPLE_WORDS));
+        expect(words).toEqual(
+          tuplesOf(story.flow).slice(ref * TUPLE_WORDS, ref * TUPLE_WORDS + TUPLE_LENGTH),
+        );
       }),
       { numRuns: 1000 },
     );

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Publish, Publishes } from '../../nat/publishes.ts';
-import { IPV4_MAPPED, portsWord, TUPLE_WORDS, tupleKind } from '../../nat/tuple.ts';
+import { IPV4_MAPPED, portsWord, TUPLE_LENGTH, tupleKind } from '../../nat/tuple.ts';
 import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 
 const HOST = 0x0a000001;
@@ -26,7 +26,7 @@ function publish(changes: Partial<Publish> = {}): Publish {
 
 /** A tuple from somewhere to `host`:`port`. */
 function to(host: readonly number[], port: number, protocol = PROTO_TCP, isIpv6 = false): Int32Array {
-  const words = new Int32Array(TUPLE_WORDS + 2);
+  const words = new Int32Array(TUPLE_LENGTH + 2);
   words.set([1, 2, 3, 4, ...host, portsWord(50_000, port), tupleKind(protocol, isIpv6, 9)], 1);
   return words;
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { TUPLE_WORDS, tupleKind } from '../../nat/tuple.ts';
+import { TUPLE_LENGTH, tupleKind } from '../../nat/tuple.ts';
 import { hashTuple } from '../../nat/tuple-hash.ts';
 import { hashN } from '../../wire/hash.ts';
 
@@ -76,7 +76,7 @@ describe('hash of a tuple', () => {
       fc.property(fc.array(word, { minLength: 9, maxLength: 9 }), fc.nat(8), fc.nat(31), (most, at, bit) => {
         const words = Int32Array.from([...most, tupleKind(6, true, 5)]);
         const hash = hashTuple([3, 4], words, 0);
-        expect(hash).toBe(hashN(3, 4, words, 0, TUPLE_WORDS));
+        expect(hash).toBe(hashN(3, 4, words, 0, TUPLE_LENGTH));
         words[at]! ^= 1 << bit;
         expect(hashTuple([3, 4], words, 0)).not.toBe(hash);
       }),
