@@ -164,14 +164,18 @@ export function buildApi({ deck, leases, version, ending, onDefect }: ApiParts):
 
 async function* flowLines(deck: Deck, query: FlowQuery, first: FlowPageView): AsyncGenerator<string> {
   let separator = '[\n';
-  for (let page = first; ; page = await deck.flowPage(query, page.next)) {
+  for (let page: FlowPageView | undefined = first; page; ) {
+    // The next part is made while this one is being sent.
+    const next: Promise<FlowPageView> | undefined =
+      page.next === null ? undefined : deck.flowPage(query, page.next);
+    next?.catch(() => {});
     let lines = '';
     for (const flow of page.flows) {
       lines += `${separator}${JSON.stringify(flow)}`;
       separator = ',\n';
     }
     if (lines !== '') yield lines;
-    if (page.next === null) break;
+    page = await next;
   }
   yield separator === '[\n' ? '[]\n' : '\n]\n';
 }
