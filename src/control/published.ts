@@ -274,7 +274,7 @@ function meantAddresses(
       .filter((known) => known.family === family)
       .map((known) => `${formatAddress(known.family, known.address)} (${known.owner})`);
     throw invalid(
-      `publish ${quote(text)}: ${formatAddress(family!, host)} is not an address of the deck; use ${own.join(', ') || `IPv${family === 4 ? 6 : 4}`}, or leave it out for all`,
+      `publish ${quote(text)}: ports of endpoint ${endpoint} cannot be on ${formatAddress(family!, host)}; use ${own.join(', ') || `IPv${family === 4 ? 6 : 4}`}, or leave it out for all`,
     );
   }
   return addresses;

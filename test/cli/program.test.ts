@@ -282,7 +282,9 @@ describe('with a daemon', () => {
       out: '',
       err: 'tapdeck: error: port 53/udp is published by endpoint web already; choose another host port, or take it away first with "tapdeck unpublish web 53/udp"\n',
     });
-    expect((await tapdeck('publish', 'web', '127.0.0.1:1:1')).err).toContain('is not an address of the deck');
+    expect((await tapdeck('publish', 'web', '127.0.0.1:1:1')).err).toContain(
+      'ports of endpoint web cannot be on 127.0.0.1; use 172.17.0.1 (gateway of bridge)',
+    );
     expect((await tapdeck('ps', '-q')).out).toBe('web\n');
   });
 

@@ -127,11 +127,11 @@ describe('publish', () => {
     [['1:1', '2-3:2'], null],
     [
       ['1:1', '127.0.0.1:8080:80'],
-      /127.0.0.1 is not an address of the deck; use 172.17.0.1 \(gateway of bridge\)/,
+      /ports of endpoint \w+ cannot be on 127.0.0.1; use 172.17.0.1 \(gateway of bridge\)/,
     ],
     [
       ['1:1', '[::1]:8080:80'],
-      /::1 is not an address of the deck; use fd74:6170:6465::1 \(gateway of bridge\)/,
+      /ports of endpoint \w+ cannot be on ::1; use fd74:6170:6465::1 \(gateway of bridge\)/,
     ],
     [['1:1', '2:nonsense'], /"nonsense" is not a port number/],
   ])('of %j is all or nothing', async (specs, message) => {
