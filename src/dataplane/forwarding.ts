@@ -225,6 +225,11 @@ export class Forwarding {
       this.#rules.count(Rule.UNPUBLISHED, network.id, frame.end - frame.l3);
       return drop(DropReason.NOT_PUBLISHED);
     }
+    if (isUplink && !leavesItsLink(frame)) {
+      // Nobody outside speaks for somebody inside, not to the deck itself either (RFC 3704 §2.2).
+      const martian = sourceFault(frame, network, isUplink, this.#routes);
+      if (martian !== 0) return drop(martian as DropReason);
+    }
     return this.#gateway.input(frame, network, now);
   }
 
@@ -392,8 +397,8 @@ export class Forwarding {
     const row = ref >> 1;
     if ((status[row] & TRANSLATED) !== 0) {
       translate(frame, tuples, ref);
-      // Endpoints that share an address may have chosen the same identification.
-      if ((status[row] & SNAT) !== 0 && (ref & 1) === 0) this.#identifications.renumber(frame);
+      // Endpoints that share an address, also that of their published ports, may have chosen the same identification.
+      if ((status[row] & ((ref & 1) === 0 ? SNAT : DNAT)) !== 0) this.#identifications.renumber(frame);
       // While it waits for its next hop: an error about it has to quote what its sender knows.
       frame.flow = ref;
       frame.flowSerial = serial[row];

@@ -1,5 +1,6 @@
 import {
   Conntrack,
+  REFRESH_ORIGINAL,
   REFRESH_REPLY,
   REFUSED_CLASH,
   REFUSED_FULL,
@@ -142,7 +143,11 @@ export class Nat {
     conntrack.status[row] |= flags;
     conntrack.publish[row] = publish;
     this.#entry[row] = entry;
-    if (entry >= 0) this.mappings.retain(entry);
+    if (entry >= 0) {
+      this.mappings.retain(entry);
+      // RFC 4787 REQ-6, RFC 7857 §7: who comes in from outside does not keep alive the mapping by which he came.
+      if (exempt) conntrack.status[row] &= ~REFRESH_ORIGINAL;
+    }
     if (this.onFlow !== null) this.tell('NEW', row, now);
     return row;
   }

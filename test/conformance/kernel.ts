@@ -31,6 +31,15 @@ export const KERNEL: Subject = {
 
 const BRIDGES: Record<Segment, string> = { A: 'brA', B: 'brB', uplink: 'brU' };
 
+/** Namespaces that are there now. */
+const live = new Set<string>();
+
+/** Removes what an interrupted run has left. */
+export function removeNamespaces(): void {
+  for (const netns of live) execFileSync('ip', ['netns', 'del', netns]);
+  live.clear();
+}
+
 class KernelWire implements Wire {
   readonly virtual = false;
   readonly #netns: string;
@@ -66,6 +75,7 @@ class KernelWire implements Wire {
   #make({ stations, decks, router4, router6, layout }: Geography): void {
     const netns = this.#netns;
     execFileSync('ip', ['netns', 'add', netns]);
+    live.add(netns);
     const namespace = openNamespace(`/run/netns/${netns}`);
     this.#namespace = namespace;
     this.#sysctl('net/ipv4/ip_forward', '1');
@@ -174,9 +184,8 @@ class KernelWire implements Wire {
 
   async close(): Promise<void> {
     for (const tap of this.#taps.values()) tap.close();
-    if (this.#namespace === undefined) return;
-    this.#namespace.close();
-    this.#namespace = undefined;
+    this.#namespace?.close();
+    if (!live.delete(this.#netns)) return;
     closeStaging();
     execFileSync('ip', ['netns', 'del', this.#netns]);
   }

@@ -7,7 +7,7 @@
  * 95 % of the SHOULDs; 2 for a wrong argument.
  */
 import { parseArgs } from 'node:util';
-import { KERNEL } from './kernel.ts';
+import { KERNEL, removeNamespaces } from './kernel.ts';
 import type { Row } from './row.ts';
 import { CHAPTERS, ROWS } from './rows.ts';
 import { type Result, tryRow } from './run.ts';
@@ -75,4 +75,13 @@ async function main(): Promise<number> {
   return isMet(scores) ? 0 : 1;
 }
 
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => {
+    removeNamespaces();
+    process.exit(code);
+  });
+}
 process.exitCode = await main();
