@@ -25,11 +25,12 @@ const { values } = parseArgs({
 });
 
 const figures: Figure[] = [];
+// First, while the engine has seen no other data plane than one: as in a daemon.
+figures.push(...(await natFigures(values.quick)));
 figures.push(...(await operations(values.quick)));
 figures.push(portScaling(values.quick));
 figures.push(...(await flowFigures(values.quick)));
 figures.push(...(await mappingFigures(values.quick)));
-figures.push(...(await natFigures(values.quick)));
 figures.push(...(await allocationPerFrame(values.quick ? 1e6 : 1e7)));
 figures.push(...payloadAccesses());
 

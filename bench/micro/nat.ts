@@ -3,12 +3,12 @@ import { MemoryDevice } from '../../src/device/memory.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import { dockerMac } from '../../wire/address.ts';
 import { ETH_LEN, ETHERTYPE_IPV4, writeEthernet } from '../../wire/ethernet.ts';
-import { IPV4_DF, IPV4_LEN, ipv4Src, writeIpv4 } from '../../wire/ipv4.ts';
+import { IPV4_DF, IPV4_LEN, writeIpv4 } from '../../wire/ipv4.ts';
 import { parse } from '../../wire/parse.ts';
 import { PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 import { TCP_ACK, TCP_CHECKSUM, TCP_LEN, writeTcp } from '../../wire/tcp.ts';
 import { fillTransportChecksum } from '../../wire/transport.ts';
-import { udpSrcPort, writeUdp } from '../../wire/udp.ts';
+import { writeUdp } from '../../wire/udp.ts';
 import { clearVnet, VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_LEN, writeVnet } from '../../wire/virtio-net.ts';
 import { heapGrowth } from './allocation.ts';
 import type { Figure } from './figure.ts';
@@ -37,7 +37,7 @@ interface Traffic {
  * What an established connection through masquerade costs a frame, over what bridging it costs: the same frames between
  * two stations of a network, and out by an uplink. Frames are made again what they were before each pass, in both.
  */
-export class NatBed {
+class NatBed {
   readonly dataplane = new Dataplane({
     seed: 1,
     arena: { small: 64, big: 8 },
@@ -71,17 +71,8 @@ export class NatBed {
     this.inside = this.#port(network, INSIDE);
     this.neighbor = this.#port(network, NEIGHBOR);
     this.outside = this.#port(uplink, OUTSIDE);
-    let mapped = 0;
-    const end = this.dataplane.egress.device(this.outside) as MemoryDevice;
-    const transmit = end.transmit.bind(end);
-    end.transmit = (frame, now) => {
-      if (ipv4Src(frame.bytes, frame.l3) === DECK) mapped = udpSrcPort(frame.bytes, frame.l4);
-      return transmit(frame, now);
-    };
-    const first = this.udp(INSIDE, OUTSIDE, 5000, 5001, GATEWAY, this.inside);
-    this.pass([first], 1);
-    end.transmit = transmit;
-    this.mapped = mapped;
+    this.pass([this.udp(INSIDE, OUTSIDE, 5000, 5001, GATEWAY, this.inside)], 1);
+    this.mapped = this.dataplane.flows({}, 0)[0]!.reply.dstPort;
   }
 
   #port(network: number, ipv4: number): PortId {
