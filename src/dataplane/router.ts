@@ -105,8 +105,12 @@ export class Router {
     return this.#fragment(frame, limit, network, egress, now);
   }
 
-  /** Both sides learn at once what fits through the smaller link, also where ICMP is filtered (RFC 2923 §2.1). */
+  /**
+   * Both sides learn at once what fits through the smaller link, also where ICMP is filtered (RFC 2923 §2.1). Between
+   * networks of the deck nobody filters it.
+   */
   #clampMss(frame: Frame, network: Network, egress: Network): void {
+    if (this.#uplinks[network.id] === undefined && this.#uplinks[egress.id] === undefined) return;
     const headers = (frame.etherType === ETHERTYPE_IPV4 ? IPV4_LEN : IPV6_LEN) + TCP_LEN;
     clampMss(frame, Math.min(network.mtu, egress.mtu) - headers);
   }
