@@ -20,9 +20,9 @@ export class Lab {
   #daemon: Running | undefined;
   #captures = 0;
 
-  /** Starts the daemon. `close` must follow, also when this fails. */
-  async open(): Promise<void> {
-    this.#daemon = await this.account.daemon();
+  /** Starts the daemon: `'--uplink', 'tap:…'`. `close` must follow, also when this fails. */
+  async open(...options: string[]): Promise<void> {
+    this.#daemon = await this.account.daemon(...options);
   }
 
   get daemon(): Running {
@@ -69,6 +69,13 @@ export class Lab {
   /** A namespace that is not attached. */
   sandbox(name: string): string {
     return this.#sandboxes.add(name);
+  }
+
+  /** A namespace beside the deck, that an uplink leads into or that is farther away. */
+  station(name: string, ifname: string): Station {
+    const netns = this.#sandboxes.add(name);
+    execFileSync('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
+    return new Station(this, netns, name, ifname);
   }
 
   /** `ip netns del`. */
@@ -120,28 +127,28 @@ export interface Gateway {
   readonly ipv6: string;
 }
 
-/** An attached namespace. */
-export class Host {
+/** A namespace with one interface that matters. */
+export class Station {
   readonly netns: string;
   readonly name: string;
-  readonly mac: string;
-  readonly mtu: number;
-  readonly ipv4: string;
-  readonly ipv6: string;
   readonly ifname: string;
-  readonly gateway: Gateway;
   readonly #lab: Lab;
 
-  constructor(lab: Lab, netns: string, { name, mac, mtu, ipv4, ipv6, ifname }: Endpoint, gateway: Gateway) {
+  constructor(lab: Lab, netns: string, name: string, ifname: string) {
     this.#lab = lab;
-    this.gateway = gateway;
     this.netns = netns;
     this.name = name;
-    this.mac = mac;
-    this.mtu = mtu;
-    this.ipv4 = ipv4 ?? '';
-    this.ipv6 = ipv6 ?? '';
     this.ifname = ifname;
+  }
+
+  /** `ip ARGUMENTS` there. */
+  ip(...words: string[]): string {
+    return execFileSync('ip', ['-n', this.netns, ...words], { encoding: 'utf8' });
+  }
+
+  /** `sysctl -w NAME=VALUE` there. */
+  sysctl(...settings: string[]): void {
+    execFileSync('ip', ['netns', 'exec', this.netns, 'sysctl', '-qw', ...settings]);
   }
 
   start(...command: string[]): Running {
@@ -243,6 +250,24 @@ export class Host {
   }
 }
 
+/** An attached namespace. */
+export class Host extends Station {
+  readonly mac: string;
+  readonly mtu: number;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly gateway: Gateway;
+
+  constructor(lab: Lab, netns: string, { name, mac, mtu, ipv4, ipv6, ifname }: Endpoint, gateway: Gateway) {
+    super(lab, netns, name, ifname);
+    this.gateway = gateway;
+    this.mac = mac;
+    this.mtu = mtu;
+    this.ipv4 = ipv4 ?? '';
+    this.ipv6 = ipv6 ?? '';
+  }
+}
+
 /** A running `tcpdump`. */
 export class Capture {
   readonly path: string;
@@ -283,7 +308,7 @@ const GOOD = '1';
 const PROTOCOLS = ['ip', 'tcp', 'udp', 'icmp', 'icmpv6'] as const;
 
 /** Sends so many bytes over TCP from one host to another, at `address`; throws unless the same bytes arrive. */
-export async function transfer(from: Host, to: Host, address: string, bytes: number): Promise<void> {
+export async function transfer(from: Station, to: Station, address: string, bytes: number): Promise<void> {
   const port = String(nextPort++);
   const sink = await to.servePeer('sink', port);
   const sent = await from.peer('source', address, port, String(bytes));
@@ -293,8 +318,8 @@ export async function transfer(from: Host, to: Host, address: string, bytes: num
 
 /** Sends UDP datagrams, `perCall` with each system call; throws unless the same arrive in the same order. */
 export async function sendAndCollect(
-  from: Host,
-  to: Host,
+  from: Station,
+  to: Station,
   address: string,
   { size, count, perCall = 1 }: { size: number; count: number; perCall?: number },
 ): Promise<void> {

@@ -1,6 +1,8 @@
 """Both ends of the traffic that ping, iperf3 and traceroute do not make: python3 peer.py WHAT ARGUMENT..."""
 
 import hashlib
+import resource
+import selectors
 import socket
 import sys
 import time
@@ -47,6 +49,92 @@ def source(host, port, length):
             left -= len(data)
             number += 1
     say(length, digest.hexdigest())
+
+
+def listen(port):
+    listener = socket.create_server(
+        ("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
+    )
+    listener.setblocking(False)
+    return listener
+
+
+def echo(port):
+    """Gives back what comes over TCP, of any number of connections, until it is ended."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+    selector, listener = selectors.DefaultSelector(), listen(port)
+    selector.register(listener, selectors.EVENT_READ)
+    say("ready")
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is listener:
+                connection, _ = listener.accept()
+                selector.register(connection, selectors.EVENT_READ)
+                continue
+            data = key.fileobj.recv(BLOCK)
+            if data:
+                key.fileobj.sendall(data)
+            else:
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+
+
+def crowd(host, port, count):
+    """
+    Opens so many TCP connections at once, and says so when all are open. At a word on stdin, each sends something of
+    its own and takes it back; says on how many the same came back.
+    """
+    count, destination = int(count), socket.getaddrinfo(host, port)[0][4]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+    connections = [socket.socket(family(host), socket.SOCK_STREAM) for _ in range(count)]
+    selector = selectors.DefaultSelector()
+    for connection in connections:
+        connection.setblocking(False)
+        connection.connect_ex(destination)
+        selector.register(connection, selectors.EVENT_WRITE)
+    waiting = count
+    while waiting > 0:
+        for key, _ in selector.select():
+            error = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                sys.exit(f"not connected: {error}")
+            selector.unregister(key.fileobj)
+            waiting -= 1
+    say("ready")
+    sys.stdin.readline()
+    for number, connection in enumerate(connections):
+        connection.setblocking(True)
+        connection.settimeout(30)
+        connection.sendall(block(number)[:1000])
+    same = 0
+    for number, connection in enumerate(connections):
+        data = b""
+        while len(data) < 1000 and (more := connection.recv(1000 - len(data))):
+            data += more
+        same += data == block(number)[:1000]
+    say(same)
+
+
+def reply(port):
+    """Sends UDP datagrams back to where they came from, until it is ended; the first word is who sent it."""
+    udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    udp.bind(("::", int(port)))
+    say("ready")
+    while True:
+        data, sender = udp.recvfrom(BLOCK)
+        who = sender[0].removeprefix("::ffff:")
+        udp.sendto(f"{who} ".encode() + data, sender)
+
+
+def ask(host, port, text):
+    """Sends one UDP datagram; says what comes back."""
+    udp = socket.socket(family(host), socket.SOCK_DGRAM)
+    # Connected: what comes from elsewhere is not heard, and a refusal is.
+    udp.connect(socket.getaddrinfo(host, port)[0][4])
+    udp.settimeout(5)
+    udp.send(text.encode())
+    say(udp.recv(BLOCK).decode())
 
 
 def datagrams(host, port, size, count, per_call):
