@@ -393,7 +393,9 @@ export class TcpTracking {
         this.#remember(word, column, direction, kind, packet, old);
         return TcpVerdict.IGNORE;
       case IV:
-        return TcpVerdict.INVALID;
+        return kind === SYN && (columns[column + STATUS]! & REFUSED) !== 0
+          ? TcpVerdict.REOPEN
+          : TcpVerdict.INVALID;
       case TW:
         if (
           old === LA &&
@@ -574,14 +576,17 @@ export class TcpTracking {
     let sack =
       (columns[receiverFlags]! & SACK_PERMITTED) !== 0 ? highestSack(bytes, l4, packet.payload, ack) : ack;
 
+    const isSyn = (flags & TCP_SYN) !== 0;
     if (
       words[sender + MAX_WINDOW] === 0 ||
       // A new attempt from the same port, which may differ from the first in everything.
-      ((flags & TCP_SYN) !== 0 && (state === SS || state === SR) && before(words[sender + END]!, end))
+      (isSyn && (state === SS || state === SR) && before(words[sender + END]!, end)) ||
+      // What acknowledges our SYN is its answer, whatever a forged or stale one has said before. Linux goes by that one.
+      (isSyn && hasAck && state === SS && direction === 1 && ack === words[receiver + END])
     ) {
       this.#beginSender(column, sender, receiver, direction, packet, flags, end, sack);
       // Simultaneous open: there is nothing to compare with.
-      if (direction === 1 && (flags & TCP_SYN) !== 0 && !hasAck) return INSIDE;
+      if (direction === 1 && isSyn && !hasAck) return INSIDE;
     }
 
     // A segment without ACK acknowledges nothing; some stacks set the flag in a RST that acknowledges nothing.
@@ -628,7 +633,7 @@ export class TcpTracking {
     if (!inReceiveWindow || !ackIsRecent) return liberal ? INSIDE : LATE;
 
     // RFC 7323 §2.2: the window of a SYN is never scaled.
-    if ((flags & TCP_SYN) === 0) window = (window << columns[column + SCALE + direction]!) | 0;
+    if (!isSyn) window = (window << columns[column + SCALE + direction]!) | 0;
     const reach = (window + (sack - ack)) | 0;
     if (words[sender + MAX_WINDOW]! >>> 0 < reach >>> 0) words[sender + MAX_WINDOW] = reach;
     if (before(senderEnd, end)) {

@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path';
 /** Program → Debian package. */
 const TOOLS = {
   ip: 'iproute2',
+  nft: 'nftables',
   nsenter: 'util-linux',
   ping: 'iputils-ping',
   arping: 'iputils-arping',
