@@ -227,7 +227,7 @@ export class Deck {
    * Publishes ports of an endpoint, in Docker's grammar: all of them or, when one cannot be had, none.
    *
    * ```ts
-   * await deck.publish('web', ['8080:80', '127.0.0.53:53:53/udp']);
+   * await deck.publish('web', ['8080:80', '192.0.2.2:53:53/udp']);
    * ```
    */
   publish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {
