@@ -3,8 +3,8 @@
  * tuple of its own, so that packets are found as they come, before or after translation, and the difference of the two
  * tuples is the translation (as netfilter's `nf_conn`).
  *
- * Everything is in columns of numbers, about 250 bytes a flow; rows that were never used cost no memory, and nothing is
- * allocated per packet or per flow. What happens when there is no room is said at `open`.
+ * Everything is in arrays of numbers, 248 bytes a flow (`flow-row.ts`); rows that were never used cost no memory, and
+ * nothing is allocated per packet or per flow. What happens when there is no room is said at `open`.
  */
 import type { PortId } from '../switch/frame.ts';
 import type { HashKey } from '../wire/hash.ts';
@@ -66,6 +66,8 @@ export const NPT = 128;
 export const CONFIRMED = 256;
 
 const NONE = -1;
+/** A gigabyte; the index has room in an entry for 64 times as many. */
+const MAX_CAPACITY = 4_194_304;
 
 export interface ConntrackConfig {
   /** Most flows at one time. */
@@ -108,6 +110,11 @@ export class Conntrack {
   #free = NONE;
 
   constructor(config: ConntrackConfig) {
+    if (!(config.capacity >= 1 && config.capacity <= MAX_CAPACITY)) {
+      throw new RangeError(
+        `a table of ${config.capacity} connections: from 1 to ${MAX_CAPACITY} are possible`,
+      );
+    }
     this.capacity = config.capacity;
     // One row more than flows: it is free even when the table is full, for TCP tracking to try a first packet on before
     // another flow is given up for it.

@@ -14,17 +14,22 @@ const MANY = 262_144;
 const TURN = 16;
 const TARGET_FIND = 40;
 const TARGET_RATIO = 1.25;
+const MOST_BYTES = 256;
 
 const INSIDE = 1;
 const OUTSIDE = 2;
 const CLIENT: Station = { mac: '02:42:0a:00:00:0a', ipv4: '10.0.0.0' };
 const SERVER: Station = { mac: '02:42:0a:00:00:0b', ipv4: '192.0.2.1' };
 
-/** What the connection table costs per packet, with few flows and with as many as it holds, in two orders of packets. */
+/**
+ * What the connection table costs per packet, with few flows and with as many as it holds, in two orders of packets. What
+ * many flows cost more is two misses, of the index and of the row: how long the machine's memory takes, spread over a turn.
+ * What that means for a whole frame is in `nat-scaling.ts`.
+ */
 export async function flowFigures(quick: boolean): Promise<Figure[]> {
   const packets = quick ? 1e6 : 4e6;
   const rounds = quick ? 5 : 11;
-  const figures: Figure[] = [];
+  const figures: Figure[] = [memory()];
   const kinds = [
     { name: 'UDP', few: new Flows(FEW, 'udp'), many: new Flows(MANY, 'udp') },
     { name: 'TCP', few: new Flows(FEW, 'tcp'), many: new Flows(MANY, 'tcp') },
@@ -40,7 +45,7 @@ export async function flowFigures(quick: boolean): Promise<Figure[]> {
         const order = turn === 1 ? 'random order' : `turns of ${TURN}`;
         const isFind = run === findOnly;
         figures.push({
-          name: `${name}, ${kind}, ${FEW} flows, ${order}`,
+          name: `${name}, ${kind}, ${FEW.toLocaleString('en')} flows, ${order}`,
           value: `${cost.few.toFixed(1)} ns`,
           ...(isFind && { target: `≤ ${TARGET_FIND} ns`, met: cost.few <= TARGET_FIND }),
         });
@@ -48,8 +53,8 @@ export async function flowFigures(quick: boolean): Promise<Figure[]> {
           name: `the same with ${MANY.toLocaleString('en')} flows`,
           value: `${ratio.toFixed(2)} ×`,
           detail: `${cost.many.toFixed(1)} ns`,
-          // In random order it is two misses of the second-level cache: a property of the machine, shown but not a target.
-          ...(turn === TURN && { target: `≤ ${TARGET_RATIO} ×`, met: ratio <= TARGET_RATIO }),
+          // In random order nothing is measured but the memory: shown, and no target.
+          ...(isFind && turn === TURN && { target: `≤ ${TARGET_RATIO} ×`, met: ratio <= TARGET_RATIO }),
         });
       }
     }
@@ -62,6 +67,29 @@ export async function flowFigures(quick: boolean): Promise<Figure[]> {
     );
   }
   return figures;
+}
+
+/** Everything that a table holds, by the flow: typed arrays are all there is. */
+function memory(): Figure {
+  const before = process.memoryUsage().arrayBuffers;
+  const table = emptyTable();
+  const bytes = (process.memoryUsage().arrayBuffers - before) / table.capacity;
+  return {
+    name: `memory of a flow, table of ${MANY.toLocaleString('en')}`,
+    value: `${bytes.toFixed(1)} B`,
+    target: `≤ ${MOST_BYTES} B`,
+    met: bytes <= MOST_BYTES,
+  };
+}
+
+function emptyTable(): Conntrack {
+  return new Conntrack({
+    capacity: MANY,
+    quota: MANY,
+    timeouts: DEFAULT_TIMEOUTS,
+    loose: true,
+    key: [0x1234_5678, 0x3abc_def1],
+  });
 }
 
 type Work = (flows: Flows, packets: number, turn: number) => void;
@@ -117,7 +145,7 @@ function findAndTrack(flows: Flows, packets: number, turn: number): void {
 
 /** A table with `count` established flows, each of another client. */
 class Flows {
-  readonly table: Conntrack;
+  readonly table = emptyTable();
   /** Original and reply tuple of the flow chosen. */
   readonly words = new Int32Array(2 * TUPLE_WORDS);
   /** What each direction sends, the same for all flows: the tuple is what tells them apart. */
@@ -130,13 +158,6 @@ class Flows {
 
   constructor(count: number, kind: 'udp' | 'tcp') {
     this.#count = count;
-    this.table = new Conntrack({
-      capacity: MANY,
-      quota: MANY,
-      timeouts: DEFAULT_TIMEOUTS,
-      loose: true,
-      key: [0x1234_5678, 0x3abc_def1],
-    });
     const [first, answer, then, answered] = kind === 'udp' ? datagrams() : segments();
     this.packets = [then, answered];
     extractTuple(first, INSIDE, this.words, 0);

@@ -14,6 +14,7 @@ import { type Figure, printFigures } from './figure.ts';
 import { flowFigures } from './flows.ts';
 import { mappingFigures } from './mappings.ts';
 import { natFigures } from './nat.ts';
+import { natScaling } from './nat-scaling.ts';
 import { operations } from './operations.ts';
 import { portScaling } from './scaling.ts';
 
@@ -27,6 +28,7 @@ const { values } = parseArgs({
 const figures: Figure[] = [];
 // First, while the engine has seen no other data plane than one: as in a daemon.
 figures.push(...(await natFigures(values.quick)));
+figures.push(...natScaling(values.quick));
 figures.push(...(await operations(values.quick)));
 figures.push(portScaling(values.quick));
 figures.push(...(await flowFigures(values.quick)));

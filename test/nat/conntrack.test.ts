@@ -527,6 +527,10 @@ describe('conntrack: size', () => {
     });
   }
 
+  test.each([0, -1, Number.NaN, 1e9])('a capacity of %d is refused', (capacity) => {
+    expect(() => conntrack({ capacity })).toThrow(RangeError);
+  });
+
   test('262,144 flows are 256 bytes each, everything included', () => {
     const before = process.memoryUsage().arrayBuffers;
     const table = full();
