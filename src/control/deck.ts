@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { PortId } from '../../switch/frame.ts';
 import { formatMac } from '../../wire/address.ts';
@@ -10,19 +10,19 @@ import { openPacket } from '../device/packet-socket.ts';
 import { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
-import { formatAddress, formatSubnet, parseAddress, parseStationMac, toInt32, toWords } from './address.ts';
+import { formatAddress, formatSubnet, parseStationMac, toInt32, toWords } from './address.ts';
 import type { AttachOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
 import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
+import { Ifnames } from './ifnames.ts';
 import { AddressPool, DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
-import { checkIfname, isName, Names, quote } from './name.ts';
+import { isName, Names, quote } from './name.ts';
 import { describeNamespace, identifyNamespace, type NamespaceTarget } from './namespace.ts';
 import {
   type CreateNetworkOptions,
   checkMtu,
   DEFAULT_MTU,
-  describePool,
   type NetworkInfo,
   NetworkRecord,
 } from './network.ts';
@@ -46,8 +46,6 @@ import { chooseWayOut } from './way-out.ts';
 
 /** The network that every deck begins with, as Docker's. */
 export const DEFAULT_NETWORK = 'bridge';
-
-const KERNEL_HAS_IPV6 = existsSync('/proc/sys/net/ipv6');
 
 export interface DeckOptions {
   /** For hashes and random choices of the data plane; drawn at random by default. */
@@ -119,8 +117,7 @@ export class Deck {
   readonly #networks = new Map<string, NetworkRecord>();
   readonly #endpoints = new Map<string, EndpointRecord>();
   readonly #byPort = new Map<PortId, EndpointRecord>();
-  /** Interface names in use per namespace, by the namespace's identity. */
-  readonly #ifnames = new Map<string, Set<string>>();
+  readonly #ifnames = new Ifnames();
   /** Operations under way, which `close` waits for. */
   readonly #busy = new Set<Promise<unknown>>();
   readonly #published: PublishedPorts;
@@ -200,11 +197,11 @@ export class Deck {
 
   /** All networks, the oldest first. */
   networks(): NetworkInfo[] {
-    return Array.from(this.#networks.values(), describeNetwork);
+    return Array.from(this.#networks.values(), (network) => network.describe());
   }
 
   network(nameOrId: string): NetworkInfo {
-    return describeNetwork(this.#network(nameOrId));
+    return this.#network(nameOrId).describe();
   }
 
   /** The ways out, the default first. */
@@ -363,7 +360,7 @@ export class Deck {
       });
       network.number = await this.#plane.addNetwork(network.options());
       this.#networks.set(name, network);
-      return describeNetwork(network);
+      return network.describe();
     } catch (error) {
       undo.run();
       throw asDeckError(error);
@@ -390,7 +387,7 @@ export class Deck {
     if (network.ipv4) this.#subnets.release(network.ipv4.subnet);
     if (network.ipv6) this.#subnets.release(network.ipv6.subnet);
     if (network.way.npt) this.#subnets.release(network.way.npt);
-    return describeNetwork(network);
+    return network.describe();
   }
 
   async #attach(options: AttachOptions): Promise<Endpoint> {
@@ -404,15 +401,15 @@ export class Deck {
       const name = this.#reserveName(options.name, target, id, undo);
       network.members.add(name);
       undo.add(() => void network.members.delete(name));
-      const ipv4 = reserveAddress(4, network, options.ip, undo);
-      const ipv6 = reserveAddress(6, network, options.ip6, undo);
+      const ipv4 = network.reserveAddress(4, options.ip, undo);
+      const ipv6 = network.reserveAddress(6, options.ip6, undo);
       const mac = options.mac
         ? network.reserveMac(parseStationMac(options.mac), options.mac)
         : network.deriveMac(ipv4, ipv6);
       undo.add(() => network.releaseMac(mac));
       const mtu = checkMtu(options.mtu ?? network.mtu, ipv6 !== null, network.mtu);
-      const first = !this.#ifnames.has(namespace);
-      const ifname = this.#reserveIfname(options.ifname, namespace, target, undo);
+      const first = !this.#ifnames.areIn(namespace);
+      const ifname = this.#ifnames.reserve(namespace, options.ifname, describeNamespace(target), undo);
       // Before anything is made: a port that cannot be had costs nothing then.
       undo.add(() => void this.#published.withdraw(name));
       const hosts = this.#hostAddresses(network);
@@ -489,26 +486,6 @@ export class Deck {
     if (!('path' in target) || target.path.startsWith('/proc/')) return undefined;
     const name = basename(target.path);
     return isName(name) && !this.#endpointNames.has(name) ? name : undefined;
-  }
-
-  #reserveIfname(wanted: string | undefined, namespace: string, target: NamespaceTarget, undo: Undo): string {
-    const taken = this.#ifnames.get(namespace) ?? new Set();
-    let ifname = wanted;
-    for (let i = 0; ifname === undefined; i++) if (!taken.has(`eth${i}`)) ifname = `eth${i}`;
-    checkIfname(ifname);
-    if (taken.has(ifname)) {
-      throw conflict(
-        `${describeNamespace(target)} has an interface ${ifname} on this deck already; choose another with --ifname`,
-      );
-    }
-    taken.add(ifname);
-    this.#ifnames.set(namespace, taken);
-    const reserved = ifname;
-    undo.add(() => {
-      taken.delete(reserved);
-      if (taken.size === 0) this.#ifnames.delete(namespace);
-    });
-    return ifname;
   }
 
   /** Removes an endpoint's port, then gives back what was reserved for it; once, whoever asks. */
@@ -657,43 +634,4 @@ function targetOf({ netns, pid }: AttachOptions): NamespaceTarget {
   if (netns !== undefined && pid === undefined) return { path: netns };
   if (pid !== undefined && netns === undefined) return { pid };
   throw invalid('give either the path of a network namespace or a process in it, and not both');
-}
-
-function reserveAddress(
-  family: 4 | 6,
-  network: NetworkRecord,
-  wanted: string | undefined,
-  undo: Undo,
-): bigint | null {
-  const pool = family === 4 ? network.ipv4 : network.ipv6;
-  // A kernel without IPv6 takes no such address; that is no reason to refuse the rest.
-  if (family === 6 && wanted === undefined && !KERNEL_HAS_IPV6) return null;
-  if (!pool) {
-    if (wanted === undefined) return null;
-    parseAddress(family, wanted);
-    throw invalid(
-      `address ${wanted}: network ${network.name} has no IPv${family}; leave it out or use another network`,
-    );
-  }
-  const address = pool.reserve(wanted);
-  undo.add(() => pool.release(address));
-  return address;
-}
-
-function describeNetwork(network: NetworkRecord): NetworkInfo {
-  const { id, name, mtu, mac, ipv4, ipv6, way, members, createdAt } = network;
-  return {
-    id,
-    name,
-    driver: 'tapdeck',
-    mtu,
-    mac: formatMac(mac.hi, mac.lo),
-    ipv4: describePool(ipv4),
-    ipv6: describePool(ipv6),
-    internal: way.internal,
-    uplink: way.uplink?.name ?? null,
-    npt: way.npt && formatSubnet(way.npt),
-    endpoints: Array.from(members),
-    createdAt,
-  };
 }

@@ -1,8 +1,18 @@
-import { MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
+import { existsSync } from 'node:fs';
+import { formatMac, MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
 import type { NetworkOptions } from '../dataplane/commands.ts';
-import { formatAddress, formatSubnet, type Subnet, toInt32, toWords } from './address.ts';
+import {
+  type Family,
+  formatAddress,
+  formatSubnet,
+  parseAddress,
+  type Subnet,
+  toInt32,
+  toWords,
+} from './address.ts';
 import { conflict, invalid } from './error.ts';
 import type { AddressPool } from './ipam.ts';
+import type { Undo } from './undo.ts';
 
 /** What a network is to be. What is left out is chosen. */
 export interface CreateNetworkOptions {
@@ -58,6 +68,8 @@ export interface WayOut {
   readonly uplink: { readonly name: string; readonly number: number } | null;
   readonly npt: Subnet | null;
 }
+
+const KERNEL_HAS_IPV6 = existsSync('/proc/sys/net/ipv6');
 
 export const DEFAULT_MTU = 65520;
 
@@ -128,8 +140,44 @@ export class NetworkRecord {
     throw conflict(`all MACs that address makes are in use in network ${this.name}; give one with --mac`);
   }
 
+  /** Takes an address, by default the lowest free one; null where the network or the kernel has none of the family. */
+  reserveAddress(family: Family, wanted: string | undefined, undo: Undo): bigint | null {
+    const pool = family === 4 ? this.ipv4 : this.ipv6;
+    // A kernel without IPv6 takes no such address; that is no reason to refuse the rest.
+    if (family === 6 && wanted === undefined && !KERNEL_HAS_IPV6) return null;
+    if (!pool) {
+      if (wanted === undefined) return null;
+      parseAddress(family, wanted);
+      throw invalid(
+        `address ${wanted}: network ${this.name} has no IPv${family}; leave it out or use another network`,
+      );
+    }
+    const address = pool.reserve(wanted);
+    undo.add(() => pool.release(address));
+    return address;
+  }
+
   releaseMac(mac: Mac): void {
     this.#macs.delete(key(mac));
+  }
+
+  /** As it is shown to people and programs. */
+  describe(): NetworkInfo {
+    const { id, name, mtu, mac, ipv4, ipv6, way, members, createdAt } = this;
+    return {
+      id,
+      name,
+      driver: 'tapdeck',
+      mtu,
+      mac: formatMac(mac.hi, mac.lo),
+      ipv4: describePool(ipv4),
+      ipv6: describePool(ipv6),
+      internal: way.internal,
+      uplink: way.uplink?.name ?? null,
+      npt: way.npt && formatSubnet(way.npt),
+      endpoints: Array.from(members),
+      createdAt,
+    };
   }
 
   /** As the data plane takes it. */
@@ -148,7 +196,7 @@ export class NetworkRecord {
   }
 }
 
-export function describePool(pool: AddressPool | null): NetworkInfo['ipv4'] {
+function describePool(pool: AddressPool | null): NetworkInfo['ipv4'] {
   return pool && { subnet: formatSubnet(pool.subnet), gateway: formatAddress(pool.family, pool.gateway) };
 }
 
