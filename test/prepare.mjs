@@ -1,7 +1,7 @@
 // Makes sure that the programs which the tests drive are there. As root on Debian it installs what is
 // missing; elsewhere it names it and fails. No test is ever skipped for want of a tool.
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** Program → Debian package. */
@@ -20,7 +20,14 @@ const TOOLS = {
   python3: 'python3',
   gcc: 'gcc',
   useradd: 'passwd',
+  turnserver: 'coturn',
+  turnutils_natdiscovery: 'coturn',
 };
+
+/** Packages that come with a server, of which only the programs are wanted: it is not to run on this machine. */
+const SERVICES = ['coturn'];
+/** As long as this says so, dpkg starts none (invoke-rc.d(8)). */
+const POLICY = '/usr/sbin/policy-rc.d';
 
 const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
 const has = (tool) =>
@@ -48,7 +55,15 @@ if (wanted.length > 0) {
   const apt = (...args) =>
     spawnSync('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', ...args], { env, encoding: 'utf8' });
   apt('update');
-  const result = apt('install', '-y', '--no-install-recommends', ...packages);
+  const quiet = !existsSync(POLICY) && packages.some((name) => SERVICES.includes(name));
+  if (quiet) writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  let result;
+  try {
+    result = apt('install', '-y', '--no-install-recommends', ...packages);
+  } finally {
+    if (quiet) rmSync(POLICY);
+  }
+  for (const name of SERVICES) if (packages.includes(name)) spawnSync('systemctl', ['disable', name]);
   const still = missing();
   if (still.length > 0) {
     console.error(`apt-get could not install ${still.join(', ')}:\n${result.stdout}${result.stderr}`);

@@ -14,7 +14,7 @@ export interface Outside {
 }
 
 /** The deck's on the uplink. */
-export const DECK = { ipv4: '192.0.2.2', ipv6: '2001:db8::2' } as const;
+export const DECK = { ipv4: '192.0.2.2', ipv6: '2001:db8::2', mac: '02:42:c0:00:02:02' } as const;
 /** Of `out` on the uplink. */
 export const OUT = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' } as const;
 export const FAR = { ipv4: '198.51.100.2', ipv6: '2001:db8:1::2' } as const;
