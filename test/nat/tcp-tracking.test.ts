@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseSegment, segmentFrame } from '../../fixtures/conntrack/segment.ts';
-import { ACK_WINDOW, TCP_STATE_NAMES, TcpTracking, TcpVerdict } from '../../nat/tcp-tracking.ts';
+import { TCP_STATE_NAMES } from '../../nat/tcp-state.ts';
+import { TcpTracking, TcpVerdict } from '../../nat/tcp-tracking.ts';
+import { ACK_WINDOW } from '../../nat/tcp-window.ts';
 import { DEFAULT_TIMEOUTS } from '../../nat/timeouts.ts';
 import { Malformed } from '../../wire/malformed.ts';
 import { Packet } from '../../wire/packet.ts';
@@ -207,7 +209,47 @@ describe('a RST', () => {
     const connection = new Connection();
     expect(connection.after('> S seq 1000', '< RA seq 0 ack 1001')).toBe('pass CLOSE');
     expect(connection.send('> S seq 2000')).toBe('reopen CLOSE');
+    expect(connection.send('< S seq 6000')).toBe('reopen CLOSE');
+    expect(connection.tracking.isRefused(ROW)).toBe(true);
+    expect(established().tracking.isRefused(ROW)).toBe(false);
   });
+
+  test('that closes a connection leaves its SYN to the side that sent it', () => {
+    const connection = established();
+    expect(connection.send('< RA seq 5001 ack 1001')).toBe('pass CLOSE');
+    expect(connection.send('< S seq 90000')).toBe('invalid CLOSE');
+    expect(connection.send('> S seq 90000')).toBe('ignore CLOSE');
+    expect(connection.send('< SA seq 70000 ack 90001')).toBe('pass SYN_RECV');
+  });
+});
+
+test('a forged SYN,ACK does not keep the right one out', () => {
+  const connection = new Connection();
+  connection.after('> S seq 1000', '< SA seq 900000000 ack 9001');
+  expect(connection.send('< SA seq 5000 ack 1001')).toBe('pass SYN_RECV');
+  expect(connection.send('> A seq 1001 ack 5001')).toBe('pass ESTABLISHED');
+});
+
+test('a peer that does not answer has a timeout of its own', () => {
+  const timeouts = { ...DEFAULT_TIMEOUTS, tcpUnanswered: 300_000 };
+  const connection = established();
+  const timeout = (): number => connection.tracking.timeout(ROW, timeouts);
+  const { tcpEstablished, tcpUnanswered } = timeouts;
+  connection.send('> A seq 1001 ack 5001 len 10');
+  expect(timeout()).toBe(tcpUnanswered);
+  connection.send('< A seq 5001 ack 1011');
+  expect(timeout()).toBe(tcpEstablished);
+  connection.send('< A seq 5001 ack 1011 win 0');
+  expect(timeout()).toBe(tcpUnanswered);
+  connection.send('< A seq 5001 ack 1011 win 100');
+  expect(timeout()).toBe(tcpEstablished);
+  // The first, and three times again.
+  for (let i = 0; i < 3; i++) connection.send('> A seq 1011 ack 5001');
+  expect(timeout()).toBe(tcpEstablished);
+  connection.send('> A seq 1011 ack 5001');
+  expect(timeout()).toBe(tcpUnanswered);
+  expect(connection.timeout).toBe(tcpEstablished);
+  expect(connection.tracking.timeout(ROW, { ...timeouts, tcpEstablished: 1000 })).toBe(1000);
 });
 
 test('a SYN repeated into silence keeps nothing alive', () => {
