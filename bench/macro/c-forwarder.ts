@@ -1,5 +1,5 @@
 import { awaitOutput, start, stop } from './command.ts';
-import type { Contender, Path } from './contender.ts';
+import type { Connected, Contender } from './contender.ts';
 import { Namespace } from './namespace.ts';
 import { Scope } from './scope.ts';
 
@@ -21,7 +21,7 @@ export class CForwarder implements Contender {
     this.#options = options;
   }
 
-  async up(): Promise<Path> {
+  async up(): Promise<Connected> {
     const nsA = await Namespace.create('ca', this.#scope);
     const nsB = await Namespace.create('cb', this.#scope);
     const forwarder = start([this.#binary, nsA.path, nsB.path, 'eth0', String(this.mtu), ...this.#options]);

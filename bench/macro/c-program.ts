@@ -10,6 +10,7 @@ export interface CPrograms {
   forwarder: string;
   udpBlast: string;
   tcpRr: string;
+  tcpCrr: string;
 }
 
 /** The top folder of the checkout, from the compiled bench in dist/bench/macro. */
@@ -27,10 +28,11 @@ export async function compile(scope: Scope): Promise<CPrograms> {
     await run(['gcc', '-O2', '-Wall', '-Wextra', '-o', binary, join(ROOT, 'bench', 'c', `${name}.c`)]);
     return binary;
   };
-  const [forwarder, udpBlast, tcpRr] = await Promise.all([
+  const [forwarder, udpBlast, tcpRr, tcpCrr] = await Promise.all([
     build('forwarder'),
     build('udp-blast'),
     build('tcp-rr'),
+    build('tcp-crr'),
   ]);
-  return { forwarder, udpBlast, tcpRr };
+  return { forwarder, udpBlast, tcpRr, tcpCrr };
 }

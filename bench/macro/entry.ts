@@ -1,7 +1,7 @@
 import type { Measurement } from './options.ts';
 import { median } from './statistics.ts';
 
-/** What a contender must reach, as a ratio to the kernel bridge. */
+/** What a contender must reach, as a ratio to the kernel. */
 export interface Target {
   /** `least` where more is better, `most` where less is. */
   is: 'least' | 'most';
@@ -19,7 +19,7 @@ export interface Entry {
   /** Takes one sample; larger is not always better. */
   sample(): Promise<Sample>;
   samples: Sample[];
-  /** The entry with which every sample is paired; undefined for the kernel bridge itself. */
+  /** The entry with which every sample is paired; undefined for the kernel itself. */
   reference?: Entry;
 }
 
@@ -39,7 +39,7 @@ export interface Row {
   median: number;
   min: number;
   max: number;
-  /** Median of the ratios to the kernel bridge's sample of the same round. */
+  /** Median of the ratios to the kernel's sample of the same round. */
   ratio?: number;
   target?: Target;
   met?: boolean;
@@ -51,6 +51,10 @@ export const UNITS: Record<Measurement, string> = {
   tcp: 'Gbit/s',
   udp: 'frames/s',
   rr: 'µs p50',
+  'nat-tcp': 'Gbit/s',
+  'nat-crr': 'connections/s',
+  'nat-udp': 'frames/s',
+  'nat-rr': 'µs p50',
 };
 
 /** Sums an entry up; null when it has no sample. */

@@ -1,4 +1,4 @@
-import type { Contender, Path } from './contender.ts';
+import type { Connected, Contender } from './contender.ts';
 import { Namespace } from './namespace.ts';
 import { Scope } from './scope.ts';
 
@@ -12,7 +12,7 @@ export class KernelBridge implements Contender {
     this.mtu = mtu;
   }
 
-  async up(): Promise<Path> {
+  async up(): Promise<Connected> {
     const bridge = await Namespace.create('br', this.#scope);
     const nsA = await Namespace.create('ka', this.#scope);
     const nsB = await Namespace.create('kb', this.#scope);

@@ -4,11 +4,12 @@
  * Three ways to connect two containers are built in namespaces of the bench's own and measured in turns, so
  * that whatever the machine does meanwhile meets all of them: a kernel bridge with veth pairs (docker0's way),
  * a C program that only reads and writes between two TAPs (the limit of any user-space switch), and tapdeck.
- * Needs root, iproute2, iperf3 and gcc. Exit code 1 when a target is missed, 2 for a wrong argument.
+ * The way out and back in is measured beside the bridge with nftables' masquerade and DNAT.
+ * Needs root, iproute2, nftables, iperf3 and gcc. Exit code 1 when a target is missed, 2 for a wrong argument.
  */
 import { compile } from './c-program.ts';
 import { stopAll } from './command.ts';
-import type { Contender, Path } from './contender.ts';
+import type { Connected, Contender } from './contender.ts';
 import { type Entry, type Row, summarize } from './entry.ts';
 import { type Options, parseOptions, USAGE } from './options.ts';
 import { plan } from './plan.ts';
@@ -18,7 +19,7 @@ import { missingTools } from './tools.ts';
 
 async function measure(options: Options, scope: Scope, interrupted: AbortSignal): Promise<Row[]> {
   const { contenders, entries: entriesOf } = plan(options, await compile(scope));
-  const paths = new Map<Contender, Path>();
+  const paths = new Map<Contender, Connected>();
   for (const contender of contenders) {
     interrupted.throwIfAborted();
     scope.defer(() => contender.down());

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/** What can be measured. */
-export const MEASUREMENTS = ['tcp', 'udp', 'rr'] as const;
+/** What can be measured: between two containers, and by NAT. */
+export const MEASUREMENTS = ['tcp', 'udp', 'rr', 'nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const;
 export type Measurement = (typeof MEASUREMENTS)[number];
 
 export interface Options {
   /** Shorter trials, fewer pairs: for a first look, not for a claim. */
   quick: boolean;
+  /** What is measured, of `MEASUREMENTS`. */
   only: readonly Measurement[];
   /** How often every contender is measured. */
   pairs: number;
@@ -16,7 +17,7 @@ export interface Options {
   congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr]... [--pairs N] [--congestion NAME]... [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|nat|nat-tcp|nat-crr|nat-udp|nat-rr]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
 
 /** Linux's default, and this machine's own where somebody has set another. */
@@ -38,9 +39,11 @@ export function parseOptions(argv: readonly string[]): Options {
     },
   });
   const { quick, only, format, congestion } = values;
+  // `nat` is all that begins with it.
+  const means = (name: string) => MEASUREMENTS.filter((one) => one === name || one.startsWith(`${name}-`));
   for (const name of only) {
-    if (!(MEASUREMENTS as readonly string[]).includes(name)) {
-      throw new Error(`--only ${name} is unknown; give ${MEASUREMENTS.join(', ')}`);
+    if (means(name).length === 0) {
+      throw new Error(`--only ${name} is unknown; give nat, ${MEASUREMENTS.join(', ')}`);
     }
   }
   const pairs = values.pairs === undefined ? (quick ? 3 : 5) : Number(values.pairs);
@@ -51,7 +54,7 @@ export function parseOptions(argv: readonly string[]): Options {
     throw new Error(`--format ${format} is unknown; give table or json`);
   return {
     quick,
-    only: only.length === 0 ? MEASUREMENTS : (only as Measurement[]),
+    only: only.length === 0 ? MEASUREMENTS : only.flatMap(means),
     pairs,
     format,
     congestion,

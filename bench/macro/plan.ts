@@ -1,11 +1,14 @@
 import { CForwarder } from './c-forwarder.ts';
 import type { CPrograms } from './c-program.ts';
-import type { Contender, Path } from './contender.ts';
+import type { Connected, Contender, Path } from './contender.ts';
 import type { Entry, Sample, Target } from './entry.ts';
 import { KernelBridge } from './kernel-bridge.ts';
+import { KernelNat } from './kernel-nat.ts';
 import type { Measurement, Options } from './options.ts';
 import { Tapdeck } from './tapdeck.ts';
+import { TapdeckNat } from './tapdeck-nat.ts';
 import { tcpBulk } from './tcp-bulk.ts';
+import { tcpCrr } from './tcp-crr.ts';
 import { tcpRr } from './tcp-rr.ts';
 import { udpRate } from './udp-rate.ts';
 
@@ -20,10 +23,23 @@ interface Lengths {
   udpTrial: number;
   udpSteps: number;
   rrMilliseconds: number;
+  crrMilliseconds: number;
 }
 
-const LENGTHS: Lengths = { tcpSeconds: 2, udpTrial: 500, udpSteps: 6, rrMilliseconds: 1000 };
-const QUICK: Lengths = { tcpSeconds: 1, udpTrial: 300, udpSteps: 5, rrMilliseconds: 500 };
+const LENGTHS: Lengths = {
+  tcpSeconds: 2,
+  udpTrial: 500,
+  udpSteps: 6,
+  rrMilliseconds: 1000,
+  crrMilliseconds: 1500,
+};
+const QUICK: Lengths = {
+  tcpSeconds: 1,
+  udpTrial: 300,
+  udpSteps: 5,
+  rrMilliseconds: 500,
+  crrMilliseconds: 500,
+};
 
 /** Something to measure: who, what, and what it must reach. */
 interface Line {
@@ -33,18 +49,21 @@ interface Line {
   target?: Target;
   /** Congestion control of a bulk transfer. */
   congestion?: string;
+  /** By NAT: whether from outside to a published port, and not out by masquerade. */
+  inward?: boolean;
 }
 
 /** Everything that a run measures, and those that have to be up for it. */
 export interface Plan {
   contenders: Contender[];
   /** The entries, once every contender has told its path. */
-  entries(paths: ReadonlyMap<Contender, Path>): Entry[];
+  entries(paths: ReadonlyMap<Contender, Connected>): Entry[];
 }
 
 /**
  * The plan: at MTU 1500 everybody on equal terms; at 65520 what each side's own default makes of a bulk
  * transfer, against the kernel bridge at its default of 1500. The bridge at 65520 is there for orientation.
+ * By NAT each side has its default, and the way outside is of MTU 1500 for both.
  */
 export function plan(options: Options, programs: CPrograms): Plan {
   const lengths = options.quick ? QUICK : LENGTHS;
@@ -54,22 +73,18 @@ export function plan(options: Options, programs: CPrograms): Plan {
   const limitLarge = new CForwarder(DECK_MTU, programs.forwarder);
   const deck = new Tapdeck(ETHERNET_MTU);
   const deckLarge = new Tapdeck(DECK_MTU);
+  const nat = new KernelNat();
+  const deckNat = new TapdeckNat(DECK_MTU);
   const atLeast = (ratio: number): Target => ({ is: 'least', ratio });
   const lines: Line[] = [];
   const measure = (
     title: string,
     measurement: Measurement,
     who: [Contender, Target?][],
-    congestion?: string,
+    how: Pick<Line, 'congestion' | 'inward'> = {},
   ) => {
     for (const [contender, target] of who) {
-      lines.push({
-        title,
-        contender,
-        measurement,
-        ...(target && { target }),
-        ...(congestion && { congestion }),
-      });
+      lines.push({ title, contender, measurement, ...(target && { target }), ...how });
     }
   };
   for (const congestion of options.congestion) {
@@ -77,7 +92,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
       `TCP bulk, one connection (iperf3), ${congestion}, Gbit/s`,
       'tcp',
       [[bridge], [limit], [deck, atLeast(0.95)], [bridgeLarge], [limitLarge], [deckLarge, atLeast(1.25)]],
-      congestion,
+      { congestion },
     );
   }
   measure('UDP, 64-byte frames, highest rate with at most 0.1 % lost, frames/s', 'udp', [
@@ -90,13 +105,41 @@ export function plan(options: Options, programs: CPrograms): Plan {
     [limit],
     [deckLarge, { is: 'most', ratio: 1.2 }],
   ]);
+  const ways = [
+    ['masquerade, container to outside', false],
+    ['a published port, outside to container', true],
+  ] as const;
+  for (const congestion of options.congestion) {
+    for (const [way, inward] of ways) {
+      measure(
+        `TCP bulk through ${way} (iperf3), ${congestion}, Gbit/s`,
+        'nat-tcp',
+        [[nat], [deckNat, atLeast(1)]],
+        { congestion, inward },
+      );
+    }
+  }
+  measure('New TCP connections through masquerade, 64 bytes each, 64 at a time, connections/s', 'nat-crr', [
+    [nat],
+    [deckNat, atLeast(0.7)],
+  ]);
+  measure(
+    'UDP through masquerade, 64-byte frames, highest rate with at most 0.1 % lost, frames/s',
+    'nat-udp',
+    [[nat], [deckNat]],
+  );
+  measure('TCP request/response through masquerade, one byte each way, p50 in µs', 'nat-rr', [
+    [nat],
+    [deckNat],
+  ]);
   const wanted = lines.filter((line) => options.only.includes(line.measurement));
   return {
     contenders: [...new Set(wanted.map((line) => line.contender))],
     entries(paths) {
       const entries: Entry[] = [];
-      for (const { title, contender, measurement, target, congestion } of wanted) {
-        const path = paths.get(contender)!;
+      for (const { title, contender, measurement, target, congestion, inward } of wanted) {
+        const connected = paths.get(contender)!;
+        const path = inward ? connected.inward! : connected;
         const reference = entries.find((entry) => entry.title === title);
         entries.push({
           title,
@@ -123,15 +166,25 @@ async function sample(
 ): Promise<Sample> {
   switch (measurement) {
     case 'tcp':
+    case 'nat-tcp':
       return { value: await tcpBulk(path, lengths.tcpSeconds, congestion) };
-    case 'udp': {
+    case 'udp':
+    case 'nat-udp': {
       const search = { trial: lengths.udpTrial, steps: lengths.udpSteps };
       const { rate, loss, reordered } = await udpRate(path, programs.udpBlast, search);
       return { value: rate, detail: `loss ${(loss * 100).toFixed(3)} %, reordered ${reordered}` };
     }
-    case 'rr': {
+    case 'rr':
+    case 'nat-rr': {
       const { p50, p99 } = await tcpRr(path, programs.tcpRr, lengths.rrMilliseconds);
       return { value: p50, detail: `p99 ${p99.toFixed(0)} µs` };
+    }
+    case 'nat-crr': {
+      const { rate, failed, p50, p99 } = await tcpCrr(path, programs.tcpCrr, lengths.crrMilliseconds);
+      return {
+        value: rate,
+        detail: `failed ${failed}, p50 ${p50.toFixed(0)} µs, p99 ${p99.toFixed(0)} µs`,
+      };
     }
   }
 }

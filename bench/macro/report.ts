@@ -48,7 +48,7 @@ export function table(rows: readonly Row[], about: Machine, pairs: number, comma
       .trimEnd();
   const lines = [
     `Linux ${about.kernel}, ${about.cpus} × ${about.cpu}, Node ${about.node}, load ${about.load.toFixed(2)}`,
-    `${pairs} interleaved rounds; RATIO is the median of the ratios to the kernel bridge at MTU 1500 in the same round`,
+    `${pairs} interleaved rounds; RATIO is the median of the ratios to the kernel at MTU 1500 in the same round`,
     `made by: ${command}`,
     '',
     print(cells[0]!),
@@ -61,6 +61,6 @@ export function table(rows: readonly Row[], about: Machine, pairs: number, comma
 }
 
 function figure(row: Row, value: number): string {
-  if (row.measurement === 'udp') return Math.round(value).toLocaleString('en-US');
-  return value.toFixed(row.measurement === 'tcp' ? 2 : 1);
+  if (row.unit.endsWith('/s') && row.unit !== 'Gbit/s') return Math.round(value).toLocaleString('en-US');
+  return value.toFixed(row.unit === 'Gbit/s' ? 2 : 1);
 }

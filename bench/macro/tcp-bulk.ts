@@ -1,7 +1,6 @@
 import { awaitOutput, stop } from './command.ts';
-import type { Path } from './contender.ts';
+import { BULK_PORT, type Path } from './contender.ts';
 
-const PORT = 5201;
 /** iperf3 leaves out the first second: connection, slow start, cold caches. */
 const OMIT_SECONDS = 1;
 
@@ -11,12 +10,12 @@ const OMIT_SECONDS = 1;
  * @returns what arrived at B, in Gbit/s
  */
 export async function tcpBulk(path: Path, seconds: number, congestion?: string): Promise<number> {
-  const server = path.nsB.start(['iperf3', '-s', '-1', '-p', String(PORT), '--forceflush']);
+  const server = path.nsB.start(['iperf3', '-s', '-1', '-p', String(BULK_PORT), '--forceflush']);
   try {
     await awaitOutput(server, 'Server listening');
     const report = await path.nsA.run(
       [
-        ...['iperf3', '-J', '-c', path.addressB, '-p', String(PORT)],
+        ...['iperf3', '-J', '-c', path.addressB, '-p', String(path.bulkPort ?? BULK_PORT)],
         ...['-t', String(seconds), '-O', String(OMIT_SECONDS)],
         ...(congestion === undefined ? [] : ['-C', congestion]),
       ],

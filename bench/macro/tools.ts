@@ -6,6 +6,7 @@ const PACKAGES: Record<string, string> = {
   gcc: 'gcc libc6-dev',
   ip: 'iproute2',
   iperf3: 'iperf3',
+  nft: 'nftables',
   nsenter: 'util-linux',
 };
 
