@@ -109,6 +109,8 @@ export const DropReason = {
   ICMP_ERROR_MALFORMED: 65,
   /** TCP or UDP port 0, which no host uses (RFC 6335 §6). */
   PORT_ZERO: 66,
+  /** To an address that the uplink's policy keeps from endpoints. */
+  DESTINATION_DENIED: 67,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

@@ -18,6 +18,8 @@ export interface NetworkOptions {
   mtu: number;
   /** The network by which packets for elsewhere leave; left out where there is none. */
   uplink?: number | null;
+  /** Whether stations may reach the loopback of the host behind the uplink. */
+  hostLoopback?: boolean;
 }
 
 /**
@@ -47,6 +49,7 @@ export class Network {
   readonly mtu: number;
   /** Id of the network by which packets for elsewhere leave, or -1. */
   readonly uplink: number;
+  readonly hostLoopback: boolean;
 
   constructor(id: number, bridge: Bridge, port: PortId, options: NetworkOptions) {
     const { macHi, macLo, ipv4, ipv6, mtu } = options;
@@ -68,6 +71,7 @@ export class Network {
     this.ownIpv6 = Int32Array.from(ipv6 ? [...ipv6.address, ...ipv6Pool.flat()] : []);
     this.mtu = mtu;
     this.uplink = options.uplink ?? -1;
+    this.hostLoopback = options.hostLoopback ?? false;
   }
 
   /** Whether the IPv4 address lies in the network's subnet. */

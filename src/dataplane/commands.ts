@@ -32,6 +32,13 @@ export interface UplinkOptions extends SegmentOptions {
   gateway6?: readonly number[] | null;
   /** `address-dependent` when left out. */
   filtering?: Filtering;
+  /**
+   * Whether what is behind it are the host's sockets: then the host's addresses, and not the deck's own, are those on
+   * which ports are published, and `gateway4` and `gateway6` stand for its loopback.
+   */
+  isHost?: boolean;
+  /** Prefixes to which no connection may go: an int32 or four words, and a length. */
+  denied?: readonly { address: number | readonly number[]; prefix: number }[];
 }
 
 /** One `-p`: ports of the deck that are an endpoint's. Port n of the range is port `target + n` of the endpoint. */

@@ -452,8 +452,10 @@ export class Dataplane {
         typeof host === 'number'
           ? this.#routes.lookupIpv4(host)
           : this.#routes.lookupIpv6(...(host as [number, number, number, number]));
-      if (!route?.isLocal) throw new RangeError('the host address is none of the deck');
-      return [route.network.id];
+      if (route?.isLocal) return [route.network.id];
+      // An address of the host, which the data plane does not know; who opens a socket on it does.
+      if (this.#uplinks[network.uplink]?.isHost) return [network.uplink];
+      throw new RangeError('the host address is none of the deck');
     }
     return this.#networks
       .filter((other) => other !== undefined)

@@ -1,7 +1,15 @@
 import { type Conntrack, DNAT, HAIRPIN, NPT, SNAT, Track } from '../../nat/conntrack.ts';
 import { isIcmpErrorPacket, quotedTcpSequence, readQuotation, translateError } from '../../nat/icmp-error.ts';
 import { translate } from '../../nat/translate.ts';
-import { extractTuple, hasTuple, kindZone, TUPLE_KIND, TUPLE_PORTS, TUPLE_WORDS } from '../../nat/tuple.ts';
+import {
+  extractTuple,
+  hasTuple,
+  kindZone,
+  TUPLE_DST,
+  TUPLE_KIND,
+  TUPLE_PORTS,
+  TUPLE_WORDS,
+} from '../../nat/tuple.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame } from '../../switch/frame.ts';
 import type { Gateway } from '../../switch/gateway.ts';
@@ -282,6 +290,7 @@ export class Forwarding {
     const isUplink = this.#uplinks[network.id] !== undefined;
     const fault = this.#firstFault(frame, network, isUplink);
     if (fault !== 0) return drop(fault as DropReason);
+    if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (isIpv4Multicast(dst)) return drop(DropReason.IP_GROUP);
     if (!isRoutable(dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
     if (isUplink) return this.#unpublished(frame, network);
@@ -296,7 +305,7 @@ export class Forwarding {
       return drop(DropReason.IP_INNOROUTES);
     }
     if (isSubnetBroadcast(uplink.network, dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
-    return this.#toUplink(frame, network, uplink.network, now);
+    return this.#toUplink(frame, network, uplink, now);
   }
 
   #forwardIpv6(
@@ -317,6 +326,7 @@ export class Forwarding {
     }
     const fault = this.#firstFault(frame, network, isUplink);
     if (fault !== 0) return drop(fault as DropReason);
+    if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (!isIpv6Host(d0, d1, d2) || isIpv6LinkLocal(d0)) return drop(DropReason.IP_MARTIAN_DESTINATION);
     if (isUplink) return this.#unpublished(frame, network);
     if (home !== null) return this.#toNetwork(frame, network, home, now);
@@ -325,7 +335,7 @@ export class Forwarding {
       this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_NO_ROUTE, 0, now);
       return drop(DropReason.IP_INNOROUTES);
     }
-    return this.#toUplink(frame, network, uplink.network, now);
+    return this.#toUplink(frame, network, uplink, now);
   }
 
   /** Nobody outside is routed inside, also not with a route to a subnet here: what is to be reached is published (DK-2). */
@@ -347,7 +357,12 @@ export class Forwarding {
     return this.#send(row << 1, frame, network, egress, now);
   }
 
-  #toUplink(frame: Frame, network: Network, egress: Network, now: number): Verdict {
+  #toUplink(frame: Frame, network: Network, uplink: Uplink, now: number): Verdict {
+    const egress = uplink.network;
+    if (uplink.denies(this.#nat.words, TUPLE_DST, network.hostLoopback)) {
+      this.#prohibit(frame, network, now);
+      return drop(DropReason.DESTINATION_DENIED);
+    }
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
     const nat = this.#nat;
@@ -361,6 +376,13 @@ export class Forwarding {
     this.#rules.count(isNpt ? Rule.NPT : Rule.MASQUERADE, network.id, bytes);
     this.#rules.count(Rule.OUTBOUND, network.id, bytes);
     return this.#send(row << 1, frame, network, egress, now);
+  }
+
+  /** A packet from the host's sockets, whose destination is an address of the host: published, or nobody's. */
+  #fromHost(frame: Frame, network: Network, now: number): Verdict {
+    const publish = this.#nat.findPublish(network);
+    if (publish < 0) return this.#unpublished(frame, network);
+    return this.#toTarget(frame, network, network, publish, -1, true, now);
   }
 
   /** What is wrong with a packet with which a connection is to begin, or 0. */
@@ -380,13 +402,18 @@ export class Forwarding {
   /** A connection that there is no room for: who is behind the deck is told (RFC 5508 REQ-8). */
   #refuse(refusal: number, frame: Frame, network: Network, now: number): Verdict {
     if (this.#uplinks[network.id] === undefined && this.#nat.isForLack(refusal)) {
-      if (frame.etherType === ETHERTYPE_IPV4) {
-        this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_ADMIN, 0, now);
-      } else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_ADMIN, 0, now);
+      this.#prohibit(frame, network, now);
     }
     const reason = this.#nat.reasonOf(refusal);
     if (reason === DropReason.CT_INVALID) this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
     return drop(reason);
+  }
+
+  /** Tells the sender that the deck does not let the packet through. */
+  #prohibit(frame: Frame, network: Network, now: number): void {
+    if (frame.etherType === ETHERTYPE_IPV4) {
+      this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_ADMIN, 0, now);
+    } else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_ADMIN, 0, now);
   }
 
   // ---- POSTROUTING ----

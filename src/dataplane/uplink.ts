@@ -1,4 +1,5 @@
-import { containsIpv6 } from '../../switch/martian.ts';
+import { IPV4_MAPPED } from '../../nat/tuple.ts';
+import { containsIpv6, prefixWord } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
 import type { Filtering, UplinkOptions } from './commands.ts';
 
@@ -10,6 +11,9 @@ export class Uplink {
   readonly gateway4: number;
   readonly hasGateway6: boolean;
   readonly gateway6: Int32Array;
+  readonly isHost: boolean;
+  /** Denied prefixes, five words each: an address as in a tuple, and the length. */
+  readonly #denied: Int32Array;
 
   constructor(network: Network, options: UplinkOptions) {
     const { gateway4 = null, gateway6 = null } = options;
@@ -19,6 +23,35 @@ export class Uplink {
     this.gateway4 = gateway4 ?? 0;
     this.hasGateway6 = gateway6 !== null;
     this.gateway6 = Int32Array.from(gateway6 ?? [0, 0, 0, 0]);
+    this.isHost = options.isHost ?? false;
+    this.#denied = Int32Array.from(
+      (options.denied ?? []).flatMap(({ address, prefix }) =>
+        typeof address === 'number' ? [0, 0, IPV4_MAPPED, address, prefix + 96] : [...address, prefix],
+      ),
+    );
+  }
+
+  /**
+   * Whether the address of four words (IPv4 as in a tuple) is kept from endpoints. The next hop of an uplink that ends in
+   * the host's sockets stands for the host's loopback, which has a switch of its own.
+   */
+  denies(words: Int32Array, at: number, hostLoopback: boolean): boolean {
+    if (this.isHost && this.#isNextHop(words, at)) return !hostLoopback;
+    const denied = this.#denied;
+    for (let i = 0; i < denied.length; i += 5) {
+      let word = 0;
+      while (word < 4 && ((words[at + word] ^ denied[i + word]) & prefixWord(denied[i + 4], word)) === 0)
+        word++;
+      if (word === 4) return true;
+    }
+    return false;
+  }
+
+  #isNextHop(words: Int32Array, at: number): boolean {
+    if (words[at] === 0 && words[at + 1] === 0 && words[at + 2] === IPV4_MAPPED) {
+      return this.hasGateway4 && words[at + 3] === this.gateway4;
+    }
+    return this.hasGateway6 && this.gateway6.every((word, i) => words[at + i] === word);
   }
 
   /** Whether packets to the address have a next hop here. */

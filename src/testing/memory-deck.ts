@@ -20,12 +20,14 @@ export interface MemoryNetwork {
   mtu?: number;
   /** The uplink by which packets leave the deck; none when left out. */
   uplink?: string;
+  /** Whether stations may reach the loopback of a host behind the uplink. */
+  hostLoopback?: boolean;
   /** The prefix that stands for the network's IPv6 prefix outside, `2001:db8:1::/48` (RFC 6296). */
   npt?: string;
 }
 
 /** An uplink of a deck for tests. The deck is a host there: `ipv4`, `ipv6` and the pools are its addresses. */
-export interface MemoryUplink extends Omit<MemoryNetwork, 'uplink' | 'npt'> {
+export interface MemoryUplink extends Omit<MemoryNetwork, 'uplink' | 'npt' | 'hostLoopback'> {
   /** The next hops for what is not on the uplink's own subnet; none when left out. */
   gateway4?: string;
   gateway6?: string;
@@ -33,6 +35,10 @@ export interface MemoryUplink extends Omit<MemoryNetwork, 'uplink' | 'npt'> {
   pool?: readonly string[];
   /** Address-dependent when left out. */
   filtering?: Filtering;
+  /** Whether what is behind it are the sockets of a host. */
+  isHost?: boolean;
+  /** Prefixes to which no connection may go. */
+  denied?: readonly string[];
 }
 
 /** A `-p` of a deck for tests. */
@@ -111,9 +117,10 @@ export class MemoryDeck {
       this.#gateways.set(name, gatewayOf(uplink, made));
     }
     for (const [index, [name, network]] of Object.entries(networks).entries()) {
-      const { uplink, npt } = network;
+      const { uplink, npt, hostLoopback = false } = network;
       const made: NetworkOptions = {
         ...networkOptions(network, index),
+        hostLoopback,
         ...(uplink !== undefined && { uplink: this.virtual.networkId(uplink) }),
         ...(npt !== undefined && { npt: prefixOf(npt) }),
       };
@@ -267,7 +274,7 @@ function networkOptions({ ipv4, ipv6, mac, mtu = 65520 }: MemoryNetwork, index: 
 }
 
 function uplinkOptions(uplink: MemoryUplink, index: number): UplinkOptions {
-  const { gateway4, gateway6, pool = [], filtering } = uplink;
+  const { gateway4, gateway6, pool = [], filtering, isHost = false, denied = [] } = uplink;
   const pool4 = pool.filter((address) => !address.includes(':'));
   const pool6 = pool.filter((address) => address.includes(':'));
   return {
@@ -277,7 +284,15 @@ function uplinkOptions(uplink: MemoryUplink, index: number): UplinkOptions {
     ipv4Pool: pool4.map((address) => need(parseIpv4(address), address)),
     ipv6Pool: pool6.map((address) => need(parseIpv6(address), address)),
     ...(filtering && { filtering }),
+    isHost,
+    denied: denied.map(deniedOf),
   };
+}
+
+function deniedOf(text: string): { address: number | readonly number[]; prefix: number } {
+  const [address, prefix] = text.split('/');
+  const ipv4 = parseIpv4(address!);
+  return ipv4 === undefined ? prefixOf(text) : { address: ipv4, prefix: length(prefix, 32, text) };
 }
 
 function prefixOf(text: string): { address: readonly number[]; prefix: number } {

@@ -39,10 +39,12 @@ export interface NatBedOptions extends Pick<MemoryDeckOptions, 'conntrack' | 'se
   uplink?: Partial<MemoryUplink>;
   /** RFC 6296: what stands for network a's IPv6 prefix outside. */
   npt?: string;
+  /** Whether network a may reach the host's loopback. */
+  hostLoopback?: boolean;
 }
 
 /** c1 and c2 in network a, d1 in network b, both behind one uplink, on whose wire is a router. */
-export function natBed({ uplink = {}, npt, ...rest }: NatBedOptions = {}): MemoryDeck {
+export function natBed({ uplink = {}, npt, hostLoopback = false, ...rest }: NatBedOptions = {}): MemoryDeck {
   const deck = memoryDeck({
     seed: 1,
     arena: FEW,
@@ -59,7 +61,13 @@ export function natBed({ uplink = {}, npt, ...rest }: NatBedOptions = {}): Memor
       },
     },
     networks: {
-      a: { ipv4: '10.0.0.1/24', ipv6: 'fd00::1/64', uplink: 'up', ...(npt !== undefined && { npt }) },
+      a: {
+        ipv4: '10.0.0.1/24',
+        ipv6: 'fd00::1/64',
+        uplink: 'up',
+        hostLoopback,
+        ...(npt !== undefined && { npt }),
+      },
       b: { ipv4: '10.1.0.1/24', ipv6: 'fd01::1/64', uplink: 'up' },
     },
     ports: {

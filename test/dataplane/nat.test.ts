@@ -276,3 +276,48 @@ describe.each(FAMILIES)('IPv%i through an uplink', (family) => {
     );
   });
 });
+
+describe.each(FAMILIES)('IPv%i through an uplink that ends in the sockets of the host', (family) => {
+  const of = (station: Required<Station>) => address(station, family);
+  const HOST = { mac: R.mac, ipv4: '192.168.7.7', ipv6: '2001:db8:7::7' };
+  const LOOPBACK = { mac: R.mac, ipv4: '127.0.0.1', ipv6: '::1' };
+
+  test('ports are published on addresses of the host, whichever they are', () => {
+    const deck = natBed({ uplink: { isHost: true } });
+    deck.publish({ station: C1, network: 'a', from: 80 });
+    deck.publish({ station: C2, network: 'a', from: 81, target: 80, host: of(LOOPBACK) });
+    const reach = (to: Station, dstPort: number) =>
+      send(deck, 'ext', tcp({ from: EXT1, to: { ...to, mac: UP.mac }, family, srcPort: 7000, dstPort }));
+    expect(reach(HOST, 80)).toBe('FORWARD');
+    expect(arrived(deck, 'c1')).toEqual({ src: of(EXT1), srcPort: 7000, dst: of(C1), dstPort: 80 });
+    const answer = { from: C1, to: EXT1, via: VIA_GA, family, srcPort: 80, dstPort: 7000 };
+    send(deck, 'c1', tcp({ ...answer, flags: 'SA', sequence: 1, acknowledgment: 1 }));
+    expect(arrived(deck, 'ext')).toEqual({ src: of(HOST), srcPort: 80, dst: of(EXT1), dstPort: 7000 });
+    expect(reach(LOOPBACK, 81)).toBe('FORWARD');
+    expect(arrived(deck, 'c2')).toMatchObject({ dst: of(C2), dstPort: 80 });
+    expect(reach(HOST, 81)).toBe('NOT_PUBLISHED');
+    expect(reach(HOST, 82)).toBe('NOT_PUBLISHED');
+  });
+
+  test("the host's loopback and what is denied are out of reach, unless a network may", () => {
+    const denied = family === 4 ? '203.0.113.0/30' : '2001:db8:2::/126';
+    const deck = natBed({ uplink: { isHost: true, denied: [denied] }, hostLoopback: true });
+    const reach = (port: 'c1' | 'd1', from: Station, via: { mac: string }, to: Station) =>
+      send(deck, port, udp({ from, to, via, family, dstPort: 53 }));
+    expect(reach('c1', C1, VIA_GA, R)).toBe('FORWARD');
+    expect(reach('d1', D1, VIA_GB, R)).toBe('DESTINATION_DENIED');
+    expect(only(deck, 'd1').icmp).toMatchObject(family === 4 ? { type: 3, code: 13 } : { type: 1, code: 1 });
+    expect(reach('c1', C1, VIA_GA, EXT1)).toBe('DESTINATION_DENIED');
+    expect(reach('c1', C1, VIA_GA, { mac: R.mac, ipv4: '203.0.113.4', ipv6: '2001:db8:2::4' })).toBe(
+      'FORWARD',
+    );
+    // By whatever spelling.
+    for (const to of [
+      LOOPBACK,
+      { ...LOOPBACK, ipv4: '0.0.0.0', ipv6: '::' },
+      { ...LOOPBACK, ipv6: '::ffff:127.0.0.1' },
+    ]) {
+      expect(reach('c1', C1, VIA_GA, to)).toBe('IP_MARTIAN_DESTINATION');
+    }
+  });
+});
