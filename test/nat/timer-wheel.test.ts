@@ -73,6 +73,21 @@ describe('timer wheel', () => {
     expect(popAll(wheel, now + 7_440_000 + TICK)).toEqual([1]);
   });
 
+  test('a row beyond the horizon does not fire with one that is due now', () => {
+    const wheel = new TimerWheel(4);
+    wheel.schedule(0, 3 * HORIZON, 0);
+    wheel.schedule(1, 0, 0);
+    expect(popAll(wheel, 0)).toEqual([1]);
+    expect(wheel.deadline).toBeGreaterThan(HORIZON - 2 * TICK);
+  });
+
+  test('nor does a far one with one that is overdue', () => {
+    const wheel = new TimerWheel(4);
+    wheel.schedule(0, 100, 0);
+    wheel.schedule(1, 1e6 + HORIZON - 1000, 1e6);
+    expect(popAll(wheel, 1e6)).toEqual([0]);
+  });
+
   const at = fc.oneof(fc.nat(1000), fc.nat(600_000), fc.nat(7_440_000), fc.nat(3 * HORIZON));
   const step = fc.oneof(
     fc.record({ kind: fc.constant('schedule' as const), row: fc.nat(15), after: at }),
