@@ -66,6 +66,11 @@ export function segment(
   return packetOf(tcp({ ...ends, flags, sequence, acknowledgment, window: 8192 }));
 }
 
+/** A row and a direction as one number. */
+export function refOf(row: number, direction: number): number {
+  return (row << 1) | direction;
+}
+
 /** Opens the flow that the packet begins; what `open` returns. */
 export function open(table: Conntrack, packet: Packet, now = 0, owner = 0, exempt = false): number {
   return table.open(tuplesOf(packet), 0, packet, owner, exempt, now);
