@@ -133,21 +133,24 @@ export class Loop {
 
   #turn(): void {
     const now = this.#clock();
-    let frames = this.#serve(now);
+    // The data plane counts whole milliseconds: small integers, which the engine passes from function to function without
+    // making an object of each.
+    const tick = Math.floor(now);
+    let frames = this.#serve(now, tick);
     if (this.#spin > 0) {
       this.#affinity.busy(now);
-      for (let i = 1; frames === 0 && i < ROUNDS; i++) frames = this.#serve(now);
+      for (let i = 1; frames === 0 && i < ROUNDS; i++) frames = this.#serve(now, tick);
       // Whoever waits for this CPU may be the one who is to send.
       if (frames === 0) schedYield();
     }
     for (const [port, device] of this.#timed) {
-      if (device.deadline() > now) continue;
-      this.#dataplane.poll(port, BUDGET, now);
+      if (device.deadline() > tick) continue;
+      this.#dataplane.poll(port, BUDGET, tick);
       if (device.gone) this.#events.gone(port);
     }
-    if (now >= this.#dataplane.deadline()) this.#dataplane.expire(now);
+    if (tick >= this.#dataplane.deadline()) this.#dataplane.expire(tick);
     if (this.#timer !== undefined && now >= this.#timer.deadline) this.#timer.expire(now);
-    if (this.#dataplane.egress.blocked.length > 0 || this.#blocked.size > 0) this.#flush(now);
+    if (this.#dataplane.egress.blocked.length > 0 || this.#blocked.size > 0) this.#flush(tick);
     if (frames === 0) this.#cool(now);
     if (frames === 0 || now >= this.#look) {
       this.#heat(this.#epoll.wait(0), now);
@@ -162,12 +165,12 @@ export class Loop {
   }
 
   /** Takes frames from the hot ports, up to a budget each; answers how many. */
-  #serve(now: number): number {
+  #serve(now: number, tick: number): number {
     const hot = this.#hot;
     let frames = 0;
     for (let i = hot.length - 1; i >= 0; i--) {
       const port = hot[i]!;
-      const count = this.#dataplane.poll(port, BUDGET, now);
+      const count = this.#dataplane.poll(port, BUDGET, tick);
       if (count > 0) {
         frames += count;
         this.#active[port] = now;
