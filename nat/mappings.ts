@@ -54,8 +54,10 @@ interface Uplink {
 }
 
 export interface MappingsConfig {
-  /** Most mappings at one time; as many as connections. */
+  /** Most mappings at one time. */
   capacity: number;
+  /** Most flows at one time, by which the tables beside the rows are measured; as many as mappings when left out. */
+  flows?: number;
   key: HashKey;
   random: Random;
   /** How many times what it leaves free a host may have of the ports; 8 when left out, Infinity for no limit. */
@@ -109,7 +111,7 @@ export class Mappings {
   /** Of retired mappings: external port, as `retiredKey` has it, to row. */
   readonly #retired = new Map<number, number>();
 
-  constructor({ capacity, key, random, share = DEFAULT_SHARE }: MappingsConfig) {
+  constructor({ capacity, flows = capacity, key, random, share = DEFAULT_SHARE }: MappingsConfig) {
     this.capacity = capacity;
     this.#random = random;
     this.#share = share;
@@ -117,12 +119,12 @@ export class Mappings {
     this.#key0 = key[0];
     this.#key1 = key[1];
     this.#rows = new Int32Array(capacity * STRIDE);
-    const buckets = bucketCount(capacity);
+    const buckets = bucketCount(flows);
     this.#inside = new Int32Array(buckets);
     this.#outside = new Int32Array(buckets);
     this.#mask = buckets - 1;
     this.#hosts = new Hosts(key, capacity);
-    this.#peers = new Peers(key, capacity);
+    this.#peers = new Peers(key, flows);
   }
 
   /** Mappings that live, retired ones too. */

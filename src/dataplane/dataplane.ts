@@ -372,11 +372,14 @@ export class Dataplane {
     return network;
   }
 
-  /** Removes a network that has no ports left but its gateway's. What waits in it is dropped. */
+  /** Removes a network that has no ports left but its gateway's, and what is published of it. What waits in it is dropped. */
   removeNetwork(id: number, now: number): void {
     const network = this.#networks[id];
     if (!network) return;
     if (network.bridge.memberCount > 0) throw new Error(`network ${id} still has ports`);
+    for (const publish of this.#nat.publishes.list()) {
+      if (publish.network === id) this.unpublish(publish.id, now);
+    }
     this.#nat.removeNetwork(id, now);
     this.neighbors.removeNetwork(id);
     this.#reassembly.removeNetwork(id);

@@ -15,6 +15,7 @@ import {
   destinationPort,
   IPV4_MAPPED,
   invertTuple,
+  kindZone,
   portsWord,
   sourcePort,
   TUPLE_DST,
@@ -23,7 +24,6 @@ import {
   TUPLE_SRC,
   TUPLE_SRC_IPV4,
   TUPLE_WORDS,
-  withZone,
 } from '../../nat/tuple.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
@@ -72,7 +72,9 @@ export class Nat {
     const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
     this.conntrack = new Conntrack({ capacity, quota, timeouts, loose, key });
     this.conntrack.onClosed = (row) => this.#closed(row);
-    this.mappings = new Mappings({ capacity, key, random });
+    // A flow holds two at most, its own and the one by which it came in; and one that begins has its mapping before another
+    // flow is given up for it.
+    this.mappings = new Mappings({ capacity: 2 * capacity + 1, flows: capacity, key, random });
     this.#entry = new Int32Array(capacity + 1);
   }
 
@@ -136,18 +138,20 @@ export class Nat {
    * @param exempt whether it came from an uplink
    */
   open(frame: Frame, flags: number, publish: number, entry: number, exempt: boolean, now: number): number {
-    const { conntrack } = this;
+    const { conntrack, mappings } = this;
     this.#now = now;
+    // First: the flow that is given up to make room may be the one that holds it.
+    if (entry >= 0) mappings.retain(entry);
     const row = conntrack.open(this.words, 0, frame, frame.ingress, exempt, now);
-    if (row < 0) return row;
+    if (row < 0) {
+      if (entry >= 0) mappings.release(entry);
+      return row;
+    }
     conntrack.status[row] |= flags;
     conntrack.publish[row] = publish;
     this.#entry[row] = entry;
-    if (entry >= 0) {
-      this.mappings.retain(entry);
-      // RFC 4787 REQ-6, RFC 7857 §7: who comes in from outside does not keep alive the mapping by which he came.
-      if (exempt) conntrack.status[row] &= ~REFRESH_ORIGINAL;
-    }
+    // RFC 4787 REQ-6, RFC 7857 §7: who comes in from outside does not keep alive the mapping by which he came.
+    if (entry >= 0 && exempt) conntrack.status[row] &= ~REFRESH_ORIGINAL;
     if (this.onFlow !== null) this.tell('NEW', row, now);
     return row;
   }
@@ -262,13 +266,17 @@ export class Nat {
     }
   }
 
-  /** Ends the connections of a network and forgets its addresses. */
+  /** Ends the connections of a network and those that go by one of its addresses, and forgets these. */
   removeNetwork(id: number, now: number): void {
-    const { tuples } = this.conntrack;
+    const { mapping, tuples } = this.conntrack;
     this.closeWhere((row) => {
-      const original = tuples[row * 2 * TUPLE_WORDS + TUPLE_KIND];
-      const reply = tuples[row * 2 * TUPLE_WORDS + TUPLE_WORDS + TUPLE_KIND];
-      return original === withZone(original, id) || reply === withZone(reply, id);
+      const at = row * 2 * TUPLE_WORDS;
+      return (
+        kindZone(tuples[at + TUPLE_KIND]) === id ||
+        kindZone(tuples[at + TUPLE_WORDS + TUPLE_KIND]) === id ||
+        // Hairpinned: both ends may be elsewhere.
+        (mapping[row] >= 0 && this.mappings.uplink(mapping[row]) === id)
+      );
     }, now);
     this.mappings.removeUplink(id);
     this.#segments.delete(id);
@@ -285,7 +293,7 @@ export class Nat {
   ): void {
     const { owner, tuples } = this.conntrack;
     const is = (at: number) =>
-      tuples[at + TUPLE_KIND] === withZone(tuples[at + TUPLE_KIND], network) &&
+      kindZone(tuples[at + TUPLE_KIND]) === network &&
       addresses.some((words) => words.every((word, i) => tuples[at + TUPLE_SRC + i] === word));
     this.closeWhere((row) => {
       const at = row * 2 * TUPLE_WORDS;
