@@ -43,7 +43,7 @@ export const REFUSED_INVALID = -4;
 /** What `track` made of a packet. */
 export const Track = {
   ACCEPT: 0,
-  /** It does not belong to the flow (TCP only). */
+  /** It does not belong to the flow (TCP and ICMP). */
   INVALID: 1,
   /** It begins another connection in place of this one, which is over (TCP only): close the row and open anew. */
   REOPEN: 2,
@@ -91,7 +91,7 @@ export class Conntrack {
   readonly mapping: Int32Array;
   readonly publish: Int32Array;
   readonly rule: Int32Array;
-  /** Another number for every flow that has the row. */
+  /** Another number for every flow that has the row, and for every one that was refused in it. */
   readonly serial: Uint32Array;
   readonly tcp: TcpTracking;
   /** Flows that live. */
@@ -166,6 +166,7 @@ export class Conntrack {
         if (state !== from || status !== before) this.#judge(row, status, state);
       }
     } else {
+      if (!isInTurn(direction, packet)) return Track.INVALID;
       if ((before & (REFRESH_ORIGINAL << direction)) !== 0) {
         this.#refresh(row, now + this.#timeoutOf(packet.protocol), now);
       }
@@ -210,6 +211,8 @@ export class Conntrack {
       return REFUSED_CLASH;
     }
     const row = this.#take();
+    // Before the tuples of the flow that had it last are gone: a packet of that one may still ask whether they are there.
+    this.serial[row]++;
     const tuple = row * ROW_WORDS;
     for (let i = 0; i < TUPLE_LENGTH; i++) {
       this.tuples[tuple + i] = words[at + i];
@@ -228,7 +231,6 @@ export class Conntrack {
     this.mapping[row] = NONE;
     this.publish[row] = NONE;
     this.rule[row] = NONE;
-    this.serial[row]++;
     const doubles = this.#doubles;
     const original = row * ROW_DOUBLES;
     doubles[original + FLOW_PACKETS] = 1;
@@ -376,6 +378,16 @@ function mayOpen(protocol: number, packet: Packet): boolean {
     default:
       return true;
   }
+}
+
+/**
+ * Whether the packet is a question of who asked or an answer of who was asked. Tuples cannot tell where an identifier is the
+ * number of a type (`TUPLE_PORTS`): a question with identifier 8 looks like the answer to such a one from the other side.
+ */
+function isInTurn(direction: number, packet: Packet): boolean {
+  const { protocol } = packet;
+  if (protocol !== PROTO_ICMP && protocol !== PROTO_ICMPV6) return true;
+  return mayOpen(protocol, packet) === (direction === ORIGINAL);
 }
 
 function ignore(): void {}
