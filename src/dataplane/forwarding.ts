@@ -144,12 +144,7 @@ export class Forwarding {
     const egress = this.#egressOf(ref);
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
-    const isOut = this.#uplinks[egress.id] !== undefined;
-    this.#rules.count(
-      isOut ? Rule.OUTBOUND : Rule.ESTABLISHED,
-      isOut ? network.id : egress.id,
-      frame.end - frame.l3,
-    );
+    this.#countEstablished(frame, network, egress);
     return this.#send(ref, frame, network, egress, now);
   }
 
@@ -205,11 +200,17 @@ export class Forwarding {
     const egress = this.#egressOf(ref);
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
-    this.#rules.count(Rule.ESTABLISHED, isUplink ? egress.id : network.id, frame.end - frame.l3);
+    this.#countEstablished(frame, network, egress);
     const isTranslated = (this.#conntrack.status[row] & TRANSLATED) !== 0;
     // RFC 5508 REQ-5: nobody outside learns an address from inside.
     if (isTranslated) translateError(frame, this.#conntrack.tuples, ref, !isUplink);
     return this.#router.output(frame, network, egress, now);
+  }
+
+  #countEstablished(frame: Frame, network: Network, egress: Network): void {
+    const bytes = frame.end - frame.l3;
+    if (this.#uplinks[egress.id] !== undefined) this.#rules.count(Rule.OUTBOUND, network.id, bytes);
+    else this.#rules.count(Rule.ESTABLISHED, egress.id, bytes);
   }
 
   // ---- INPUT ----
@@ -225,7 +226,7 @@ export class Forwarding {
     }
     const mapping = nat.findMapping(owner);
     if (mapping >= 0) {
-      if (!this.#mayEnter(mapping, network, owner)) return drop(DropReason.NAT_FILTERED);
+      if (!this.#mayEnter(mapping, frame, network, owner)) return drop(DropReason.NAT_FILTERED);
       return this.#toTarget(frame, network, owner, -1, mapping, isUplink, now);
     }
     if (isUplink && protocol === PROTO_TCP) {
@@ -245,9 +246,15 @@ export class Forwarding {
    * Whether the sender of the packet may use a mapping that another's packets have made (RFC 4787 §5). Who may reach the
    * endpoint directly needs no permission: hairpinning works with every filtering (RFC 4787 REQ-9).
    */
-  #mayEnter(mapping: number, network: Network, owner: Network): boolean {
+  #mayEnter(mapping: number, frame: Frame, network: Network, owner: Network): boolean {
+    if (this.#uplinks[network.id] === undefined) {
+      const isKeptApart =
+        this.#ports.isolated[frame.ingress] !== 0 && this.#nat.networkOfMapping(mapping) === network.id;
+      if (!isKeptApart) return true;
+    }
     const uplink = this.#uplinks[owner.id];
-    if (this.#uplinks[network.id] === undefined || uplink === undefined) return true;
+    // On a gateway's address nobody asks for a mapping but to be answered.
+    if (uplink === undefined) return false;
     if (uplink.filtering === 'endpoint-independent') return true;
     return uplink.filtering === 'address-dependent' && this.#nat.isPeer(mapping);
   }

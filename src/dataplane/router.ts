@@ -160,7 +160,7 @@ export class Router {
     for (let index = 0; index < count; index++) {
       const segment = this.#arena.allocate(segmentLength(frame));
       if (segment === undefined) return drop(DropReason.NOMEM);
-      segment.ingress = frame.ingress;
+      segment.inherit(frame);
       writeSegment(frame, index, segment);
       // In front of its pieces: its verdict is written where the outbox reads it later. Until then it is what becomes of
       // the segment if its handling throws.

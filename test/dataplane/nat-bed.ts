@@ -41,10 +41,18 @@ export interface NatBedOptions extends Pick<MemoryDeckOptions, 'conntrack' | 'se
   npt?: string;
   /** Whether network a may reach the host's loopback. */
   hostLoopback?: boolean;
+  /** Whether the bridge keeps c1 and c2 apart. */
+  isolated?: boolean;
 }
 
 /** c1 and c2 in network a, d1 in network b, both behind one uplink, on whose wire is a router. */
-export function natBed({ uplink = {}, npt, hostLoopback = false, ...rest }: NatBedOptions = {}): MemoryDeck {
+export function natBed({
+  uplink = {},
+  npt,
+  hostLoopback = false,
+  isolated = false,
+  ...rest
+}: NatBedOptions = {}): MemoryDeck {
   const deck = memoryDeck({
     seed: 1,
     arena: FEW,
@@ -71,8 +79,8 @@ export function natBed({ uplink = {}, npt, hostLoopback = false, ...rest }: NatB
       b: { ipv4: '10.1.0.1/24', ipv6: 'fd01::1/64', uplink: 'up' },
     },
     ports: {
-      c1: { network: 'a', station: C1 },
-      c2: { network: 'a', station: C2 },
+      c1: { network: 'a', station: C1, isolated },
+      c2: { network: 'a', station: C2, isolated },
       d1: { network: 'b', station: D1 },
       ext: { network: 'up', station: R },
     },

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { icmp, icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
+import { formatIpv4 } from '../../wire/address.ts';
+import { get32, set16 } from '../../wire/bytes.ts';
+import { pseudoSumIpv4 } from '../../wire/checksum.ts';
+import { VNET_GSO_TCPV4 } from '../../wire/virtio-net.ts';
 import { expectNoLeak, only, read, send } from '../switch/gateway-bed.ts';
 import {
   arrived,
@@ -10,6 +14,7 @@ import {
   EXT2,
   ends,
   GA,
+  GB,
   natBed,
   R,
   UP,
@@ -319,5 +324,105 @@ describe.each(FAMILIES)('IPv%i through an uplink that ends in the sockets of the
     ]) {
       expect(reach('c1', C1, VIA_GA, to)).toBe('IP_MARTIAN_DESTINATION');
     }
+  });
+});
+
+test('who is kept apart from a neighbour does not reach him by his mapping either', () => {
+  const deck = natBed({ uplink: { filtering: 'address-dependent' }, isolated: true });
+  send(deck, 'c2', udp({ from: C2, to: EXT1, via: VIA_GA, srcPort: 5000, dstPort: 1 }));
+  const { srcPort: dstPort } = arrived(deck, 'ext');
+  const direct = udp({ from: C1, to: C2, via: VIA_GA, srcPort: 9, dstPort: 5000 });
+  expect(send(deck, 'c1', direct)).toBe('PORT_ISOLATED');
+  expect(send(deck, 'c1', udp({ from: C1, to: UP, via: VIA_GA, srcPort: 9, dstPort }))).toBe('NAT_FILTERED');
+  // In another network nobody keeps him apart.
+  expect(send(deck, 'd1', udp({ from: D1, to: UP, via: VIA_GB, srcPort: 9, dstPort }))).toBe('FORWARD');
+  expectNoLeak(deck);
+});
+
+test("nobody outside uses a mapping on a gateway's address", () => {
+  const deck = natBed();
+  deck.publish({ station: C2, network: 'a', from: 80, protocol: 'udp' });
+  const ask = udp({ from: C1, to: GA, srcPort: 5000, dstPort: 80 });
+  expect(send(deck, 'c1', ask)).toBe('FORWARD');
+  const { src, srcPort: dstPort } = arrived(deck, 'c2');
+  expect(src).toBe(GA.ipv4);
+  const intrusion = udp({ from: EXT1, to: GA, via: VIA_UP, srcPort: 9, dstPort });
+  expect(send(deck, 'ext', intrusion)).toBe('NAT_FILTERED');
+  expectNoLeak(deck);
+});
+
+test('a question is no answer, although its identifier looks like one', () => {
+  const deck = natBed();
+  const question = (type: number) => icmp({ from: D1, to: C1, via: VIA_GB, type, rest: (8 << 16) | 1 });
+  // As tuples have it, the question of D1 with identifier 8 comes from where the answer to C1 would.
+  for (const identifier of [8, 13]) {
+    const ask = icmpEcho({ from: C1, to: D1, via: VIA_GA, identifier });
+    expect(send(deck, 'c1', ask)).toBe('FORWARD');
+    expect(send(deck, 'd1', question(identifier))).toBe('CT_INVALID');
+    const answer = icmpEcho({ from: D1, to: C1, via: VIA_GB, identifier, reply: true });
+    expect(send(deck, 'd1', answer)).toBe('FORWARD');
+    // And an answer of who asked.
+    const claim = icmp({ from: C1, to: D1, via: VIA_GA, type: 0, rest: 8 << 16 });
+    expect(send(deck, 'c1', claim)).toBe('CT_INVALID');
+  }
+});
+
+test('an error about a packet whose connection is gone tells nobody what has become of its row', () => {
+  const deck = natBed({ conntrack: { capacity: 1, quota: 1 } });
+  const nobody = { mac: R.mac, ipv4: '198.51.100.99' };
+  const ask = udp({ from: C1, to: nobody, via: VIA_GA, srcPort: 5000, dstPort: 53, data: 'question' });
+  expect(send(deck, 'c1', ask)).toBe('HOLD');
+  deck.virtual.dataplane.closeFlows({}, deck.now);
+  // Takes the row, and is refused.
+  const stray = tcp({ from: C2, to: EXT1, via: VIA_GA, srcPort: 7777, dstPort: 99, flags: 'SA' });
+  expect(send(deck, 'c2', stray)).toBe('CT_INVALID');
+  deck.advance(5000);
+  expect(deck.take('c1')).toEqual([]);
+  expect(deck.take('c2')).toEqual([]);
+  expectNoLeak(deck);
+});
+
+test('segments that were cut for the uplink and find no next hop: the errors quote what the endpoint sent', () => {
+  const deck = natBed({ uplink: { mtu: 1000 } });
+  const nobody = { mac: R.mac, ipv4: '198.51.100.99' };
+  const mine = { from: C1, to: nobody, via: VIA_GA, srcPort: 5000, dstPort: 53, flags: 'A' };
+  const frame = tcp({ ...mine, data: 4000 });
+  // As a container's kernel leaves it: a segment of segments, with the sum of the pseudo-header for a checksum.
+  set16(frame, 50, pseudoSumIpv4(frame, 14, 6, frame.length - 34));
+  const vnet = Uint8Array.of(1, VNET_GSO_TCPV4, 54, 0, 1400 & 255, 1400 >> 8, 34, 0, 16, 0);
+  deck.virtual.receive(deck.virtual.ports.get('c1')!, frame, 0, frame.length, vnet);
+  deck.advance(5000);
+  const errors = deck.take('c1').map(read);
+  expect(errors.length).toBeGreaterThan(0);
+  for (const { ip, payload } of errors) {
+    expect(ip).toMatchObject({ src: GA.ipv4, dst: C1.ipv4 });
+    expect(formatIpv4(get32(payload!, 12))).toBe(C1.ipv4);
+  }
+  deck.take('ext');
+  expectNoLeak(deck);
+});
+
+describe('what a removed network leaves behind', () => {
+  test('no publish of it', () => {
+    const deck = natBed();
+    deck.publish({ station: D1, network: 'b', from: 80 });
+    deck.detach('d1');
+    deck.virtual.dataplane.removeNetwork(deck.virtual.networkId('b'), deck.now);
+    expect(send(deck, 'ext', tcp({ from: EXT1, to: UP, via: VIA_UP, dstPort: 80 }))).toBe('NOT_PUBLISHED');
+    const { rules } = deck.virtual.dataplane.snapshot(deck.now, { rules: true });
+    expect(rules.filter(({ kind }) => kind === 'DNAT')).toEqual([]);
+    // The port is free again.
+    deck.publish({ station: C1, network: 'a', from: 80 });
+    expectNoLeak(deck);
+  });
+
+  test('no connection by an address of it, also where both ends are elsewhere', () => {
+    const deck = natBed();
+    deck.publish({ station: C2, network: 'a', from: 80, protocol: 'udp' });
+    const ask = udp({ from: C1, to: { ...GB, mac: GA.mac }, family: 4, srcPort: 5, dstPort: 80 });
+    expect(send(deck, 'c1', ask)).toBe('FORWARD');
+    deck.detach('d1');
+    deck.virtual.dataplane.removeNetwork(deck.virtual.networkId('b'), deck.now);
+    expect(deck.flows()).toEqual([]);
   });
 });
