@@ -24,6 +24,11 @@ export const EADDRNOTAVAIL = constants.errno.EADDRNOTAVAIL;
 export const ENETDOWN = constants.errno.ENETDOWN;
 export const ENETUNREACH = constants.errno.ENETUNREACH;
 export const EOPNOTSUPP = constants.errno.EOPNOTSUPP;
+export const ENFILE = constants.errno.ENFILE;
+export const EMFILE = constants.errno.EMFILE;
+export const EAFNOSUPPORT = constants.errno.EAFNOSUPPORT;
+export const EADDRINUSE = constants.errno.EADDRINUSE;
+export const ECONNABORTED = constants.errno.ECONNABORTED;
 export const EBADFD = 77;
 
 const NAMES = new Map<number, string>();
