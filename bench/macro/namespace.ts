@@ -20,6 +20,10 @@ export class Namespace {
     await run(['ip', 'netns', 'add', namespace.name]);
     scope.defer(() => run(['ip', 'netns', 'del', namespace.name]));
     await namespace.ip('link set lo up');
+    // A namespace inherits the host's congestion control, and iperf3 chooses its own only when it is connected. BBR has
+    // switched pacing on by then, which stays: on a host whose default is BBR, a "cubic" connection is paced, and the
+    // kernel bridge moves a third of what it moves for a real one. Reno does not pace, and may be set in any namespace.
+    await namespace.run(['sh', '-c', 'echo reno > /proc/sys/net/ipv4/tcp_congestion_control']);
     return namespace;
   }
 
