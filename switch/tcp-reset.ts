@@ -1,3 +1,4 @@
+import { isIpv6Multicast } from '../wire/address.ts';
 import {
   ETH_LEN,
   ETHERTYPE_IPV4,
@@ -39,6 +40,8 @@ export function sendTcpReset(originator: Originator, frame: Frame, network: Netw
   // A reset is never answered, or two hosts would go on for ever.
   if ((flags & TCP_RST) !== 0) return;
   const isIpv4 = frame.etherType === ETHERTYPE_IPV4;
+  // RFC 9293 §3.9.2.3 (MUST-57): nobody is connected to a group. IPv4 groups do not come here.
+  if (!isIpv4 && isIpv6Multicast(ipv6Dst(bytes, l3, 0))) return;
   const reset = originator.allocate(ETH_LEN + (isIpv4 ? IPV4_LEN : IPV6_LEN) + TCP_LEN);
   if (reset === undefined) return;
   const out = reset.bytes;

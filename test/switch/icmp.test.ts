@@ -506,6 +506,12 @@ describe('errors', () => {
     }
   });
 
+  test('IP-7: a segment for a group is not answered, also when it comes by the unicast MAC (RFC 9293 §3.9.2.3)', () => {
+    const deck = gatewayBed();
+    expect(send(deck, 'c1', tcp({ from: C1, to: ALL_NODES, via: VIA_GA, dstPort: 80 }))).toBe('NO_SOCKET');
+    expect(deck.take('c1')).toEqual([]);
+  });
+
   test('IP-7: a reset is not answered, a wrong checksum is not even a segment', () => {
     const deck = gatewayBed();
     const segment = tcp({ from: C1, to: GA, dstPort: 6, flags: 'S' });
