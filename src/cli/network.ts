@@ -16,6 +16,7 @@ export interface CreateFlags {
   ipv6?: boolean;
   mtu?: string;
   internal?: boolean;
+  hostLoopback?: boolean;
   opt?: string[];
 }
 
@@ -28,7 +29,7 @@ export async function createNetwork(client: DaemonClient, name: string, flags: C
 /** Sorts the repeatable options by family. Throws a `DeckError`. */
 export function networkOptions(
   name: string,
-  { subnet, gateway, ipv6, mtu, internal, opt }: CreateFlags,
+  { subnet, gateway, ipv6, mtu, internal, hostLoopback, opt }: CreateFlags,
 ): CreateNetworkOptions {
   checkName('network', name);
   const driver = driverOptions(opt);
@@ -48,6 +49,7 @@ export function networkOptions(
     ...(ipv6 && { ipv6 }),
     ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu) }),
     ...(internal && { internal }),
+    ...(hostLoopback && { hostLoopback }),
     ...driver,
   };
 }
@@ -55,9 +57,11 @@ export function networkOptions(
 /** As Docker's bridge driver calls it. */
 const DRIVER_MTU = 'com.docker.network.driver.mtu';
 
+type DriverOptions = Pick<CreateNetworkOptions, 'uplink' | 'npt' | 'mtu' | 'hostLoopback'>;
+
 /** The options of `-o`, which Docker leaves to the driver. Throws a `DeckError`. */
-function driverOptions(given: readonly string[] = []): Pick<CreateNetworkOptions, 'uplink' | 'npt' | 'mtu'> {
-  const options: Pick<CreateNetworkOptions, 'uplink' | 'npt' | 'mtu'> = {};
+function driverOptions(given: readonly string[] = []): DriverOptions {
+  const options: DriverOptions = {};
   const seen = new Set<string>();
   for (const option of given) {
     const equals = option.indexOf('=');
@@ -72,17 +76,27 @@ function driverOptions(given: readonly string[] = []): Pick<CreateNetworkOptions
       case 'tapdeck.npt':
         options.npt = value;
         break;
+      case 'tapdeck.host_loopback':
+        options.hostLoopback = truth(option, value);
+        break;
       case DRIVER_MTU:
         options.mtu = wholeNumber(`-o ${DRIVER_MTU}`, value);
         break;
       default:
         throw invalid(
-          `-o ${quote(option)}: there is no option ${quote(key)}; there are tapdeck.uplink=NAME, tapdeck.npt=PREFIX and ${DRIVER_MTU}=BYTES`,
+          `-o ${quote(option)}: there is no option ${quote(key)}; there are tapdeck.uplink=NAME, tapdeck.npt=PREFIX, tapdeck.host_loopback=true and ${DRIVER_MTU}=BYTES`,
         );
     }
     if (value === '') throw invalid(`-o ${quote(option)} has no value; write it as ${key}=VALUE`);
   }
   return options;
+}
+
+/** As Docker reads what is true in an option. */
+function truth(option: string, value: string): boolean {
+  if (value === 'true' || value === '1') return true;
+  if (value === 'false' || value === '0' || value === '') return false;
+  throw invalid(`-o ${quote(option)}: ${quote(value)} is neither true nor false`);
 }
 
 function byFamily(option: string, values: readonly string[] = []): [string | undefined, string | undefined] {
@@ -149,7 +163,7 @@ export async function inspectNetworks(client: DaemonClient, names: readonly stri
 
 /** A network in the shape of `docker network inspect`. */
 export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[]): object {
-  const { id, name, createdAt, ipv4, ipv6, mtu, internal, uplink, npt } = network;
+  const { id, name, createdAt, ipv4, ipv6, mtu, internal, uplink, npt, hostLoopback } = network;
   const prefixOf = (subnet: string | undefined) => subnet?.slice(subnet.indexOf('/')) ?? '';
   const withPrefix = (address: string | null, subnet: string | undefined) =>
     address === null ? '' : `${address}${prefixOf(subnet)}`;
@@ -188,6 +202,7 @@ export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[])
       [DRIVER_MTU]: String(mtu),
       ...(uplink !== null && { 'tapdeck.uplink': uplink }),
       ...(npt !== null && { 'tapdeck.npt': npt }),
+      ...(hostLoopback && { 'tapdeck.host_loopback': 'true' }),
     },
     Labels: {},
   };

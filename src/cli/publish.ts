@@ -63,8 +63,8 @@ export async function port(
 }
 
 function parsePort(text: string): { number: number; protocol: string } {
-  const { host, family, hostPorts, ports, protocol } = parsePublishSpec(text);
-  if (host !== null || family !== null || hostPorts || ports.first !== ports.last) {
+  const { host, ifname, family, hostPorts, ports, protocol } = parsePublishSpec(text);
+  if (host !== null || ifname !== null || family !== null || hostPorts || ports.first !== ports.last) {
     throw invalid(`${quote(text)} is not a port of an endpoint; write it as in 80 or 53/udp`);
   }
   return { number: ports.first, protocol };

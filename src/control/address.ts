@@ -52,8 +52,8 @@ export function familyOf(text: string): Family {
   return text.includes(':') ? 6 : 4;
 }
 
-/** `172.18.0.0/16`. Throws a `DeckError` for anything else, host bits that are set, and ranges that no network may have. */
-export function parseSubnet(family: Family, text: string): Subnet {
+/** `172.18.0.0/16`. Throws a `DeckError` for anything else, and for host bits that are set. */
+export function parsePrefix(family: Family, text: string): Subnet {
   const bits = ADDRESS_BITS[family];
   const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text);
   const example = family === 4 ? '172.18.0.0/16' : 'fd00:1::/64';
@@ -65,6 +65,13 @@ export function parseSubnet(family: Family, text: string): Subnet {
   if (subnet.base !== address) {
     throw invalid(`subnet ${quote(text)} has host bits set; did you mean ${formatSubnet(subnet)}?`);
   }
+  return subnet;
+}
+
+/** As `parsePrefix`; throws also for ranges that no network may have. */
+export function parseSubnet(family: Family, text: string): Subnet {
+  const subnet = parsePrefix(family, text);
+  const { base: address, prefix } = subnet;
   // One address for the gateway and one for an endpoint; IPv4 has its network and broadcast address besides.
   const longest = family === 4 ? 30 : 126;
   if (prefix > longest)

@@ -19,6 +19,7 @@ export const CreateNetworkBody = Type.Object(
     internal: Type.Optional(Type.Boolean()),
     uplink: Type.Optional(Text),
     npt: Type.Optional(Text),
+    hostLoopback: Type.Optional(Type.Boolean()),
   },
   { additionalProperties: false },
 );

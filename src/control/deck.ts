@@ -6,6 +6,7 @@ import type { PortId } from '../../switch/frame.ts';
 import { formatMac } from '../../wire/address.ts';
 import type { ConntrackOptions, PortSpec } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
+import { hostAddresses } from '../device/host-addresses.ts';
 import { openPacket } from '../device/packet-socket.ts';
 import { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
@@ -56,6 +57,8 @@ export interface DeckOptions {
    * Ways out, as `parseUplinkSpec` reads them; networks leave by the first unless they name another. None by default.
    */
   uplinks?: readonly (UplinkSpec | string)[];
+  /** Whether endpoints of network `bridge` reach the loopback of the host; no by default. */
+  hostLoopback?: boolean;
   /** Told what goes wrong without an answer to give it in; by default nobody is. */
   log?: (level: 'warn' | 'error', message: string) => void;
 }
@@ -65,6 +68,7 @@ export interface DeckParts {
   dataPlane: DataPlane;
   openTap: typeof openTapFor;
   openPacket: typeof openPacket;
+  hostAddresses: typeof hostAddresses;
   identify: typeof identifyNamespace;
 }
 
@@ -131,7 +135,7 @@ export class Deck {
       ...(seed !== undefined && { seed }),
       ...(conntrack && { conntrack }),
     });
-    const parts = { dataPlane, openTap: openTapFor, openPacket, identify: identifyNamespace };
+    const parts = { dataPlane, openTap: openTapFor, openPacket, hostAddresses, identify: identifyNamespace };
     return Deck.assemble(parts, options);
   }
 
@@ -146,6 +150,7 @@ export class Deck {
         ...(deck.#subnets.isFree(4, DEFAULT_IPV4_SUBNET) && { subnet: DEFAULT_IPV4_SUBNET }),
         ipv6: true,
         ...(deck.#subnets.isFree(6, DEFAULT_IPV6_SUBNET) && { ipv6Subnet: DEFAULT_IPV6_SUBNET }),
+        ...(options.hostLoopback && { hostLoopback: true }),
       });
       return deck;
     } catch (error) {
@@ -412,11 +417,8 @@ export class Deck {
       const ifname = this.#ifnames.reserve(namespace, options.ifname, describeNamespace(target), undo);
       // Before anything is made: a port that cannot be had costs nothing then.
       undo.add(() => void this.#published.withdraw(name));
-      const hosts = this.#hostAddresses(network);
-      await this.#published.publish(
-        { endpoint: name, network: network.number, ipv4, ipv6, hosts },
-        options.publish ?? [],
-      );
+      const place = this.#publishPlace(network);
+      await this.#published.publish({ endpoint: name, ipv4, ipv6, ...place }, options.publish ?? []);
 
       const tap = await this.#parts.openTap({
         netns: 'path' in target ? target.path : target.pid,
@@ -536,8 +538,13 @@ export class Deck {
   }
 
   #publishTarget({ endpoint, network, ipv4, ipv6 }: EndpointRecord): PublishTarget {
-    const hosts = this.#hostAddresses(network);
-    return { endpoint: endpoint.name, network: network.number, ipv4, ipv6, hosts };
+    return { endpoint: endpoint.name, ipv4, ipv6, ...this.#publishPlace(network) };
+  }
+
+  /** Where ports of an endpoint of this network are published. */
+  #publishPlace(network: NetworkRecord): Pick<PublishTarget, 'network' | 'hosts' | 'sockets'> {
+    const { number, way } = network;
+    return { network: number, hosts: this.#hostAddresses(network), sockets: way.uplink?.sockets ?? null };
   }
 
   /** The addresses that ports of an endpoint of this network can be published on. */
@@ -590,8 +597,7 @@ export class Deck {
     if (record)
       return { network: record.network.name, endpoint: record.endpoint.name, ifname: record.endpoint.ifname };
     const uplink = this.#uplinks.numbered(network);
-    if (uplink?.port === port)
-      return { network: uplink.name, endpoint: 'uplink', ifname: uplink.spec.ifname };
+    if (uplink?.port === port) return { network: uplink.name, endpoint: 'uplink', ifname: uplink.ifname };
     return { network: this.#networkName(network), endpoint: 'gateway', ifname: null };
   }
 

@@ -40,6 +40,7 @@ const CODES = new Map<string, DeckErrorCode>([
   ['EEXIST', 'conflict'],
   ['EBUSY', 'conflict'],
   ['EADDRINUSE', 'conflict'],
+  ['EADDRNOTAVAIL', 'invalid'],
   ['EINVAL', 'invalid'],
   ['ENOTTY', 'invalid'],
 ]);

@@ -37,6 +37,8 @@ export interface CreateNetworkOptions {
    * one address: `2001:db8:1::/48`. Whoever is beyond the uplink routes it to the deck.
    */
   npt?: string;
+  /** Whether endpoints reach the loopback of the host, at the next hop of uplink `socket`; no by default. */
+  hostLoopback?: boolean;
 }
 
 /** A network as it is shown to people and programs. */
@@ -56,6 +58,8 @@ export interface NetworkInfo {
   readonly uplink: string | null;
   /** The prefix under which its IPv6 addresses stand outside; null when the uplink's address does. */
   readonly npt: string | null;
+  /** Whether endpoints reach the loopback of the host. */
+  readonly hostLoopback: boolean;
   /** Names of the endpoints. */
   readonly endpoints: readonly string[];
   /** RFC 3339. */
@@ -65,8 +69,14 @@ export interface NetworkInfo {
 /** How packets of a network leave the deck, if they do. */
 export interface WayOut {
   readonly internal: boolean;
-  readonly uplink: { readonly name: string; readonly number: number } | null;
+  readonly uplink: {
+    readonly name: string;
+    readonly number: number;
+    /** `number` if it is one of sockets. */
+    readonly sockets: number | null;
+  } | null;
   readonly npt: Subnet | null;
+  readonly hostLoopback: boolean;
 }
 
 const KERNEL_HAS_IPV6 = existsSync('/proc/sys/net/ipv6');
@@ -175,6 +185,7 @@ export class NetworkRecord {
       internal: way.internal,
       uplink: way.uplink?.name ?? null,
       npt: way.npt && formatSubnet(way.npt),
+      hostLoopback: way.hostLoopback,
       endpoints: Array.from(members),
       createdAt,
     };
@@ -183,7 +194,7 @@ export class NetworkRecord {
   /** As the data plane takes it. */
   options(): NetworkOptions {
     const { mac, ipv4, ipv6, mtu } = this;
-    const { uplink, npt } = this.way;
+    const { uplink, npt, hostLoopback } = this.way;
     return {
       macHi: mac.hi,
       macLo: mac.lo,
@@ -191,6 +202,7 @@ export class NetworkRecord {
       ipv6: ipv6 && { address: toWords(ipv6.gateway), prefix: ipv6.subnet.prefix },
       mtu,
       ...(uplink && { uplink: uplink.number }),
+      ...(hostLoopback && { hostLoopback }),
       ...(npt && { npt: { address: toWords(npt.base), prefix: npt.prefix } }),
     };
   }

@@ -1,6 +1,6 @@
 import { type Family, formatAddress, parseAddress } from './address.ts';
 import { type DeckError, invalid } from './error.ts';
-import { quote } from './name.ts';
+import { checkIfname, quote } from './name.ts';
 
 /** Protocols that have ports to publish, with their IP protocol numbers. */
 export const PUBLISH_PROTOCOLS = { tcp: 6, udp: 17 } as const;
@@ -20,6 +20,8 @@ export interface PublishSpec {
   readonly family: Family | null;
   /** The deck's address that is meant; null for all. */
   readonly host: bigint | null;
+  /** The only interface of the host that is meant; null for all. */
+  readonly ifname: string | null;
   /**
    * Ports of the deck: as many as of the endpoint, or several for a single port of the endpoint, of which the first free one
    * is taken. null for any that are free.
@@ -34,7 +36,7 @@ const HIGHEST_PORT = 65535;
 
 /**
  * Docker's grammar: `[[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp]`, an IPv6 address in brackets, host port 0 or none for
- * one that is free. Throws a `DeckError` of one line for everything else.
+ * one that is free; and HOST_IP may be followed, or replaced, by `%` and an interface, in the brackets. Throws a `DeckError` of one line for everything else.
  */
 export function parsePublishSpec(text: string): PublishSpec {
   const match = /^(?:(?:(\[[^\]]*\]|[^:[\]]*):)?([^:[\]]*):)?([^:/[\]]*)(?:\/(.*))?$/.exec(text);
@@ -44,7 +46,7 @@ export function parsePublishSpec(text: string): PublishSpec {
   if (protocol !== 'tcp' && protocol !== 'udp') {
     throw invalid(`publish ${quote(text)}: protocol ${quote(protocolText)} is unknown; use tcp or udp`);
   }
-  const { family, host } = parseHost(text, hostText);
+  const { family, host, ifname } = parseHost(text, hostText);
   const ports = parsePorts(text, portText);
   // As Docker has it: `0:80` and `:80` are the same as `80`.
   const hostPorts = hostPortText === '' || hostPortText === '0' ? null : parsePorts(text, hostPortText);
@@ -54,19 +56,37 @@ export function parsePublishSpec(text: string): PublishSpec {
       `publish ${quote(text)}: the ranges are of unequal length, ${size(hostPorts)} host ports and ${count} ports of the endpoint; give as many of both`,
     );
   }
-  return { text, family, host, hostPorts, ports, protocol };
+  return { text, family, host, ifname, hostPorts, ports, protocol };
 }
 
-function parseHost(text: string, host: string): Pick<PublishSpec, 'family' | 'host'> {
-  if (host === '') return { family: null, host: null };
-  const family = host.startsWith('[') ? 6 : 4;
+function parseHost(text: string, host: string): Pick<PublishSpec, 'family' | 'host' | 'ifname'> {
+  const inBrackets = host.startsWith('[');
+  const [addressText = '', scope] = split(inBrackets ? host.slice(1, -1) : host, '%');
+  const ifname = scope === undefined ? null : parseIfname(text, scope);
+  if (addressText === '' && !inBrackets) return { family: null, host: null, ifname };
+  const family = inBrackets ? 6 : 4;
   let address: bigint;
   try {
-    address = parseAddress(family, family === 6 ? host.slice(1, -1) : host);
+    address = parseAddress(family, addressText);
   } catch (error) {
     throw invalid(`publish ${quote(text)}: host address ${(error as DeckError).message}`);
   }
-  return { family, host: address === 0n ? null : address };
+  return { family, host: address === 0n ? null : address, ifname };
+}
+
+/** `lo` too, which no endpoint can have. */
+function parseIfname(text: string, name: string): string {
+  if (name === 'lo') return name;
+  try {
+    return checkIfname(name);
+  } catch (error) {
+    throw invalid(`publish ${quote(text)}: ${(error as DeckError).message}`);
+  }
+}
+
+function split(text: string, separator: string): [string, string?] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 function parsePorts(text: string, range: string): PortRange {

@@ -1,8 +1,8 @@
 import { randomInt } from 'node:crypto';
 import type { PublishOptions } from '../dataplane/commands.ts';
-import type { DataPlane } from '../runtime/data-plane.ts';
+import type { DataPlane, HostSockets } from '../runtime/data-plane.ts';
 import { type Family, formatAddress, toInt32, toWords } from './address.ts';
-import { asDeckError, conflict, invalid, notFound, unavailable } from './error.ts';
+import { asDeckError, conflict, type DeckError, invalid, notFound, unavailable } from './error.ts';
 import { quote } from './name.ts';
 import {
   formatPorts,
@@ -20,7 +20,7 @@ export interface PublishedPort {
   /** Name of the endpoint. */
   readonly endpoint: string;
   readonly protocol: PublishProtocol;
-  /** The deck's address; `0.0.0.0` or `::` for all of them. */
+  /** The deck's or host's address; `0.0.0.0` or `::` for all of them, `0.0.0.0%eth1` for all and by one interface only. */
   readonly host: string;
   /** First and last port of the deck. */
   readonly hostPort: number;
@@ -45,7 +45,10 @@ export interface PublishTarget {
   readonly network: number;
   readonly ipv4: bigint | null;
   readonly ipv6: bigint | null;
+  /** The deck's addresses. */
   readonly hosts: readonly HostAddress[];
+  /** The data plane's number for the uplink by whose sockets the ports are on the host's addresses too; null if there is none. */
+  readonly sockets: number | null;
 }
 
 /** The ports out of which one is chosen when none is given: Linux's `ip_local_port_range`, as Docker does it. */
@@ -58,6 +61,8 @@ interface Entry {
   readonly family: Family;
   readonly address: bigint;
   readonly host: bigint | null;
+  /** Where sockets of the host wait for it; null if the deck's own addresses are meant. */
+  readonly sockets: HostSockets | null;
   readonly protocol: PublishProtocol;
   readonly hostPorts: PortRange;
   readonly ports: PortRange;
@@ -67,6 +72,19 @@ interface Entry {
   id: number | null;
   withdrawn: boolean;
 }
+
+/** What one `-p` became. */
+interface Group {
+  readonly target: PublishTarget;
+  readonly spec: PublishSpec;
+  /** One for each IP version. */
+  entries: Entry[];
+  /** First host ports that the host has given to others. */
+  readonly tried: Set<number>;
+}
+
+/** How many ports are tried that nobody asked for by number. */
+const MOST_TRIED = 64;
 
 /**
  * The published ports of a deck: which are whose. Everything is reserved before anything is told to the data plane, so no
@@ -85,13 +103,17 @@ export class PublishedPorts {
 
   /** Publishes all that the specs ask for, or nothing. Throws a `DeckError`. */
   async publish(target: PublishTarget, specs: readonly string[]): Promise<PublishedPort[]> {
-    const entries: Entry[] = [];
+    const groups: Group[] = [];
     try {
-      for (const text of specs) this.#reserve(target, parsePublishSpec(text), entries);
-      for (const entry of entries) await this.#tell(entry);
-      return entries.map(describe);
+      for (const text of specs) {
+        const group = { target, spec: parsePublishSpec(text), entries: [], tried: new Set<number>() };
+        groups.push(group);
+        this.#reserve(group, groups);
+      }
+      for (const group of groups) await this.#open(group, groups);
+      return groups.flatMap(({ entries }) => entries.map(describe));
     } catch (error) {
-      for (const entry of entries) this.#withdraw(entry);
+      for (const { entries } of groups) for (const entry of entries) this.#withdraw(entry);
       throw asDeckError(error);
     }
   }
@@ -159,17 +181,18 @@ export class PublishedPorts {
     return Array.from(this.#entries).filter((entry) => entry.endpoint === endpoint);
   }
 
-  /** Takes the ports of one spec; adds the entries to `entries` as it makes them. */
-  #reserve(target: PublishTarget, spec: PublishSpec, entries: Entry[]): void {
+  /** Takes the ports of one spec. */
+  #reserve(group: Group, groups: readonly Group[]): void {
+    const { target, spec, tried } = group;
     const { endpoint, network } = target;
-    const addresses = meantAddresses(target, spec);
-    const draft = addresses.map(
+    const draft = meantAddresses(target, spec).map(
       ({ family, address }): Omit<Entry, 'hostPorts'> => ({
         endpoint,
         network,
         family,
         address,
         host: spec.host,
+        sockets: meantSockets(target, spec),
         protocol: spec.protocol,
         ports: spec.ports,
         open: spec.hostPorts === null,
@@ -177,11 +200,39 @@ export class PublishedPorts {
         withdrawn: false,
       }),
     );
-    const hostPorts = this.#choose(draft, spec, entries);
-    for (const half of draft) {
-      const entry: Entry = { ...half, hostPorts };
-      this.#entries.add(entry);
-      entries.push(entry);
+    const hostPorts = this.#choose(draft, spec, groups, tried);
+    group.entries = draft.map((half) => ({ ...half, hostPorts }));
+    for (const entry of group.entries) this.#entries.add(entry);
+  }
+
+  /** Tells the data plane of the ports of one spec. One that was chosen, and that the host has given away, is exchanged. */
+  async #open(group: Group, groups: readonly Group[]): Promise<void> {
+    const { spec, tried } = group;
+    for (;;) {
+      try {
+        for (const entry of group.entries) await this.#openEntry(group, entry);
+        return;
+      } catch (error) {
+        const fixed = spec.hostPorts !== null && size(spec.hostPorts) === size(spec.ports);
+        if (fixed || codeOf(error) !== 'EADDRINUSE' || tried.size === MOST_TRIED) throw error;
+        tried.add(group.entries[0]!.hostPorts.first);
+        const { entries } = group;
+        group.entries = [];
+        await Promise.all(entries.map((entry) => this.#forget(entry)));
+        this.#reserve(group, groups);
+      }
+    }
+  }
+
+  /** Nobody asked for IPv6 on a host without it, so it is no error there. */
+  async #openEntry(group: Group, entry: Entry): Promise<void> {
+    try {
+      await this.#tell(entry);
+    } catch (error) {
+      const superfluous = group.spec.family === null && entry.family === 6 && group.entries.length > 1;
+      if (!superfluous || codeOf(error) !== 'EAFNOSUPPORT') throw error;
+      group.entries = group.entries.filter((other) => other !== entry);
+      await this.#forget(entry);
     }
   }
 
@@ -189,7 +240,8 @@ export class PublishedPorts {
   #choose(
     drafts: readonly Omit<Entry, 'hostPorts'>[],
     spec: PublishSpec,
-    batch: readonly Entry[],
+    groups: readonly Group[],
+    tried: ReadonlySet<number>,
   ): PortRange {
     const count = size(spec.ports);
     const free = (hostPorts: PortRange) => !drafts.some((draft) => this.#owner(draft, hostPorts));
@@ -199,7 +251,8 @@ export class PublishedPorts {
         const owner = this.#owner(draft, hostPorts);
         if (!owner) continue;
         const port = `port ${formatPorts(owner.hostPorts)}/${owner.protocol}`;
-        if (batch.includes(owner)) throw invalid(`publish ${quote(spec.text)}: ${port} is asked for twice`);
+        if (groups.some(({ entries }) => entries.includes(owner)))
+          throw invalid(`publish ${quote(spec.text)}: ${port} is asked for twice`);
         throw conflict(
           `${port} is published by endpoint ${owner.endpoint} already; choose another host port, or take it away first with "tapdeck unpublish ${owner.endpoint} ${formatPorts(owner.hostPorts)}/${owner.protocol}"`,
         );
@@ -213,7 +266,7 @@ export class PublishedPorts {
     for (let i = 0; i < places; i++) {
       const first = range.first + ((begin + i) % places);
       const chosen = { first, last: first + count - 1 };
-      if (free(chosen)) return chosen;
+      if (!tried.has(first) && free(chosen)) return chosen;
     }
     const needed = count === 1 ? 'port' : `${count} ports in a row`;
     throw unavailable(
@@ -237,12 +290,13 @@ export class PublishedPorts {
   }
 
   async #tell(entry: Entry): Promise<void> {
-    const id = await this.#plane.publish(publishOptions(entry));
+    if (entry.withdrawn) throw left(entry);
+    const id = await this.#plane.publish(publishOptions(entry), entry.sockets);
     entry.id = id;
     if (!entry.withdrawn) return;
     // Its endpoint left while the data plane was being told.
     await this.#plane.unpublish(id);
-    throw notFound(`there is no endpoint ${quote(entry.endpoint)} any more`);
+    throw left(entry);
   }
 
   #withdraw(entry: Entry): void {
@@ -258,10 +312,19 @@ export class PublishedPorts {
   }
 }
 
+function left({ endpoint }: Entry): DeckError {
+  return notFound(`there is no endpoint ${quote(endpoint)} any more`);
+}
+
+/** Name of the errno, of an error of the data plane's. */
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}
+
 /** The addresses of the endpoint that a spec is about. Throws a `DeckError` when there is none, or the host's is not the deck's. */
 function meantAddresses(
-  { endpoint, ipv4, ipv6, hosts }: PublishTarget,
-  { text, family, host }: PublishSpec,
+  { endpoint, ipv4, ipv6, hosts, sockets }: PublishTarget,
+  { text, family, host, ifname }: PublishSpec,
 ): { family: Family; address: bigint }[] {
   const addresses: { family: Family; address: bigint }[] = [];
   if (ipv4 !== null && family !== 6) addresses.push({ family: 4, address: ipv4 });
@@ -269,7 +332,13 @@ function meantAddresses(
   if (addresses.length === 0) {
     throw invalid(`publish ${quote(text)}: endpoint ${endpoint} has no IPv${family} address`);
   }
-  if (host !== null && !hosts.some((known) => known.family === family && known.address === host)) {
+  if (sockets !== null) return addresses;
+  if (ifname !== null) {
+    throw invalid(
+      `publish ${quote(text)}: ports of endpoint ${endpoint} cannot be on an interface of the host; that takes uplink socket`,
+    );
+  }
+  if (host !== null && !isAmong(hosts, family, host)) {
     const own = hosts
       .filter((known) => known.family === family)
       .map((known) => `${formatAddress(known.family, known.address)} (${known.owner})`);
@@ -280,11 +349,25 @@ function meantAddresses(
   return addresses;
 }
 
-function isMeant(entry: Entry, { family, host, hostPorts, ports, protocol }: PublishSpec): boolean {
+/** On what sockets of the host a spec is to be: none for an address that is the deck's. */
+function meantSockets(
+  { hosts, sockets }: PublishTarget,
+  { family, host, ifname }: PublishSpec,
+): HostSockets | null {
+  if (sockets === null || (host !== null && isAmong(hosts, family, host))) return null;
+  return { uplink: sockets, ifname };
+}
+
+function isAmong(hosts: readonly HostAddress[], family: Family | null, address: bigint): boolean {
+  return hosts.some((known) => known.family === family && known.address === address);
+}
+
+function isMeant(entry: Entry, { family, host, ifname, hostPorts, ports, protocol }: PublishSpec): boolean {
   return (
     entry.protocol === protocol &&
     (family === null || entry.family === family) &&
     entry.host === host &&
+    (entry.sockets?.ifname ?? null) === ifname &&
     sameRange(entry.ports, ports) &&
     (hostPorts === null
       ? entry.open
@@ -309,11 +392,12 @@ function publishOptions(entry: Entry): PublishOptions {
   };
 }
 
-function describe({ endpoint, family, protocol, host, hostPorts, ports }: Entry): PublishedPort {
+function describe({ endpoint, family, protocol, host, sockets, hostPorts, ports }: Entry): PublishedPort {
+  const ifname = sockets?.ifname ?? null;
   return {
     endpoint,
     protocol,
-    host: formatAddress(family, host ?? 0n),
+    host: formatAddress(family, host ?? 0n) + (ifname === null ? '' : `%${ifname}`),
     hostPort: hostPorts.first,
     hostPortEnd: hostPorts.last,
     port: ports.first,

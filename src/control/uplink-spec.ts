@@ -1,4 +1,4 @@
-import { FILTERINGS, type Filtering } from '../dataplane/commands.ts';
+import { DEFAULT_FILTERING, FILTERINGS, type Filtering } from '../dataplane/commands.ts';
 import {
   checkHost,
   type Family,
@@ -13,6 +13,7 @@ import { DeckError, invalid } from './error.ts';
 import { checkIfname, quote } from './name.ts';
 import { namespacePath } from './namespace.ts';
 import { checkMtu } from './network.ts';
+import { formatSocketUplink, SOCKET, type SocketUplinkSpec, socketUplink } from './socket-uplink-spec.ts';
 
 /** Addresses of one IP version on an uplink. */
 export interface UplinkAddresses {
@@ -24,14 +25,14 @@ export interface UplinkAddresses {
 }
 
 /**
- * By what way packets leave the deck.
+ * By an interface.
  *
  * - `tap`: an interface `ifname` appears in the host's namespace (or in `netns`) and has the gateway's address. What is
  *   beyond is the matter of whoever owns that namespace: the deck's addresses are on the link, so nothing needs a route
  *   back; forwarding (`sysctl net.ipv4.ip_forward=1`) and whether the host translates once more are theirs to decide.
  * - `packet`: an interface `ifname` that is there already, beside its own use of it.
  */
-export interface UplinkSpec {
+export interface InterfaceUplinkSpec {
   readonly kind: 'tap' | 'packet';
   /** The interface, after which the uplink is called too. */
   readonly ifname: string;
@@ -44,25 +45,33 @@ export interface UplinkSpec {
   readonly ipv6: UplinkAddresses | null;
 }
 
+/** By what way packets leave the deck. */
+export type UplinkSpec = InterfaceUplinkSpec | SocketUplinkSpec;
+
+/** What an uplink is called: after its interface, or `socket`. */
+export function uplinkName(spec: UplinkSpec): string {
+  return spec.kind === 'socket' ? SOCKET : spec.ifname;
+}
+
 /** The MTU of an uplink of kind `tap` when none is given: that of the world. */
 export const DEFAULT_TAP_MTU = 1500;
-export const DEFAULT_FILTERING: Filtering = 'address-dependent';
 
 const KEYS = {
   tap: ['addr', 'gw', 'netns', 'mtu', 'filtering'],
   packet: ['addr', 'gw', 'netns', 'filtering'],
+  socket: ['filtering', 'host-access', 'deny'],
 } as const;
 const EXAMPLES = {
   tap: 'tap:td0,addr=192.0.2.2/24',
   packet: 'packet:eth1,addr=192.0.2.7/24,gw=192.0.2.1',
 } as const;
 /** Of these there may be several. */
-const LISTS: readonly string[] = ['addr', 'gw'];
+const LISTS: readonly string[] = ['addr', 'gw', 'deny'];
 
 /**
  * Reads `tap:NAME,addr=CIDR[,addr=CIDR…][,gw=A][,netns=PATH][,mtu=N][,filtering=…]` or
- * `packet:NAME,addr=CIDR[,addr=CIDR…],gw=A[,netns=PATH][,filtering=…]`. With addresses of both IP versions there may be
- * a `gw` for each. Throws a `DeckError` of one line.
+ * `packet:NAME,addr=CIDR[,addr=CIDR…],gw=A[,netns=PATH][,filtering=…]`, with a `gw` for each IP version when there are
+ * addresses of both, or `socket[,filtering=…][,host-access=no][,deny=PREFIX…]`. Throws a `DeckError` of one line.
  */
 export function parseUplinkSpec(text: string): UplinkSpec {
   try {
@@ -75,12 +84,13 @@ export function parseUplinkSpec(text: string): UplinkSpec {
 
 function parse(text: string): UplinkSpec {
   const [head, ...fields] = text.split(',') as [string, ...string[]];
+  if (head === SOCKET) return parseSocket(fields);
   const colon = head.indexOf(':');
   const kind = head.slice(0, Math.max(colon, 0));
   if (kind !== 'tap' && kind !== 'packet') {
     const what =
       colon < 0 ? 'it does not say of what kind it is' : `there is no kind ${quote(kind)} of uplink`;
-    throw invalid(`${what}; write it as in ${EXAMPLES.tap} or ${EXAMPLES.packet}`);
+    throw invalid(`${what}; write it as in ${EXAMPLES.tap} or ${EXAMPLES.packet}, or socket`);
   }
   const ifname = checkIfname(head.slice(colon + 1));
   const values = collect(kind, fields);
@@ -93,19 +103,26 @@ function parse(text: string): UplinkSpec {
   const ipv6 = addressesOf(6, kind, addr, gw);
   const mtu = values.get('mtu')?.[0];
   const netns = values.get('netns')?.[0];
-  const filtering = values.get('filtering')?.[0] ?? DEFAULT_FILTERING;
-  if (!isFiltering(filtering)) {
-    throw invalid(`there is no filtering ${quote(filtering)}; choose one of ${FILTERINGS.join(', ')}`);
-  }
   return {
     kind,
     ifname,
     netns: netns === undefined ? null : namespacePath(netns),
     mtu: mtu === undefined ? null : checkMtu(wholeNumber(mtu), ipv6 !== null),
-    filtering,
+    filtering: filteringOf(values),
     ipv4,
     ipv6,
   };
+}
+
+function parseSocket(fields: readonly string[]): SocketUplinkSpec {
+  const values = collect('socket', fields);
+  return socketUplink(filteringOf(values), values.get('host-access'), values.get('deny'));
+}
+
+function filteringOf(values: ReadonlyMap<string, string[]>): Filtering {
+  const filtering = values.get('filtering')?.[0] ?? DEFAULT_FILTERING;
+  if (isFiltering(filtering)) return filtering;
+  throw invalid(`there is no filtering ${quote(filtering)}; choose one of ${FILTERINGS.join(', ')}`);
 }
 
 /** The values of each key, in their order. */
@@ -132,7 +149,7 @@ function collect(kind: UplinkSpec['kind'], fields: readonly string[]): ReadonlyM
 
 function addressesOf(
   family: Family,
-  kind: UplinkSpec['kind'],
+  kind: InterfaceUplinkSpec['kind'],
   addr: readonly string[],
   gw: readonly string[],
 ): UplinkAddresses | null {
@@ -162,7 +179,7 @@ function addressesOf(
 }
 
 function gatewayOf(
-  kind: UplinkSpec['kind'],
+  kind: InterfaceUplinkSpec['kind'],
   subnet: Subnet,
   addresses: readonly bigint[],
   given: readonly string[],
@@ -213,6 +230,7 @@ function wholeNumber(text: string): number {
 
 /** The text of a specification, the same for all that mean the same; `parseUplinkSpec` reads it. */
 export function formatUplinkSpec(spec: UplinkSpec): string {
+  if (spec.kind === 'socket') return formatSocketUplink(spec);
   const { kind, ifname, netns, mtu, filtering, ipv4, ipv6 } = spec;
   const parts = [`${kind}:${ifname}`];
   for (const pool of [ipv4, ipv6]) {

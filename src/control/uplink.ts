@@ -1,30 +1,43 @@
 import { closeSync } from 'node:fs';
 import type { PortId } from '../../switch/frame.ts';
 import { formatMac, MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
-import type { Filtering, UplinkOptions } from '../dataplane/commands.ts';
+import type { Filtering, PortSpec, UplinkOptions } from '../dataplane/commands.ts';
+import type { hostAddresses } from '../device/host-addresses.ts';
 import type { openPacket } from '../device/packet-socket.ts';
 import type { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
-import { formatAddress, formatSubnet, toInt32, toWords } from './address.ts';
+import {
+  ADDRESS_BITS,
+  familyOf,
+  formatAddress,
+  formatSubnet,
+  parseAddress,
+  type Subnet,
+  toInt32,
+  toWords,
+} from './address.ts';
 import { asDeckError, conflict, DeckError, notFound } from './error.ts';
 import type { Subnets } from './ipam.ts';
 import { quote } from './name.ts';
 import { checkMtu, DEFAULT_MTU } from './network.ts';
 import type { HostAddress } from './published.ts';
+import { deniedPrefixes, type SocketUplinkSpec } from './socket-uplink-spec.ts';
 import {
   DEFAULT_TAP_MTU,
   formatUplinkSpec,
+  type InterfaceUplinkSpec,
   parseUplinkSpec,
   type UplinkAddresses,
   type UplinkSpec,
+  uplinkName,
 } from './uplink-spec.ts';
 
 /** An uplink as it is shown to people and programs. */
 export interface UplinkInfo {
   readonly name: string;
-  readonly kind: 'tap' | 'packet';
-  /** The interface on the other side. */
-  readonly ifname: string;
+  readonly kind: 'tap' | 'packet' | 'socket';
+  /** The interface on the other side; null for `socket`. */
+  readonly ifname: string | null;
   /** Path of the namespace that has the interface; null for the host's. */
   readonly netns: string | null;
   /** The deck's on the segment. */
@@ -60,21 +73,35 @@ export class UplinkRecord {
   gone = false;
 
   constructor(spec: UplinkSpec, mac: Mac, mtu: number) {
-    this.name = spec.ifname;
+    this.name = uplinkName(spec);
     this.spec = spec;
     this.mac = mac;
     this.mtu = mtu;
   }
 
-  /** What ports can be published on. */
+  /** What ports can be published on; with sockets it is the host that knows its addresses. */
   hostAddresses(): HostAddress[] {
+    if (this.spec.kind === 'socket') return [];
     return pools(this.spec).flatMap(({ subnet: { family }, addresses }) =>
       addresses.map((address) => ({ family, address, owner: `uplink ${this.name}` })),
     );
   }
 
-  /** As the data plane takes it. */
-  options(): UplinkOptions {
+  /** The interface on the other side, if there is one. */
+  get ifname(): string | null {
+    return this.spec.kind === 'socket' ? null : this.spec.ifname;
+  }
+
+  /** The data plane's number if sockets of the host wait for what is published. */
+  get sockets(): number | null {
+    return this.spec.kind === 'socket' ? this.number : null;
+  }
+
+  /**
+   * As the data plane takes it.
+   * @param denied what nobody reaches by it
+   */
+  options(denied: readonly Subnet[] = []): UplinkOptions {
     const { mac, mtu } = this;
     const { ipv4, ipv6, filtering } = this.spec;
     return {
@@ -88,6 +115,7 @@ export class UplinkRecord {
       ipv6: ipv6 && { address: toWords(ipv6.addresses[0]!), prefix: ipv6.subnet.prefix },
       ipv6Pool: ipv6?.addresses.slice(1).map(toWords) ?? [],
       gateway6: ipv6 && toWords(ipv6.gateway),
+      ...(this.spec.kind === 'socket' && { isHost: true, denied: denied.map(words) }),
     };
   }
 }
@@ -97,6 +125,8 @@ export interface UplinkParts {
   dataPlane: DataPlane;
   openTap: typeof openTapFor;
   openPacket: typeof openPacket;
+  /** The host's own addresses. */
+  hostAddresses: typeof hostAddresses;
 }
 
 /** The ways out of a deck, the default first. They come and go with the deck. */
@@ -114,16 +144,18 @@ export class Uplinks {
   async open(specs: readonly (UplinkSpec | string)[]): Promise<void> {
     const parsed = specs.map((spec) => (typeof spec === 'string' ? parseUplinkSpec(spec) : spec));
     // What does not fit together is said before anything is made.
-    for (const [i, { ifname }] of parsed.entries()) {
-      if (parsed.slice(0, i).some((other) => other.ifname === ifname)) {
-        throw conflict(
-          `uplink ${ifname} is given twice; an uplink is called after its interface, so give one another`,
-        );
-      }
+    for (const [i, spec] of parsed.entries()) {
+      const name = uplinkName(spec);
+      if (!parsed.slice(0, i).some((other) => uplinkName(other) === name)) continue;
+      throw conflict(
+        spec.kind === 'socket'
+          ? `uplink ${name} is given twice; one is enough for all networks`
+          : `uplink ${name} is given twice; an uplink is called after its interface, so give one another`,
+      );
     }
     for (const spec of parsed) {
       for (const pool of [spec.ipv4, spec.ipv6]) {
-        if (pool) await named(spec, () => this.#subnets.take(pool.subnet, `uplink ${spec.ifname}`));
+        if (pool) await named(spec, () => this.#subnets.take(pool.subnet, `uplink ${uplinkName(spec)}`));
       }
     }
     for (const spec of parsed) this.#records.push(await named(spec, () => this.#make(spec)));
@@ -165,10 +197,27 @@ export class Uplinks {
   }
 
   #make(spec: UplinkSpec): Promise<UplinkRecord> {
+    if (spec.kind === 'socket') return this.#makeSocket(spec);
     return spec.kind === 'tap' ? this.#makeTap(spec) : this.#makePacket(spec);
   }
 
-  async #makeTap(spec: UplinkSpec): Promise<UplinkRecord> {
+  async #makeSocket(spec: SocketUplinkSpec): Promise<UplinkRecord> {
+    const { dataPlane, hostAddresses } = this.#parts;
+    const record = new UplinkRecord(spec, deckMac(spec), DEFAULT_MTU);
+    const denied = deniedPrefixes(spec);
+    if (!spec.hostAccess) denied.push(...hostAddresses().map(hostPrefix));
+    record.number = await dataPlane.addUplink(record.options(denied));
+    const port: PortSpec = {
+      network: record.number,
+      mtu: record.mtu,
+      mac: otherMac(spec, record.mac),
+      ipv4: toInt32(spec.ipv4.gateway),
+      ipv6: toWords(spec.ipv6.gateway),
+    };
+    return this.#add(record, () => dataPlane.addSockets(port));
+  }
+
+  async #makeTap(spec: InterfaceUplinkSpec): Promise<UplinkRecord> {
     const { dataPlane, openTap } = this.#parts;
     const record = new UplinkRecord(spec, deckMac(spec), spec.mtu ?? DEFAULT_TAP_MTU);
     const { mtu } = record;
@@ -194,7 +243,7 @@ export class Uplinks {
     return this.#connect(record, tap.fd, (network) => dataPlane.addTap(tap, { network, mtu }));
   }
 
-  async #makePacket(spec: UplinkSpec): Promise<UplinkRecord> {
+  async #makePacket(spec: InterfaceUplinkSpec): Promise<UplinkRecord> {
     const { dataPlane, openPacket } = this.#parts;
     const mac = deckMac(spec);
     const socket = openPacket({
@@ -223,24 +272,40 @@ export class Uplinks {
       closeSync(fd);
       throw error;
     }
+    return this.#add(record, () => add(record.number));
+  }
+
+  /** Connects the device of an uplink that the data plane knows. */
+  async #add(record: UplinkRecord, add: () => Promise<PortId>): Promise<UplinkRecord> {
     try {
-      record.port = await add(record.number);
+      record.port = await add();
       return record;
     } catch (error) {
-      await dataPlane.removeUplink(record.number).catch(() => {});
+      await this.#parts.dataPlane.removeUplink(record.number).catch(() => {});
       throw error;
     }
   }
 }
 
 /** Says which uplink it was that something failed with. */
-async function named<T>({ ifname }: UplinkSpec, work: () => T | Promise<T>): Promise<T> {
+async function named<T>(spec: UplinkSpec, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     const { code, message } = asDeckError(error);
-    throw new DeckError(code, `uplink ${ifname}: ${message}`, { cause: error });
+    throw new DeckError(code, `uplink ${uplinkName(spec)}: ${message}`, { cause: error });
   }
+}
+
+/** As the data plane takes it. */
+function words({ family, base, prefix }: Subnet): NonNullable<UplinkOptions['denied']>[number] {
+  return { address: family === 4 ? toInt32(base) : toWords(base), prefix };
+}
+
+/** The prefix of one address. */
+function hostPrefix(text: string): Subnet {
+  const family = familyOf(text);
+  return { family, base: parseAddress(family, text), prefix: ADDRESS_BITS[family] };
 }
 
 function pools({ ipv4, ipv6 }: UplinkSpec): UplinkAddresses[] {
@@ -267,13 +332,13 @@ const HOST = '/proc/self/ns/net';
 /** Another beginning that is locally administered and no group address. */
 const LOCAL_HI = 0x0642;
 
-function describe({ name, spec, mac, mtu, gone }: UplinkRecord, isDefault: boolean): UplinkInfo {
-  const { kind, ifname, netns, ipv4, ipv6, filtering } = spec;
+function describe({ name, ifname, spec, mac, mtu, gone }: UplinkRecord, isDefault: boolean): UplinkInfo {
+  const { kind, ipv4, ipv6, filtering } = spec;
   return {
     name,
     kind,
     ifname,
-    netns,
+    netns: spec.kind === 'socket' ? null : spec.netns,
     mac: formatMac(mac.hi, mac.lo),
     mtu,
     ipv4: describeAddresses(ipv4),

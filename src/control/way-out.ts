@@ -13,7 +13,7 @@ const LONGEST_NPT = 112;
  * another, and for a prefix that overlaps with what the deck has already.
  */
 export function chooseWayOut(
-  { name, internal = false, uplink: wanted, npt: prefix }: CreateNetworkOptions,
+  { name, internal = false, uplink: wanted, npt: prefix, hostLoopback = false }: CreateNetworkOptions,
   ipv6: Subnet | null,
   uplinks: Uplinks,
   subnets: Subnets,
@@ -22,13 +22,19 @@ export function chooseWayOut(
   if (internal) {
     if (wanted !== undefined) throw invalid(contradiction(name, `uplink ${wanted}`));
     if (prefix !== undefined) throw invalid(contradiction(name, `prefix ${prefix} outside`));
-    return { internal, uplink: null, npt: null };
+    if (hostLoopback) throw invalid(contradiction(name, "the host's loopback"));
+    return { internal, uplink: null, npt: null, hostLoopback };
   }
   const uplink = wanted === undefined ? uplinks.default : uplinks.get(wanted);
-  if (prefix === undefined) return { internal, uplink, npt: null };
+  if (hostLoopback && uplink?.spec.kind !== 'socket') {
+    throw invalid(
+      `network ${name} cannot have the host's loopback, to which only uplink socket leads; leave one of both out`,
+    );
+  }
+  if (prefix === undefined) return { internal, uplink, npt: null, hostLoopback };
   const npt = subnets.take(outside(name, prefix, ipv6, uplink), `network ${name} as it stands outside`);
   undo.add(() => subnets.release(npt));
-  return { internal, uplink, npt };
+  return { internal, uplink, npt, hostLoopback };
 }
 
 /** The prefix that stands for the network's own, of the same length. */
@@ -37,6 +43,11 @@ function outside(name: string, text: string, ipv6: Subnet | null, uplink: Uplink
   const what = `prefix ${text} for network ${name}`;
   if (!ipv6) throw invalid(`${what}: the network has no IPv6; add --ipv6 or an IPv6 subnet`);
   if (!uplink) throw invalid(`${what}: the deck has no uplink; start it with --uplink`);
+  if (uplink.spec.kind === 'socket') {
+    throw invalid(
+      `${what}: uplink ${uplink.name} has the addresses of the host; a prefix takes another kind of uplink`,
+    );
+  }
   if (!uplink.spec.ipv6) {
     throw invalid(`${what}: uplink ${uplink.name} has no IPv6; give it an IPv6 address with addr=`);
   }

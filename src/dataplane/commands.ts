@@ -18,6 +18,7 @@ export const FILTERINGS = [
   'address-and-port-dependent',
 ] as const;
 export type Filtering = (typeof FILTERINGS)[number];
+export const DEFAULT_FILTERING: Filtering = 'address-dependent';
 
 /**
  * An uplink to make: a segment like a network's, in which the deck is a host. `ipv4` and `ipv6` are the deck's first

@@ -13,6 +13,14 @@ import type {
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 
+/** Where sockets of the host wait for what is published. */
+export interface HostSockets {
+  /** The uplink whose sockets they are. */
+  uplink: number;
+  /** The only interface of the host by which they are reached; null for all. */
+  ifname: string | null;
+}
+
 /**
  * The data plane as the control plane sees it. Commands are applied between two batches of frames, in the
  * order in which they were given. A rejected promise means that nothing was changed.
@@ -34,11 +42,16 @@ export interface DataPlane {
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId>;
   /** Connects a packet socket, as `addTap` a TAP. */
   addPacket(socket: OpenPacketSocket, spec: PortSpec): Promise<PortId>;
+  /** Connects an uplink whose data plane's side `isHost` to the sockets of the host. */
+  addSockets(spec: PortSpec): Promise<PortId>;
   /** Removes a port and closes its device; a port that has vanished already is no error. */
   removePort(port: PortId): Promise<void>;
-  /** Publishes ports; answers the publish's number. Rejected in one line when somebody has one of the ports. */
-  publish(options: PublishOptions): Promise<number>;
-  /** Takes a publish back, and ends the connections that came in by it. */
+  /**
+   * Publishes ports; answers the publish's number. Rejected in one line when somebody has one of the ports, with the name
+   * of the errno as `code` when the host does not give them.
+   */
+  publish(options: PublishOptions, sockets?: HostSockets | null): Promise<number>;
+  /** Takes a publish back with the sockets that wait for it, and ends the connections that came in by it. */
   unpublish(publish: number): Promise<void>;
   /** A part of the connections that `filter` means: 0 is the first, `next` of each answer is where the next begins. */
   flows(filter: FlowFilter, from: number): Promise<FlowPage>;

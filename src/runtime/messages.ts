@@ -24,8 +24,8 @@ export interface Request {
   args: unknown[];
 }
 
-/** Data plane to main thread: the answer to one request. */
-export type Reply = { id: number; value: unknown } | { id: number; error: string };
+/** Data plane to main thread: the answer to one request; of an error of the system with the name of its errno. */
+export type Reply = { id: number; value: unknown } | { id: number; error: string; code?: string };
 
 /** Data plane to main thread, unasked. */
 export type Notice =

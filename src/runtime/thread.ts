@@ -17,7 +17,7 @@ import type {
 import { EventFd } from '../device/eventfd.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
-import type { DataPlane } from './data-plane.ts';
+import type { DataPlane, HostSockets } from './data-plane.ts';
 import type { Method, Notice, Reply, ThreadData } from './messages.ts';
 import type { WorkerMethods } from './worker.ts';
 
@@ -112,13 +112,17 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('addPacket', socket, spec);
   }
 
+  addSockets(spec: PortSpec): Promise<PortId> {
+    return this.#call('addSockets', spec);
+  }
+
   async removePort(port: PortId): Promise<void> {
     await this.#call('removePort', port);
     await this.#allClosed();
   }
 
-  publish(options: PublishOptions): Promise<number> {
-    return this.#call('publish', options);
+  publish(options: PublishOptions, sockets: HostSockets | null = null): Promise<number> {
+    return this.#call('publish', options, sockets);
   }
 
   unpublish(publish: number): Promise<void> {
@@ -211,7 +215,7 @@ export class DataPlaneThread implements DataPlane {
     }
     const pending = this.#pending.get(message.id);
     this.#pending.delete(message.id);
-    if ('error' in message) pending?.reject(new Error(message.error));
+    if ('error' in message) pending?.reject(Object.assign(new Error(message.error), { code: message.code }));
     else pending?.resolve(message.value as never);
   }
 

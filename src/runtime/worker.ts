@@ -19,6 +19,7 @@ import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import { PacketDevice } from '../device/packet.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import { type OpenTap, TapDevice } from '../device/tap.ts';
+import type { HostSockets } from './data-plane.ts';
 import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
 import type { Notice, Reply, Request, ThreadData } from './messages.ts';
@@ -82,6 +83,10 @@ class DataPlaneWorker {
     return this.#addDevice(device, spec, true);
   }
 
+  addSockets(_spec: PortSpec): PortId {
+    throw new Error('sockets of the host cannot be an uplink yet');
+  }
+
   #addDevice(inner: Device, spec: PortSpec, timed: boolean, faults?: string): PortId {
     let device = inner;
     try {
@@ -108,7 +113,7 @@ class DataPlaneWorker {
     device.close();
   }
 
-  publish(options: PublishOptions): number {
+  publish(options: PublishOptions, _sockets: HostSockets | null): number {
     return this.#dataplane.publish(options);
   }
 
@@ -200,6 +205,7 @@ export type WorkerMethods = Pick<
   | 'removeUplink'
   | 'addTap'
   | 'addPacket'
+  | 'addSockets'
   | 'removePort'
   | 'publish'
   | 'unpublish'

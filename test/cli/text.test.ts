@@ -27,6 +27,7 @@ const lab: NetworkInfo = {
   internal: false,
   uplink: null,
   npt: null,
+  hostLoopback: false,
   id: 'a'.repeat(64),
   name: 'lab',
   driver: 'tapdeck',

@@ -193,6 +193,7 @@ describe('text', () => {
       internal: false,
       uplink: null,
       npt: null,
+      hostLoopback: false,
       endpoints: [],
       createdAt: '2026-01-01T00:00:00.000Z',
     };

@@ -38,6 +38,7 @@ beforeEach(async () => {
       };
     },
     openPacket: fakePacket,
+    hostAddresses: () => ['127.0.0.1', '192.0.2.77', '::1', 'fe80::77'],
     identify: (target) => ('path' in target ? target.path : `pid ${target.pid}`),
   });
 });

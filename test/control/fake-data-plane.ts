@@ -12,7 +12,7 @@ import type {
   UplinkOptions,
 } from '../../src/dataplane/commands.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
-import type { DataPlane } from '../../src/runtime/data-plane.ts';
+import type { DataPlane, HostSockets } from '../../src/runtime/data-plane.ts';
 import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
 
@@ -32,7 +32,11 @@ export class FakeDataPlane implements DataPlane {
   readonly networks = new Map<number, NetworkOptions>();
   readonly uplinks = new Map<number, UplinkOptions>();
   readonly publishes = new Map<number, PublishOptions>();
-  readonly ports = new Map<number, { tap: FakeTap | OpenPacketSocket; spec: PortSpec }>();
+  /** The publishes for which sockets of the host wait. */
+  readonly listening = new Map<number, HostSockets>();
+  /** Name of the errno with which the host refuses a port; null when it gives it. */
+  hostRefuses: (options: PublishOptions, sockets: HostSockets) => string | null = () => null;
+  readonly ports = new Map<number, { tap: FakeTap | OpenPacketSocket | null; spec: PortSpec }>();
   /** What `flows` answers, whatever the filter; `closeFlows` empties it. */
   flowTable: FlowEntry[] = [];
   flowsPerPage = 512;
@@ -83,16 +87,27 @@ export class FakeDataPlane implements DataPlane {
     return port;
   }
 
-  async publish(options: PublishOptions): Promise<number> {
+  async addSockets(spec: PortSpec): Promise<number> {
+    await this.#turn('addSockets');
+    const port = this.#next++;
+    this.ports.set(port, { tap: null, spec });
+    return port;
+  }
+
+  async publish(options: PublishOptions, sockets: HostSockets | null = null): Promise<number> {
     await this.#turn('publish');
+    const code = sockets && this.hostRefuses(options, sockets);
+    if (code) throw Object.assign(new Error(`the host refuses: ${code}`), { code });
     const publish = this.#next++;
     this.publishes.set(publish, options);
+    if (sockets) this.listening.set(publish, sockets);
     return publish;
   }
 
   async unpublish(publish: number): Promise<void> {
     await this.#turn('unpublish');
     this.publishes.delete(publish);
+    this.listening.delete(publish);
   }
 
   async flows(filter: FlowFilter, from: number): Promise<FlowPage> {

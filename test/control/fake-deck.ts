@@ -18,6 +18,7 @@ export async function fakeDeck(
     dataPlane: plane,
     openTap: async ({ ifname, mac, mtu }: TapTarget) => ({ fd: -1, ifname, mac: mac!, mtu: mtu! }),
     openPacket: fakePacket,
+    hostAddresses: () => ['127.0.0.1', '192.0.2.77', '::1', 'fe80::77'],
     identify: identify ?? ((target) => ('path' in target ? target.path : `pid ${target.pid}`)),
   };
   return Deck.assemble(parts, options);

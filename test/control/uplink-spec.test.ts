@@ -6,7 +6,7 @@ import { formatUplinkSpec, parseUplinkSpec, type UplinkSpec } from '../../src/co
 
 /** A specification for people: bigints as addresses. */
 function shown(spec: UplinkSpec) {
-  const pool = (family: 4 | 6) => {
+  const pool = (family: 4 | 6): { subnet: string; addresses: string[]; gateway: string } | null => {
     const one = family === 4 ? spec.ipv4 : spec.ipv6;
     return (
       one && {
@@ -200,7 +200,7 @@ describe('an uplink', () => {
           expect(spec.ipv4 ?? spec.ipv6).not.toBeNull();
           expect(shown(parseUplinkSpec(formatUplinkSpec(spec)))).toMatchObject({
             ...shown(spec),
-            mtu: spec.kind === 'packet' ? null : (spec.mtu ?? 1500),
+            ...(spec.kind === 'tap' && { mtu: spec.mtu ?? 1500 }),
           });
         },
       ),

@@ -58,6 +58,7 @@ async function open(uplinks: DeckOptions['uplinks'] = []): Promise<Deck> {
         const mac = '02:00:00:00:00:01';
         return { fd: descriptor(), ifname: target.ifname, mac, mtu: packetMtu, headerLength: 12 };
       },
+      hostAddresses: () => ['127.0.0.1', '192.0.2.77', '::1', 'fe80::77'],
       identify: (target) => ('path' in target ? target.path : `pid ${target.pid}`),
     },
     { uplinks, log: (level, message) => log.push(`${level}: ${message}`) },
