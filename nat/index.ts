@@ -1,6 +1,6 @@
 /**
- * `tapdeck/nat`: network address translation. So far, how a packet is rewritten; connection tracking and the rules
- * that decide what to rewrite are being built.
+ * `tapdeck/nat`: the parts of a network address translator, without I/O and clock: the table of connections, TCP tracking,
+ * mappings and port pools, publishes, prefix translation, and how a packet and an ICMP error are rewritten.
  */
 
 export * from './conntrack.ts';

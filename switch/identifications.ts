@@ -22,7 +22,7 @@ const COUNTERS = 2048;
 
 /**
  * Identifications of datagrams that leave with one address although they come from several hosts: pieces of two of them
- * that had the same one would be put together (RFC 6864 §5.3.1, RFC 7857 REQ-10).
+ * that had the same one would be put together (RFC 6864 §5.3.1, RFC 7857 §10).
  */
 export class Identifications {
   readonly #random: Random;

@@ -29,7 +29,6 @@ import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
 import type { HashKey } from '../../wire/hash.ts';
-import { PROTO_UDP } from '../../wire/protocol.ts';
 import type { Random } from '../../wire/random.ts';
 import type { ConntrackOptions, FlowEvent, NetworkOptions, PublishOptions } from './commands.ts';
 import { describeFlow } from './flows.ts';
@@ -180,7 +179,7 @@ export class Nat {
     conntrack.mapping[row] = mapping;
     mappings.addPeer(mapping, words, TUPLE_DST);
     // RFC 4787 REQ-6: only the endpoint itself keeps its mapping alive, or anybody outside could for ever.
-    if (frame.protocol === PROTO_UDP) conntrack.status[row] &= ~REFRESH_REPLY;
+    conntrack.status[row] &= ~REFRESH_REPLY;
     return row;
   }
 

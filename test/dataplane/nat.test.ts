@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { icmp, icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
+import { icmp, icmpEcho, ip, type Station, tcp, udp } from '../../src/testing/frames.ts';
 import { formatIpv4 } from '../../wire/address.ts';
 import { get32, set16 } from '../../wire/bytes.ts';
 import { pseudoSumIpv4 } from '../../wire/checksum.ts';
@@ -400,6 +400,26 @@ test('segments that were cut for the uplink and find no next hop: the errors quo
   }
   deck.take('ext');
   expectNoLeak(deck);
+});
+
+test.each([
+  ['GRE', 600_000, { protocol: 47 }],
+  ['echo', 60_000, { protocol: 1 }],
+])('who is outside does not keep the mapping of %s alive (RFC 4787 REQ-6)', (_, timeout, { protocol }) => {
+  const deck = natBed();
+  const ask = icmpEcho({ from: C1, to: EXT1, via: VIA_GA, identifier: 7 });
+  send(deck, 'c1', protocol === 1 ? ask : ip({ from: C1, to: EXT1, via: VIA_GA }, protocol, 30));
+  const [out] = deck.take('ext');
+  const theirs = { from: EXT1, to: UP, via: VIA_UP };
+  const identifier = read(out!).icmp?.rest ?? 0;
+  const answer =
+    protocol === 1
+      ? icmpEcho({ ...theirs, identifier: identifier >>> 16, reply: true })
+      : ip(theirs, protocol, 30);
+  deck.advance(timeout - 1000);
+  expect(send(deck, 'ext', answer)).toBe('FORWARD');
+  deck.advance(1200);
+  expect(deck.flows()).toEqual([]);
 });
 
 describe('what a removed network leaves behind', () => {
