@@ -14,12 +14,13 @@
  * ```
  */
 
-export { DEFAULT_NETWORK, Deck, type DeckEvents, type DeckOptions } from './control/deck.ts';
+export { Deck, type DeckEvents, type DeckOptions } from './control/deck.ts';
 export { DROP_TEXT, type DropReasonName } from './control/drop-text.ts';
 export type { AttachOptions, Endpoint } from './control/endpoint.ts';
 export { DeckError, type DeckErrorCode } from './control/error.ts';
 export type { FlowQuery } from './control/flow-filter.ts';
 export type { FlowDirectionView, FlowEventView, FlowPageView, FlowView } from './control/flows.ts';
+export { DEFAULT_NETWORK } from './control/name.ts';
 export type { CreateNetworkOptions, NetworkInfo } from './control/network.ts';
 export type { PublishedPort } from './control/published.ts';
 export type { ChainView, RuleView } from './control/rules.ts';

@@ -2,34 +2,33 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
 import { createLog } from '../control/log.ts';
 import type { RuntimePaths } from '../control/paths.ts';
-import { parseUplinkSpec } from '../control/uplink-spec.ts';
 import { type ConntrackDaemonFlags, conntrackOptions } from './conntrack-options.ts';
 import { EXIT_DONE, EXIT_FAILED } from './output.ts';
+import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
 
 /** What an embedded daemon tells the `run` that started it, over the channel between them. */
 export type DaemonMessage =
   | { ready: true; notices: readonly string[] }
   | { ready: false; code: DeckError['code']; message: string };
 
-export interface DaemonFlags extends ConntrackDaemonFlags {
+export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
   untilEmpty?: boolean;
-  uplink?: string[];
   /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
   tellParent?: boolean;
 }
 
 /** Runs the daemon until somebody ends it. */
 export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
-  const { untilEmpty = false } = flags;
+  const { untilEmpty = false, hostLoopback = false } = flags;
   const conntrack = conntrackOptions(flags);
-  const uplinks = flags.uplink?.map(parseUplinkSpec) ?? [];
+  const uplinks = uplinkOptions(flags) ?? [];
   const tell = (message: DaemonMessage) => {
     if (flags.tellParent) process.send?.(message, () => process.disconnect());
   };
   const log = createLog({ pretty: process.stderr.isTTY });
   let daemon: Daemon;
   try {
-    daemon = await Daemon.start({ paths, log, untilEmpty, conntrack, uplinks });
+    daemon = await Daemon.start({ paths, log, untilEmpty, conntrack, uplinks, hostLoopback });
   } catch (error) {
     if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });
     throw error;

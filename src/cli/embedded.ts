@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 import type { VersionInfo } from '../control/api-schema.ts';
 import { DaemonClient } from '../control/client.ts';
 import { conflict, DeckError, unavailable } from '../control/error.ts';
+import { DEFAULT_NETWORK } from '../control/name.ts';
+import type { NetworkInfo } from '../control/network.ts';
 import { ensureFolder, type RuntimePaths } from '../control/paths.ts';
 import { findProcess } from '../control/process.ts';
 import { SANDBOX_VARIABLE } from '../control/sandbox.ts';
@@ -15,6 +17,14 @@ import { say } from './output.ts';
 /** Milliseconds for a daemon to come up, or to make room for the next one. */
 const START_TIMEOUT = 15_000;
 
+/** What a daemon is to be like, whether it runs already or is started. */
+export interface DaemonWish {
+  /** Its ways out; whatever it has when left out. */
+  uplinks?: readonly UplinkSpec[];
+  /** A network whose endpoints are to reach the loopback of the host. */
+  hostLoopback?: string;
+}
+
 export interface ReachedDaemon {
   client: DaemonClient;
   version: VersionInfo;
@@ -23,26 +33,32 @@ export interface ReachedDaemon {
 /**
  * The daemon at the socket, which now expects the sandbox of this id; one is started if there is none. Several may do
  * this at once: all but one of the daemons find the lock taken, and their starters use the one that has it.
- * @param uplinks of the daemon to start; one that is there must have them already
+ * @param wish for the daemon to start; one that is there must be like that already
  */
 export async function reachDaemon(
   paths: RuntimePaths,
   host: string | undefined,
   id: string,
-  uplinks: readonly UplinkSpec[] = [],
+  wish: DaemonWish = {},
 ): Promise<ReachedDaemon> {
   const client = new DaemonClient(paths.socket);
   const deadline = performance.now() + START_TIMEOUT;
   for (;;) {
     try {
       const version = await client.expectSandbox(id);
-      await checkUplinks(client, version, id, uplinks);
+      try {
+        checkUplinks(client, version, wish);
+        await checkLoopback(client, wish);
+      } catch (error) {
+        await client.closeSandbox(id);
+        throw error;
+      }
       return { client, version };
     } catch (error) {
       // Not there, or just ending.
       if (!(error instanceof DeckError && error.code === 'unavailable')) throw error;
     }
-    const answer = await startDaemon(paths, host, uplinks);
+    const answer = await startDaemon(paths, host, wish);
     if (answer.ready) {
       for (const notice of answer.notices) say(notice);
       continue;
@@ -55,17 +71,26 @@ export async function reachDaemon(
 }
 
 /** Uplinks come and go with a deck: a daemon that runs without one that is wanted cannot get it any more. */
-async function checkUplinks(
-  client: DaemonClient,
-  { uplinks }: VersionInfo,
-  id: string,
-  wanted: readonly UplinkSpec[],
-): Promise<void> {
-  const missing = wanted.find((uplink) => !uplinks.includes(formatUplinkSpec(uplink)));
-  if (!missing) return;
-  await client.closeSandbox(id);
+function checkUplinks(client: DaemonClient, { uplinks }: VersionInfo, { uplinks: wanted }: DaemonWish): void {
+  const remedy = 'leave --uplink out, or run one of your own with --host unix:///PATH';
+  const missing = wanted?.find((uplink) => !uplinks.includes(formatUplinkSpec(uplink)));
+  if (missing) {
+    throw conflict(
+      `the daemon at ${client.socket} runs without uplink ${formatUplinkSpec(missing)}; ${remedy}`,
+    );
+  }
+  if (wanted?.length === 0 && uplinks.length > 0) {
+    throw conflict(`the daemon at ${client.socket} runs with uplink ${uplinks[0]}; ${remedy}`);
+  }
+}
+
+/** A network is made with or without the host's loopback, and stays so. */
+async function checkLoopback(client: DaemonClient, { hostLoopback: name }: DaemonWish): Promise<void> {
+  if (name === undefined) return;
+  const network = await client.get<NetworkInfo>(`/v1/networks/${encodeURIComponent(name)}`);
+  if (network.hostLoopback) return;
   throw conflict(
-    `the daemon at ${client.socket} runs without uplink ${formatUplinkSpec(missing)}; leave --uplink out, or run one of your own with --host unix:///PATH`,
+    `network ${name} of the daemon at ${client.socket} keeps the host's loopback from endpoints; make one with "tapdeck network create --host-loopback NAME"`,
   );
 }
 
@@ -73,7 +98,7 @@ async function checkUplinks(
 async function startDaemon(
   paths: RuntimePaths,
   host: string | undefined,
-  uplinks: readonly UplinkSpec[],
+  { uplinks, hostLoopback }: DaemonWish,
 ): Promise<DaemonMessage> {
   ensureFolder(paths);
   const log = openSync(paths.log, 'a', 0o600);
@@ -88,7 +113,9 @@ async function startDaemon(
         'daemon',
         '--until-empty',
         '--tell-parent',
-        ...uplinks.flatMap((uplink) => ['--uplink', formatUplinkSpec(uplink)]),
+        ...(uplinks?.length === 0 ? ['--uplink', 'none'] : []),
+        ...(uplinks ?? []).flatMap((uplink) => ['--uplink', formatUplinkSpec(uplink)]),
+        ...(hostLoopback === DEFAULT_NETWORK ? ['--host-loopback'] : []),
       ],
       // A session of its own: ctrl-C here is not meant for it.
       { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },

@@ -88,11 +88,8 @@ export function buildProgram(done: (code: number) => void): Command {
     async (...args: A): Promise<void> =>
       done(await action(...args));
 
-  program
-    .command('daemon')
-    .description('run the switch until it is told to end')
+  uplinkFlags(program.command('daemon').description('run the switch until it is told to end'))
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
-    .addOption(uplinkOption())
     .option('--conntrack-max <number>', 'most connections at one time; 262144 by default')
     .option(
       '--conntrack-quota <number>',
@@ -126,11 +123,12 @@ export function buildProgram(done: (code: number) => void): Command {
       ]),
     );
 
-  endpointFlags(
-    program.command('run').description('run a command in a network namespace of its own on the switch'),
+  uplinkFlags(
+    endpointFlags(
+      program.command('run').description('run a command in a network namespace of its own on the switch'),
+    ),
   )
     .option('--rm', 'accepted for the sake of habit: a sandbox is always removed at its end')
-    .addOption(uplinkOption())
     .argument('<command>', 'program to run, best after --')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
@@ -328,9 +326,10 @@ function networkCommands(
     .option('--ipv6', 'give it IPv6, also without a subnet')
     .option('--mtu <bytes>', 'largest IP packet; 65520 by default')
     .option('--internal', 'no way out of the deck')
+    .option('--host-loopback', "let its endpoints reach the host's loopback, at 192.0.0.1")
     .option(
       '-o, --opt <key=value>',
-      'tapdeck.uplink=NAME, tapdeck.npt=PREFIX (RFC 6296), com.docker.network.driver.mtu=BYTES',
+      'tapdeck.uplink=NAME, tapdeck.npt=PREFIX (RFC 6296), tapdeck.host_loopback=true, com.docker.network.driver.mtu=BYTES',
       collect,
     )
     .action(
@@ -526,11 +525,20 @@ function endpointFlags(command: Command): Command {
     );
 }
 
-function uplinkOption(): Option {
-  return new Option(
-    '--uplink <spec>',
-    'a way out, the first one the default: tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there',
-  ).argParser(collect);
+function uplinkFlags(command: Command): Command {
+  return command
+    .option(
+      '--uplink <spec>',
+      'a way out, the first one the default: socket[,filtering=KIND] by sockets of the host, tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there; or none',
+      collect,
+    )
+    .option('--host-loopback', "let endpoints of network bridge reach the host's loopback, at 192.0.0.1")
+    .option('--no-host-access', 'keep endpoints from all addresses of the host')
+    .option(
+      '--deny <prefix>',
+      "keep endpoints from these addresses; metadata for those of clouds' metadata services; may be repeated",
+      collect,
+    );
 }
 
 function hostOption(): Option {

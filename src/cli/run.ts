@@ -4,23 +4,21 @@ import { basename } from 'node:path';
 import { DaemonAbsent, type SandboxConnection } from '../control/client.ts';
 import type { AttachOptions } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
-import { isName } from '../control/name.ts';
+import { DEFAULT_NETWORK, isName } from '../control/name.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { isInForeground } from '../control/process.ts';
 import { newSandboxId, Sandbox } from '../control/sandbox.ts';
-import { parseUplinkSpec, type UplinkSpec } from '../control/uplink-spec.ts';
-import { awaitEnd, type ReachedDaemon, reachDaemon } from './embedded.ts';
+import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
+import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
 
 /** Milliseconds between a signal that was passed on and KILL. */
 const SIGNAL_GRACE = 10_000;
 /** How often the daemon may be ending just when we want it. */
 const ATTEMPTS = 5;
 
-export interface RunFlags extends EndpointFlags {
-  uplink?: string[];
-}
+export interface RunFlags extends EndpointFlags, UplinkFlags {}
 
 /** Runs a command in a sandbox on the switch; answers its exit code, or 125 when it never began. */
 export async function run(
@@ -31,9 +29,11 @@ export async function run(
 ): Promise<number> {
   // What is wrong in itself is said before anything begins.
   const options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
-  const uplinks = flags.uplink?.map(parseUplinkSpec) ?? [];
+  const uplinks = uplinkOptions(flags);
+  const { hostLoopback = false, network = DEFAULT_NETWORK } = flags;
+  const wish: DaemonWish = { ...(uplinks && { uplinks }), ...(hostLoopback && { hostLoopback: network }) };
   const signals = new Signals();
-  const attempt = new Attempt(paths, host, uplinks);
+  const attempt = new Attempt(paths, host, wish);
   try {
     return await attempt.run(command, options, signals);
   } catch (error) {
@@ -55,21 +55,21 @@ function proposeName(program: string): string {
 class Attempt {
   readonly #paths: RuntimePaths;
   readonly #host: string | undefined;
-  readonly #uplinks: readonly UplinkSpec[];
+  readonly #wish: DaemonWish;
   readonly #id = newSandboxId();
   #daemon: ReachedDaemon | undefined;
   #sandbox: Sandbox | undefined;
   #connection: SandboxConnection | undefined;
 
-  constructor(paths: RuntimePaths, host: string | undefined, uplinks: readonly UplinkSpec[]) {
+  constructor(paths: RuntimePaths, host: string | undefined, wish: DaemonWish) {
     this.#paths = paths;
     this.#host = host;
-    this.#uplinks = uplinks;
+    this.#wish = wish;
   }
 
   async run(command: readonly string[], options: AttachOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
-      reachDaemon(this.#paths, this.#host, this.#id, this.#uplinks),
+      reachDaemon(this.#paths, this.#host, this.#id, this.#wish),
       Sandbox.start({ command, id: this.#id }),
     ]);
     if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
@@ -117,7 +117,7 @@ class Attempt {
           (error) => error instanceof DaemonAbsent,
         );
         if (!absent || attempt === ATTEMPTS) throw error;
-        this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id, this.#uplinks);
+        this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id, this.#wish);
       }
     }
   }

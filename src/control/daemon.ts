@@ -28,6 +28,8 @@ export interface DaemonOptions {
   conntrack?: ConntrackOptions;
   /** Ways out, the default first. */
   uplinks?: readonly UplinkSpec[];
+  /** Whether endpoints of network `bridge` reach the loopback of the host. */
+  hostLoopback?: boolean;
   /** Makes the deck; tests put one on a fake data plane there. */
   openDeck?: typeof Deck.open;
 }
@@ -67,11 +69,12 @@ export class Daemon {
       // Loaded now, and beside the start of the deck's thread: of several daemons that start at once all but one
       // end before they come here.
       const loading = import('./api.ts');
-      const { conntrack, uplinks, openDeck = Deck.open } = options;
+      const { conntrack, uplinks, hostLoopback, openDeck = Deck.open } = options;
       deck = await openDeck({
         log: (level, message) => log[level](message),
         ...(conntrack && { conntrack }),
         ...(uplinks && { uplinks }),
+        ...(hostLoopback && { hostLoopback }),
       });
       const daemon = new Daemon(options, lock, state, deck, notices, (await loading).buildApi);
       await daemon.#listen();

@@ -18,7 +18,7 @@ import type { FlowQuery } from './flow-filter.ts';
 import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
 import { Ifnames } from './ifnames.ts';
 import { AddressPool, DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
-import { isName, Names, quote } from './name.ts';
+import { DEFAULT_NETWORK, isName, Names, quote } from './name.ts';
 import { describeNamespace, identifyNamespace, type NamespaceTarget } from './namespace.ts';
 import {
   type CreateNetworkOptions,
@@ -44,9 +44,6 @@ import {
   viewNeighbors,
 } from './views.ts';
 import { chooseWayOut } from './way-out.ts';
-
-/** The network that every deck begins with, as Docker's. */
-export const DEFAULT_NETWORK = 'bridge';
 
 export interface DeckOptions {
   /** For hashes and random choices of the data plane; drawn at random by default. */
@@ -235,9 +232,12 @@ export class Deck {
   publish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {
     return this.#operation(async () => {
       const record = this.#present(nameOrId);
-      const published = await this.#published.publish(this.#publishTarget(record), specs);
-      this.#showPorts(record);
-      return published;
+      try {
+        return await this.#published.publish(this.#publishTarget(record), specs);
+      } finally {
+        // Also when it failed: somebody may have looked while some of it was there.
+        this.#showPorts(record);
+      }
     });
   }
 

@@ -1,5 +1,8 @@
 import { conflict, invalid } from './error.ts';
 
+/** The network that every deck begins with, as Docker's. */
+export const DEFAULT_NETWORK = 'bridge';
+
 const LONGEST_NAME = 64;
 /** IFNAMSIZ - 1: what the kernel keeps of an interface's name. */
 const LONGEST_IFNAME = 15;

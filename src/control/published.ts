@@ -113,7 +113,7 @@ export class PublishedPorts {
       for (const group of groups) await this.#open(group, groups);
       return groups.flatMap(({ entries }) => entries.map(describe));
     } catch (error) {
-      for (const { entries } of groups) for (const entry of entries) this.#withdraw(entry);
+      await this.#forgetAll(groups.flatMap(({ entries }) => entries));
       throw asDeckError(error);
     }
   }
@@ -146,9 +146,7 @@ export class PublishedPorts {
 
   /** Withdraws all that an endpoint has published, also what is being published. Never throws. */
   async withdraw(endpoint: string): Promise<void> {
-    await Promise.all(
-      this.#of(endpoint).map((entry) => this.#forget(entry).catch((error) => this.#failed(error))),
-    );
+    await this.#forgetAll(this.#of(endpoint));
   }
 
   /** What an endpoint has published; in the order of its ports. */
@@ -217,6 +215,7 @@ export class PublishedPorts {
         if (fixed || codeOf(error) !== 'EADDRINUSE' || tried.size === MOST_TRIED) throw error;
         tried.add(group.entries[0]!.hostPorts.first);
         const { entries } = group;
+        if (entries.some(({ withdrawn }) => withdrawn)) throw left(entries[0]!);
         group.entries = [];
         await Promise.all(entries.map((entry) => this.#forget(entry)));
         this.#reserve(group, groups);
@@ -299,8 +298,9 @@ export class PublishedPorts {
     throw left(entry);
   }
 
-  #withdraw(entry: Entry): void {
-    void this.#forget(entry).catch((error) => this.#failed(error));
+  /** Never throws. */
+  async #forgetAll(entries: readonly Entry[]): Promise<void> {
+    await Promise.all(entries.map((entry) => this.#forget(entry).catch((error) => this.#failed(error))));
   }
 
   /** Commands are applied in order, so the ports are free for the next from this call on. */

@@ -5,13 +5,14 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { inspection, networkOptions } from '../../src/cli/network.ts';
 import { main } from '../../src/cli/program.ts';
+import { type UplinkFlags, uplinkOptions } from '../../src/cli/uplink-options.ts';
 import { uplinkTable } from '../../src/cli/uplinks.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { DeckError } from '../../src/control/error.ts';
 import type { NetworkInfo } from '../../src/control/network.ts';
 import { runtimePaths } from '../../src/control/paths.ts';
 import type { UplinkInfo } from '../../src/control/uplink.ts';
-import { parseUplinkSpec } from '../../src/control/uplink-spec.ts';
+import { formatUplinkSpec, parseUplinkSpec } from '../../src/control/uplink-spec.ts';
 import { fakeDeck } from '../control/fake-deck.ts';
 
 let folder: string;
@@ -55,6 +56,17 @@ describe('usage of uplinks', () => {
     [['network', 'create', '-o', 'tapdeck.uplnk=a', 'lab'], /-o "tapdeck\.uplnk=a": there is no option/],
     [['network', 'create', '-o', 'tapdeck.uplink', 'lab'], /-o "tapdeck\.uplink" has no value/],
     [['network', 'create', '-o', 'tapdeck.npt=', 'lab'], /-o "tapdeck\.npt=" has no value/],
+    [['daemon', '--uplink', 'none', '--uplink', 'socket'], /--uplink none is no uplink at all/],
+    [['daemon', '--uplink', 'none', '--no-host-access'], /--no-host-access is about uplink socket/],
+    [
+      ['run', '--uplink', 'tap:a,addr=192.0.2.2/24', '--deny', 'metadata', '--', 'true'],
+      /--deny is about uplink socket/,
+    ],
+    [['run', '--deny', 'clouds', '--', 'true'], /deny="clouds": /],
+    [
+      ['network', 'create', '-o', 'tapdeck.host_loopback=perhaps', 'lab'],
+      /"perhaps" is neither true nor false/,
+    ],
     [['uplinks', 'surplus'], /too many arguments/],
   ])('%j is refused in one line, with exit code 2', async (argv, message) => {
     const { code, out, err } = await tapdeck(...argv);
@@ -67,6 +79,24 @@ describe('usage of uplinks', () => {
     const { code, err } = await tapdeck('uplinks');
     expect(code).toBe(1);
     expect(err).toMatch(/^tapdeck: error: no daemon is running at [^\n]+\n$/);
+  });
+});
+
+describe('the ways out that options ask for', () => {
+  const asked = (flags: UplinkFlags) => uplinkOptions(flags)?.map(formatUplinkSpec);
+
+  it('are nothing special when nothing is said', () => {
+    expect(asked({})).toBeUndefined();
+    expect(asked({ hostAccess: true, hostLoopback: true })).toBeUndefined();
+    expect(asked({ uplink: ['none'] })).toEqual([]);
+    expect(asked({ uplink: ['socket'] })).toEqual(['socket,filtering=address-dependent']);
+  });
+
+  it('are narrowed, whether uplink socket is named or not', () => {
+    expect(asked({ hostAccess: false })).toEqual(['socket,filtering=address-dependent,host-access=no']);
+    expect(asked({ deny: ['metadata', '10.0.0.0/8'], uplink: ['socket,deny=metadata'] })).toEqual([
+      'socket,filtering=address-dependent,deny=metadata,deny=10.0.0.0/8',
+    ]);
   });
 });
 

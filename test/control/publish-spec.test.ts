@@ -4,7 +4,7 @@ import { type Family, formatAddress } from '../../src/control/address.ts';
 import { DeckError } from '../../src/control/error.ts';
 import { formatHost, formatPorts, parsePublishSpec } from '../../src/control/publish-spec.ts';
 
-const any = { family: null, host: null };
+const any = { family: null, host: null, ifname: null };
 const range = (first: number, last = first) => ({ first, last });
 
 describe('a spec of published ports', () => {
@@ -23,6 +23,11 @@ describe('a spec of published ports', () => {
     ['192.0.2.1::80', { family: 4, host: 0xc0000201n, hostPorts: null, ports: range(80) }],
     ['0.0.0.0:8080:80', { family: 4, host: null, hostPorts: range(8080), ports: range(80) }],
     ['[::]:8080:80', { family: 6, host: null, hostPorts: range(8080), ports: range(80) }],
+    ['%eth1:8080:80', { family: null, host: null, ifname: 'eth1', hostPorts: range(8080) }],
+    ['192.0.2.1%eth1::80', { family: 4, host: 0xc0000201n, ifname: 'eth1', hostPorts: null }],
+    ['0.0.0.0%lo:8080:80', { family: 4, host: null, ifname: 'lo', hostPorts: range(8080) }],
+    ['[::%lo]:8080:80', { family: 6, host: null, ifname: 'lo', hostPorts: range(8080) }],
+    ['[::1%lo]:8080:80', { family: 6, host: 1n, ifname: 'lo', hostPorts: range(8080) }],
     ['[::1]:53:53/udp', { family: 6, host: 1n, hostPorts: range(53), ports: range(53), protocol: 'udp' }],
   ])('is understood as %j', (text, expected) => {
     expect(parsePublishSpec(text)).toMatchObject({ text, ...expected });
@@ -42,6 +47,9 @@ describe('a spec of published ports', () => {
     ['1.2.3.256:8080:80', /host address "1.2.3.256" is not an IPv4 address/],
     ['localhost:8080:80', /host address "localhost" is not an IPv4 address/],
     ['[fd00::x]:8080:80', /host address "fd00::x" is not an IPv6 address/],
+    ['[%lo]:8080:80', /host address "" is not an IPv6 address/],
+    ['%:8080:80', /interface name "" is not allowed/],
+    ['192.0.2.1%a%b:8080:80', /interface name "a%b" is not allowed/],
     ['90-80:80-90', /range 90-80 is reversed; did you mean 80-90\?/],
     ['80-90:90-80', /range 90-80 is reversed/],
     ['80-90:80-91', /unequal length, 11 host ports and 12 ports of the endpoint/],
