@@ -80,21 +80,24 @@ export class Account {
   readonly #mark = randomBytes(8).toString('hex');
   readonly #ids: string[] | undefined;
   readonly #program: string;
+  readonly #netns: string | undefined;
 
-  static root(): Account {
-    return new Account('root');
+  /** @param netns a network namespace that is the host to everything that is started; this machine's when left out */
+  static root(netns?: string): Account {
+    return new Account('root', netns);
   }
 
-  static user(): Account {
+  static user(netns?: string): Account {
     const name = `td${randomBytes(4).toString('hex')}`;
     checkBuilt();
     execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', name]);
-    return new Account(name);
+    return new Account(name, netns);
   }
 
-  private constructor(name: string) {
+  private constructor(name: string, netns: string | undefined) {
     checkBuilt();
     this.name = name;
+    this.#netns = netns;
     this.folder = mkdtempSync(join(tmpdir(), 'td-'));
     if (name === 'root') {
       this.#program = root;
@@ -114,7 +117,8 @@ export class Account {
   /** Starts a program of any kind. `tun`: mode of /dev/net/tun for it, 0666 as udev makes it; '' for none. */
   spawn(command: readonly string[], { tun = '666' }: { tun?: string } = {}): Running {
     const env = { ...process.env, TAPDECK_TEST: this.#mark, NO_COLOR: '1' };
-    const words = [...this.#prefix(tun), ...command];
+    const host = this.#netns === undefined ? [] : ['ip', 'netns', 'exec', this.#netns];
+    const words = [...host, ...this.#prefix(tun), ...command];
     return new Running(
       spawn(words[0]!, words.slice(1), { env, cwd: this.folder, stdio: ['pipe', 'pipe', 'pipe'] }),
     );
@@ -141,9 +145,10 @@ export class Account {
     return out;
   }
 
-  /** Starts a daemon and waits until it is ready. */
+  /** Starts a daemon and waits until it is ready. Without an uplink of its own it has none: nothing gets onto a real network. */
   async daemon(...args: string[]): Promise<Running> {
-    const daemon = this.start('daemon', ...args);
+    const uplink = args.includes('--uplink') ? [] : ['--uplink', 'none'];
+    const daemon = this.start('daemon', ...uplink, ...args);
     await daemon.said('daemon ready');
     return daemon;
   }
