@@ -11,6 +11,7 @@ const IP_RECVTTL = 12;
 const IP_RECVTOS = 13;
 const IPV6_UNICAST_HOPS = 16;
 const IPV6_MTU_DISCOVER = 23;
+const IPV6_MTU = 24;
 const IPV6_RECVERR = 25;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
@@ -35,13 +36,14 @@ const UNKNOWN = -1;
 export class SocketOptions {
   readonly #ttl: Int16Array;
   readonly #tos: Int16Array;
-  readonly #whole: Int8Array;
+  /** IPv6: how long pieces may be, 0 for whole datagrams. IPv4: 1 for those that may be cut. */
+  readonly #pieces: Int32Array;
   readonly #word = new Int32Array(1);
 
   constructor(capacity: number) {
     this.#ttl = new Int16Array(capacity);
     this.#tos = new Int16Array(capacity);
-    this.#whole = new Int8Array(capacity);
+    this.#pieces = new Int32Array(capacity);
   }
 
   /** A new UDP socket; published ones are told the address that a datagram was for. */
@@ -59,7 +61,7 @@ export class SocketOptions {
   prepare(row: number, fd: number, isIpv6: boolean): void {
     this.#ttl[row] = UNKNOWN;
     this.#tos[row] = UNKNOWN;
-    this.#whole[row] = UNKNOWN;
+    this.#pieces[row] = UNKNOWN;
     if (isIpv6) {
       this.#set(fd, SOL_IPV6, IPV6_V6ONLY, 1);
       this.#set(fd, SOL_IPV6, IPV6_RECVERR, 1);
@@ -82,14 +84,17 @@ export class SocketOptions {
       this.#tos[row] = tos;
       this.#set(fd, SOL_IP, IP_TOS, tos);
     }
-    if (this.#whole[row] !== +whole) {
-      this.#whole[row] = +whole;
+    if (this.#pieces[row] !== +!whole) {
+      this.#pieces[row] = +!whole;
       this.#set(fd, SOL_IP, IP_MTU_DISCOVER, whole ? PMTUDISC_DO : PMTUDISC_DONT);
     }
   }
 
-  /** As `setIpv4`. */
-  setIpv6(row: number, fd: number, hopLimit: number, trafficClass: number, whole: boolean): void {
+  /**
+   * As `setIpv4`.
+   * @param pieces how long the pieces may be into which the datagram is cut, 0 when it must not be cut
+   */
+  setIpv6(row: number, fd: number, hopLimit: number, trafficClass: number, pieces: number): void {
     if (this.#ttl[row] !== hopLimit) {
       this.#ttl[row] = hopLimit;
       this.#set(fd, SOL_IPV6, IPV6_UNICAST_HOPS, hopLimit);
@@ -98,9 +103,10 @@ export class SocketOptions {
       this.#tos[row] = trafficClass;
       this.#set(fd, SOL_IPV6, IPV6_TCLASS, trafficClass);
     }
-    if (this.#whole[row] !== +whole) {
-      this.#whole[row] = +whole;
-      this.#set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, whole ? PMTUDISC_DO : PMTUDISC_DONT);
+    if (this.#pieces[row] !== pieces) {
+      this.#pieces[row] = pieces;
+      this.#set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, pieces === 0 ? PMTUDISC_DO : PMTUDISC_DONT);
+      this.#set(fd, SOL_IPV6, IPV6_MTU, pieces);
     }
   }
 

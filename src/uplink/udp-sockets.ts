@@ -229,14 +229,9 @@ export class UdpSockets {
     }
     const fd = this.#fd[row]!;
     if (isIpv6) {
-      // RFC 8200 §4.5: only who sends cuts, so a datagram that came whole goes whole.
-      this.#options.setIpv6(
-        row,
-        fd,
-        bytes[l3 + IPV6_HOP_LIMIT]!,
-        ipv6TrafficClass(bytes, l3),
-        frame.largestFragment === 0,
-      );
+      // RFC 8200 §4.5: only who sends cuts, so a datagram that came whole goes whole, and pieces become no longer.
+      const hopLimit = bytes[l3 + IPV6_HOP_LIMIT]!;
+      this.#options.setIpv6(row, fd, hopLimit, ipv6TrafficClass(bytes, l3), frame.largestFragment);
     } else {
       const whole = frame.largestFragment === 0 && (get16(bytes, l3 + IPV4_FRAGMENT) & IPV4_DF) !== 0;
       this.#options.setIpv4(row, fd, bytes[l3 + IPV4_TTL]!, bytes[l3 + IPV4_TOS]!, whole);
