@@ -330,6 +330,7 @@ export class Deck {
   async #close(): Promise<void> {
     await Promise.allSettled(this.#busy);
     await Promise.allSettled(Array.from(this.#endpoints.values(), (record) => this.#leave(record, 'detach')));
+    this.#uplinks.close();
     await this.#plane.close();
     closeStaging();
     this.#networks.clear();

@@ -389,6 +389,7 @@ function publishOptions(entry: Entry): PublishOptions {
     from: entry.hostPorts.first,
     to: entry.hostPorts.last,
     host: entry.host === null ? null : words(entry.host),
+    ...(entry.sockets !== null && entry.sockets.ifname !== null && { uplinkOnly: true }),
   };
 }
 

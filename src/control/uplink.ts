@@ -1,27 +1,19 @@
 import { closeSync } from 'node:fs';
 import type { PortId } from '../../switch/frame.ts';
 import { formatMac, MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
-import type { Filtering, PortSpec, UplinkOptions } from '../dataplane/commands.ts';
+import type { DeniedPrefix, Filtering, PortSpec, UplinkOptions } from '../dataplane/commands.ts';
 import type { hostAddresses } from '../device/host-addresses.ts';
 import type { openPacket } from '../device/packet-socket.ts';
 import type { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
-import {
-  ADDRESS_BITS,
-  familyOf,
-  formatAddress,
-  formatSubnet,
-  parseAddress,
-  type Subnet,
-  toInt32,
-  toWords,
-} from './address.ts';
+import { formatAddress, formatSubnet, toInt32, toWords } from './address.ts';
 import { asDeckError, conflict, DeckError, notFound } from './error.ts';
+import { HostPolicy } from './host-policy.ts';
 import type { Subnets } from './ipam.ts';
 import { quote } from './name.ts';
 import { checkMtu, DEFAULT_MTU } from './network.ts';
 import type { HostAddress } from './published.ts';
-import { deniedPrefixes, type SocketUplinkSpec } from './socket-uplink-spec.ts';
+import type { SocketUplinkSpec } from './socket-uplink-spec.ts';
 import {
   DEFAULT_TAP_MTU,
   formatUplinkSpec,
@@ -101,7 +93,7 @@ export class UplinkRecord {
    * As the data plane takes it.
    * @param denied what nobody reaches by it
    */
-  options(denied: readonly Subnet[] = []): UplinkOptions {
+  options(denied: readonly DeniedPrefix[] = []): UplinkOptions {
     const { mac, mtu } = this;
     const { ipv4, ipv6, filtering } = this.spec;
     return {
@@ -115,7 +107,7 @@ export class UplinkRecord {
       ipv6: ipv6 && { address: toWords(ipv6.addresses[0]!), prefix: ipv6.subnet.prefix },
       ipv6Pool: ipv6?.addresses.slice(1).map(toWords) ?? [],
       gateway6: ipv6 && toWords(ipv6.gateway),
-      ...(this.spec.kind === 'socket' && { isHost: true, denied: denied.map(words) }),
+      ...(this.spec.kind === 'socket' && { isHost: true, denied }),
     };
   }
 }
@@ -134,6 +126,7 @@ export class Uplinks {
   readonly #parts: UplinkParts;
   readonly #subnets: Subnets;
   readonly #records: UplinkRecord[] = [];
+  #watch: NodeJS.Timeout | undefined;
 
   constructor(parts: UplinkParts, subnets: Subnets) {
     this.#parts = parts;
@@ -204,9 +197,8 @@ export class Uplinks {
   async #makeSocket(spec: SocketUplinkSpec): Promise<UplinkRecord> {
     const { dataPlane, hostAddresses } = this.#parts;
     const record = new UplinkRecord(spec, deckMac(spec), DEFAULT_MTU);
-    const denied = deniedPrefixes(spec);
-    if (!spec.hostAccess) denied.push(...hostAddresses().map(hostPrefix));
-    record.number = await dataPlane.addUplink(record.options(denied));
+    const policy = new HostPolicy(spec, hostAddresses);
+    record.number = await dataPlane.addUplink(record.options(policy.denied));
     const port: PortSpec = {
       network: record.number,
       mtu: record.mtu,
@@ -214,7 +206,18 @@ export class Uplinks {
       ipv4: toInt32(spec.ipv4.gateway),
       ipv6: toWords(spec.ipv6.gateway),
     };
-    return this.#add(record, () => dataPlane.addSockets(port));
+    await this.#add(record, () => dataPlane.addSockets(port));
+    if (!spec.hostAccess) {
+      this.#watch = setInterval(() => {
+        if (policy.changed()) dataPlane.deny(record.number, policy.denied).catch(() => {});
+      }, LOOK_AT_HOST).unref();
+    }
+    return record;
+  }
+
+  /** Stops looking at the host. */
+  close(): void {
+    clearInterval(this.#watch);
   }
 
   async #makeTap(spec: InterfaceUplinkSpec): Promise<UplinkRecord> {
@@ -297,17 +300,6 @@ async function named<T>(spec: UplinkSpec, work: () => T | Promise<T>): Promise<T
   }
 }
 
-/** As the data plane takes it. */
-function words({ family, base, prefix }: Subnet): NonNullable<UplinkOptions['denied']>[number] {
-  return { address: family === 4 ? toInt32(base) : toWords(base), prefix };
-}
-
-/** The prefix of one address. */
-function hostPrefix(text: string): Subnet {
-  const family = familyOf(text);
-  return { family, base: parseAddress(family, text), prefix: ADDRESS_BITS[family] };
-}
-
 function pools({ ipv4, ipv6 }: UplinkSpec): UplinkAddresses[] {
   return [ipv4, ipv6].filter((pool) => pool !== null);
 }
@@ -328,6 +320,9 @@ function otherMac(spec: UplinkSpec, deck: Mac): Mac {
 }
 
 const HOST = '/proc/self/ns/net';
+
+/** Milliseconds between two looks at the host's addresses, when endpoints are to be kept from them. */
+const LOOK_AT_HOST = 2000;
 
 /** Another beginning that is locally administered and no group address. */
 const LOCAL_HI = 0x0642;

@@ -38,8 +38,14 @@ export interface UplinkOptions extends SegmentOptions {
    * which ports are published, and `gateway4` and `gateway6` stand for its loopback.
    */
   isHost?: boolean;
-  /** Prefixes to which no connection may go: an int32 or four words, and a length. */
-  denied?: readonly { address: number | readonly number[]; prefix: number }[];
+  /** Prefixes to which no connection may go. */
+  denied?: readonly DeniedPrefix[];
+}
+
+/** An address, an int32 or four words, and a length. */
+export interface DeniedPrefix {
+  address: number | readonly number[];
+  prefix: number;
 }
 
 /** One `-p`: ports of the deck that are an endpoint's. Port n of the range is port `target + n` of the endpoint. */
@@ -58,6 +64,8 @@ export interface PublishOptions {
    * network's uplink, and those of the gateways.
    */
   host: number | readonly number[] | null;
+  /** With `host` null: only the addresses of the network's uplink. */
+  uplinkOnly?: boolean;
 }
 
 /** One direction of a connection, as `conntrack -L` prints it. */

@@ -35,6 +35,7 @@ import { Random } from '../../wire/random.ts';
 import { checkVnet } from '../../wire/virtio-net.ts';
 import type {
   ConntrackOptions,
+  DeniedPrefix,
   FlowEntry,
   FlowEvent,
   FlowFilter,
@@ -393,6 +394,13 @@ export class Dataplane {
     this.#rules.removeNetwork(id);
   }
 
+  /** Keeps endpoints from these prefixes of those behind an uplink, and from no others. */
+  deny(uplink: number, prefixes: readonly DeniedPrefix[]): void {
+    const known = this.#uplinks[uplink];
+    if (!known) throw new RangeError(`there is no uplink ${uplink}`);
+    known.deny(prefixes);
+  }
+
   /**
    * Attaches a device to a network; answers the port. What waits for its addresses is sent. Throws RangeError when all
    * ports are in use.
@@ -443,13 +451,13 @@ export class Dataplane {
   publish(options: PublishOptions): number {
     const network = this.#networks[options.network];
     if (!network) throw new RangeError(`there is no network ${options.network}`);
-    const id = this.#nat.publish(options, this.#segmentsOf(network, options.host));
+    const id = this.#nat.publish(options, this.#segmentsOf(network, options));
     this.#rules.addPublish(id, this.#nat.publishes.row(id), network.id);
     return id;
   }
 
   /** The segments on whose addresses ports are published: that of the host address, or the network's uplink and all gateways. */
-  #segmentsOf(network: Network, host: PublishOptions['host']): number[] {
+  #segmentsOf(network: Network, { host, uplinkOnly = false }: PublishOptions): number[] {
     if (host !== null) {
       const route =
         typeof host === 'number'
@@ -460,6 +468,7 @@ export class Dataplane {
       if (this.#uplinks[network.uplink]?.isHost) return [network.uplink];
       throw new RangeError('the host address is none of the deck');
     }
+    if (uplinkOnly) return [network.uplink];
     return this.#networks
       .filter((other) => other !== undefined)
       .filter(({ id }) => id === network.uplink || this.#uplinks[id] === undefined)

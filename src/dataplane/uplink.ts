@@ -1,7 +1,7 @@
 import { IPV4_MAPPED } from '../../nat/tuple.ts';
 import { containsIpv6, prefixWord } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
-import type { Filtering, UplinkOptions } from './commands.ts';
+import type { DeniedPrefix, Filtering, UplinkOptions } from './commands.ts';
 
 /** A segment by which packets leave the deck: the deck is a host there, with a next hop for all that is farther away. */
 export class Uplink {
@@ -13,7 +13,7 @@ export class Uplink {
   readonly gateway6: Int32Array;
   readonly isHost: boolean;
   /** Denied prefixes, five words each: an address as in a tuple, and the length. */
-  readonly #denied: Int32Array;
+  #denied = new Int32Array(0);
 
   constructor(network: Network, options: UplinkOptions) {
     const { gateway4 = null, gateway6 = null } = options;
@@ -24,8 +24,13 @@ export class Uplink {
     this.hasGateway6 = gateway6 !== null;
     this.gateway6 = Int32Array.from(gateway6 ?? [0, 0, 0, 0]);
     this.isHost = options.isHost ?? false;
+    this.deny(options.denied ?? []);
+  }
+
+  /** Keeps endpoints from these prefixes and no others from now on; connections that stand are not looked at again. */
+  deny(prefixes: readonly DeniedPrefix[]): void {
     this.#denied = Int32Array.from(
-      (options.denied ?? []).flatMap(({ address, prefix }) =>
+      prefixes.flatMap(({ address, prefix }) =>
         typeof address === 'number' ? [0, 0, IPV4_MAPPED, address, prefix + 96] : [...address, prefix],
       ),
     );

@@ -1,5 +1,6 @@
 import type { PortId } from '../../switch/frame.ts';
 import type {
+  DeniedPrefix,
   FlowEvent,
   FlowFilter,
   FlowPage,
@@ -34,6 +35,8 @@ export interface DataPlane {
   addUplink(options: UplinkOptions): Promise<number>;
   /** Removes an uplink that has no ports any more and that no network leaves by. */
   removeUplink(uplink: number): Promise<void>;
+  /** Keeps endpoints from these prefixes of those behind an uplink, and from no others. */
+  deny(uplink: number, prefixes: readonly DeniedPrefix[]): Promise<void>;
   /**
    * Connects an open TAP. The descriptor belongs to the data plane from the call on: it is closed with the
    * port, and also when the port cannot be made.

@@ -4,6 +4,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
 import type {
   ConntrackOptions,
+  DeniedPrefix,
   FlowEvent,
   FlowFilter,
   FlowPage,
@@ -100,6 +101,10 @@ export class DataPlaneThread implements DataPlane {
 
   removeUplink(uplink: number): Promise<void> {
     return this.#call('removeUplink', uplink);
+  }
+
+  deny(uplink: number, prefixes: readonly DeniedPrefix[]): Promise<void> {
+    return this.#call('deny', uplink, prefixes);
   }
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId> {

@@ -4,6 +4,7 @@ import type { Device } from '../../switch/device.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import { describe } from '../../wire/describe.ts';
 import type {
+  DeniedPrefix,
   FlowFilter,
   FlowPage,
   NetworkOptions,
@@ -71,6 +72,10 @@ class DataPlaneWorker {
 
   removeUplink(uplink: number): void {
     this.#dataplane.removeUplink(uplink, performance.now());
+  }
+
+  deny(uplink: number, prefixes: readonly DeniedPrefix[]): void {
+    this.#dataplane.deny(uplink, prefixes);
   }
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): PortId {
@@ -203,6 +208,7 @@ export type WorkerMethods = Pick<
   | 'removeNetwork'
   | 'addUplink'
   | 'removeUplink'
+  | 'deny'
   | 'addTap'
   | 'addPacket'
   | 'addSockets'

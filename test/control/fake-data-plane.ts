@@ -1,4 +1,5 @@
 import type {
+  DeniedPrefix,
   FlowEntry,
   FlowEvent,
   FlowFilter,
@@ -78,6 +79,11 @@ export class FakeDataPlane implements DataPlane {
   async removeUplink(uplink: number): Promise<void> {
     await this.#turn('removeUplink');
     this.uplinks.delete(uplink);
+  }
+
+  async deny(uplink: number, denied: readonly DeniedPrefix[]): Promise<void> {
+    await this.#turn('deny');
+    this.uplinks.set(uplink, { ...this.uplinks.get(uplink)!, denied });
   }
 
   async addPacket(socket: OpenPacketSocket, spec: PortSpec): Promise<number> {

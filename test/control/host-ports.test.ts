@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Deck } from '../../src/control/deck.ts';
 import type { DeckError } from '../../src/control/error.ts';
+import { HostPolicy } from '../../src/control/host-policy.ts';
+import type { SocketUplinkSpec } from '../../src/control/socket-uplink-spec.ts';
+import { parseUplinkSpec } from '../../src/control/uplink-spec.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
 
@@ -145,6 +148,20 @@ describe('a deck with uplink socket', () => {
       { address: [0xfe800000 | 0, 0, 0, 0x77], prefix: 128 },
     ]);
     await strict.close();
+  });
+
+  it('notices when the host gets addresses and loses some', () => {
+    let own = ['192.0.2.1'];
+    const spec = parseUplinkSpec('socket,host-access=no') as SocketUplinkSpec;
+    const policy = new HostPolicy(spec, () => own);
+    expect(policy.changed()).toBe(false);
+    own = ['192.0.2.2', '::1'];
+    expect(policy.changed()).toBe(true);
+    expect(policy.denied).toEqual([
+      { address: 0xc0000202 | 0, prefix: 32 },
+      { address: [0, 0, 0, 1], prefix: 128 },
+    ]);
+    expect(policy.changed()).toBe(false);
   });
 
   it("gives a network the host's loopback when it asks for it", async () => {
