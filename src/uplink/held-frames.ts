@@ -1,0 +1,86 @@
+import type { Arena, Frame } from '../../switch/frame.ts';
+import { tcpSequence } from '../../wire/tcp.ts';
+import { before, HELD, HELD_COUNT } from './tcp-connections.ts';
+
+/** Frames that are held for all connections together: a part of the arena's slots. */
+const CAPACITY = 512;
+/** Frames that are held for one connection. */
+const PER_CONNECTION = 64;
+
+/**
+ * Segments that cannot go into their socket yet: because one before them is missing, or because the socket is full. They
+ * stay in their slots, in the order of their sequence numbers, in a list for each connection. Whoever has no place here
+ * is lost, as in a router whose queue is full, and sent again.
+ */
+export class HeldFrames {
+  readonly #arena: Arena;
+  readonly #words: Int32Array;
+  readonly #frames: (Frame | null)[] = new Array<Frame | null>(CAPACITY).fill(null);
+  /** Next of the same connection or of the free ones, + 1. */
+  readonly #next = new Int32Array(CAPACITY);
+  #free = 1;
+
+  /** @param words of the connections; `at` below is where a row begins in it */
+  constructor(arena: Arena, words: Int32Array) {
+    this.#arena = arena;
+    this.#words = words;
+    for (let i = 0; i < CAPACITY - 1; i++) this.#next[i] = i + 2;
+  }
+
+  /** The first frame of a connection, or null. */
+  first(at: number): Frame | null {
+    const first = this.#words[at + HELD];
+    return first === 0 ? null : this.#frames[first - 1]!;
+  }
+
+  /** The frame behind the `index`th, counted from 0, or null. */
+  nth(at: number, index: number): Frame | null {
+    let entry = this.#words[at + HELD];
+    for (let i = 0; i < index && entry !== 0; i++) entry = this.#next[entry - 1];
+    return entry === 0 ? null : this.#frames[entry - 1]!;
+  }
+
+  /** Keeps a frame; false when there is no room for it. */
+  hold(at: number, frame: Frame): boolean {
+    const words = this.#words;
+    if (this.#free === 0 || words[at + HELD_COUNT] >= PER_CONNECTION) return false;
+    const sequence = tcpSequence(frame.bytes, frame.l4);
+    let previous = 0;
+    let next = words[at + HELD];
+    while (next !== 0) {
+      const other = this.#frames[next - 1]!;
+      const otherSequence = tcpSequence(other.bytes, other.l4);
+      if (before(sequence, otherSequence)) break;
+      // The same again. A longer one is not looked for: what is missing will come once more.
+      if (sequence === otherSequence && frame.end - frame.payload <= other.end - other.payload) return true;
+      previous = next;
+      next = this.#next[next - 1];
+    }
+    const kept = this.#arena.park(frame);
+    if (kept === undefined) return false;
+    const entry = this.#free;
+    this.#free = this.#next[entry - 1];
+    this.#frames[entry - 1] = kept;
+    this.#next[entry - 1] = next;
+    if (previous === 0) words[at + HELD] = entry;
+    else this.#next[previous - 1] = entry;
+    words[at + HELD_COUNT]++;
+    return true;
+  }
+
+  /** Lets the first frame of a connection go. */
+  shift(at: number): void {
+    const words = this.#words;
+    const entry = words[at + HELD];
+    words[at + HELD] = this.#next[entry - 1];
+    words[at + HELD_COUNT]--;
+    this.#arena.release(this.#frames[entry - 1]!);
+    this.#frames[entry - 1] = null;
+    this.#next[entry - 1] = this.#free;
+    this.#free = entry;
+  }
+
+  clear(at: number): void {
+    while (this.#words[at + HELD] !== 0) this.shift(at);
+  }
+}

@@ -1,0 +1,179 @@
+import { type Device, Transmit } from '../../switch/device.ts';
+import type { Arena, Frame } from '../../switch/frame.ts';
+import type { HashKey } from '../../wire/hash.ts';
+import { PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
+import { Epoll } from '../device/epoll.ts';
+import { IcmpErrors } from './icmp-errors.ts';
+import { Listeners, type ListenOptions } from './listeners.ts';
+import type { Segment } from './segment.ts';
+import { SERIAL_MASK, type TcpCounters, TcpSockets } from './tcp-sockets.ts';
+import { UdpSockets } from './udp-sockets.ts';
+
+/** What an epoll tag means: the kind in the lowest bits, a row or nothing above. */
+const Kind = { TCP: 0, UDP: 1, LISTENERS: 2 } as const;
+const KIND_BITS = 2;
+const SERIAL_BITS = 8;
+/** Datagrams taken from one socket before the next has its turn. */
+const BURST = 32;
+
+export interface SocketUplinkOptions {
+  /** The data plane's: payload is moved by the kernel between its slots and sockets. */
+  arena: Arena;
+  segment: Segment;
+  /** Of the segment; 65520 when left out. */
+  mtu?: number;
+  /** Random: of hashes and of TCP's initial sequence numbers. */
+  key: HashKey;
+  /** TCP connections at once. */
+  connections?: number;
+}
+
+/**
+ * An uplink that ends in ordinary sockets of the host: to the deck it is a device like a TAP, behind which there seem to be
+ * a router and the world. It takes no privilege. What endpoints send is translated by the deck to the deck's own address on
+ * this segment before it comes here; connections and datagrams that listening sockets get come in with their senders'
+ * real addresses, for the deck to let in or not.
+ *
+ * One descriptor of epoll stands for all sockets. What the device has to say by itself (acknowledgments, resets) makes
+ * `deadline` past, so that the loop asks for it.
+ */
+export class SocketUplink implements Device {
+  readonly offload = true;
+  readonly gone = false;
+  readonly tcp: TcpSockets;
+  readonly udp: UdpSockets;
+  /** Frames of protocols that no socket speaks. */
+  unspoken = 0;
+  readonly #epoll = new Epoll();
+  readonly #errors: IcmpErrors;
+  readonly #listeners: Listeners;
+  #closed = false;
+  /** Descriptors that epoll reported, and which of them is next. */
+  #ready = 0;
+  #next = 0;
+  #burst = 0;
+
+  constructor({ arena, segment, mtu = 65_520, key, connections }: SocketUplinkOptions) {
+    const epoll = this.#epoll;
+    const errors = new IcmpErrors(segment);
+    this.#errors = errors;
+    this.tcp = new TcpSockets({
+      arena,
+      segment,
+      epoll,
+      tag: (row, serial) =>
+        (row << (KIND_BITS + SERIAL_BITS)) | ((serial & SERIAL_MASK) << KIND_BITS) | Kind.TCP,
+      errors,
+      key,
+      mtu,
+      ...(connections !== undefined && { capacity: connections }),
+    });
+    this.udp = new UdpSockets({ segment, epoll, tag: (row) => (row << KIND_BITS) | Kind.UDP, errors });
+    this.#listeners = new Listeners((fd, client, local, _listener, now) =>
+      this.tcp.accept(fd, client, local, now),
+    );
+    epoll.add(this.#listeners.fd, Kind.LISTENERS);
+  }
+
+  /** Readable while a socket has something for us. */
+  get fd(): number {
+    return this.#epoll.fd;
+  }
+
+  get counters(): TcpCounters {
+    return this.tcp.counters;
+  }
+
+  /** Listens at ports of the host, or throws a `SyscallError` and at none. */
+  publish(publish: number, protocol: 6 | 17, options: ListenOptions): void {
+    if (protocol === PROTO_TCP) this.#listeners.open(publish, options);
+    else this.udp.publish(publish, options);
+  }
+
+  unpublish(publish: number): void {
+    this.#listeners.close(publish);
+    this.udp.unpublish(publish);
+  }
+
+  receive(arena: Arena, now: number): Frame | null {
+    if (this.#closed) return null;
+    if (now >= this.#timed()) this.#expire(now);
+    for (;;) {
+      const frame = this.tcp.receive(arena, now) ?? this.#errors.next(arena) ?? this.#take(arena, now);
+      if (frame !== null) return frame;
+      // Events may have given TCP something to say.
+      if (this.#next < this.#ready || this.tcp.pending) {
+        if (arena.free === 0) return null;
+        if (this.#next >= this.#ready && !this.#hasSlot(arena)) return null;
+        continue;
+      }
+      this.#next = 0;
+      this.#ready = this.#epoll.wait(0);
+      if (this.#ready === 0) return null;
+    }
+  }
+
+  transmit(frame: Frame, now: number): Transmit {
+    if (this.#closed) return Transmit.GONE;
+    if (frame.l4 !== 0) {
+      if (frame.protocol === PROTO_TCP) return this.tcp.transmit(frame, now);
+      if (frame.protocol === PROTO_UDP) return this.udp.transmit(frame, now);
+    }
+    this.unspoken++;
+    return Transmit.REFUSED;
+  }
+
+  deadline(): number {
+    if (this.#closed) return Number.POSITIVE_INFINITY;
+    if (this.tcp.pending || this.#errors.size > 0) return Number.NEGATIVE_INFINITY;
+    return this.#timed();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.tcp.close();
+    this.udp.close();
+    this.#listeners.closeAll();
+    this.#epoll.close();
+  }
+
+  /** The next frame of the sockets that epoll reported; null when all have had their turn. */
+  #take(arena: Arena, now: number): Frame | null {
+    const epoll = this.#epoll;
+    while (this.#next < this.#ready) {
+      const tag = epoll.tag(this.#next);
+      const kind = tag & ((1 << KIND_BITS) - 1);
+      if (kind === Kind.UDP) {
+        if (this.#burst < BURST) {
+          const frame = this.udp.receive(arena, now, tag >>> KIND_BITS, epoll.events(this.#next));
+          if (frame !== null) {
+            this.#burst++;
+            return frame;
+          }
+        }
+      } else if (kind === Kind.TCP) {
+        const serial = (tag >> KIND_BITS) & SERIAL_MASK;
+        this.tcp.ready(tag >>> (KIND_BITS + SERIAL_BITS), serial, epoll.events(this.#next), now);
+      } else this.#listeners.accept(now);
+      this.#burst = 0;
+      this.#next++;
+    }
+    return null;
+  }
+
+  /** Whether a frame of any size can be had at all: if not, what is pending waits. */
+  #hasSlot(arena: Arena): boolean {
+    return arena.free > 0 && !this.tcp.starved;
+  }
+
+  #timed(): number {
+    return Math.min(this.tcp.deadline, this.udp.deadline, this.#listeners.deadline);
+  }
+
+  #expire(now: number): void {
+    this.tcp.expire(now);
+    this.udp.expire(now);
+    if (now >= this.#listeners.deadline) this.#listeners.accept(now);
+  }
+}

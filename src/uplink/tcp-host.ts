@@ -1,0 +1,327 @@
+import {
+  isIpv4Loopback,
+  isIpv4Multicast,
+  isIpv6Loopback,
+  isIpv6Multicast,
+  isIpv6Unspecified,
+} from '../../wire/address.ts';
+import { EPOLLIN, EPOLLOUT, type Epoll } from '../device/epoll.ts';
+import { AF_INET, AF_INET6 } from '../device/inet.ts';
+import { close, errno, ioctl, O_CLOEXEC, O_NONBLOCK, recv, setsockopt, socket } from '../device/syscall.ts';
+import { EAGAIN, ENETUNREACH } from '../device/syscall-error.ts';
+import {
+  connect,
+  getsockopt,
+  IPPROTO_IPV6,
+  IPPROTO_TCP,
+  IPV6_V6ONLY,
+  Message,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  MSG_PEEK,
+  MSG_TRUNC,
+  SHUT_WR,
+  SIOCOUTQNSD,
+  SO_ERROR,
+  SO_KEEPALIVE,
+  SO_LINGER,
+  SO_MEMINFO,
+  SO_OOBINLINE,
+  SO_PEEK_OFF,
+  SOCK_STREAM,
+  SOCKADDR_IN6,
+  SOL_SOCKET,
+  shutdown,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_NODELAY,
+  TCP_NOTSENT_LOWAT,
+  writeSockaddr4,
+  writeSockaddr6,
+} from './host-socket.ts';
+import { LOOPBACK_IPV4 } from './loopback.ts';
+import type { Segment } from './segment.ts';
+import {
+  ARMED,
+  FD,
+  FLAGS,
+  HEAD,
+  IS_IPV6,
+  OUTSIDE,
+  PEEK,
+  PORTS,
+  QUEUE_LIMIT,
+  ROW,
+  TAKEN,
+  type TcpConnections,
+  WATCHED,
+} from './tcp-connections.ts';
+
+export const EPOLLPRI = 0x2;
+export const EPOLLRDHUP = 0x2000;
+const EPOLLET = 0x8000_0000 | 0;
+/**
+ * What is acknowledged only later stays in the socket's queue, so that it would be readable for ever: hence
+ * edges. All events are asked for at once and the set never changes.
+ */
+const EVENTS = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+
+/** Bytes that may wait unsent in a socket at first, and at most: a flow that is drained quickly may have more. */
+export const QUEUE_FIRST = 128 * 1024;
+export const QUEUE_MOST = 4 * 1024 * 1024;
+
+// struct sk_meminfo, words (include/uapi/linux/sock_diag.h).
+const MEMINFO_SNDBUF = 3;
+const MEMINFO_WMEM_QUEUED = 5;
+const MEMINFO_WORDS = 9;
+
+/** Answers of `peek` that are no number of bytes. */
+export const END = 0;
+export const NOTHING = -1;
+export const BROKEN = -2;
+
+/** The host's half of TCP connections: one non-blocking socket each. */
+export class TcpHost {
+  /** Error number of the last call that failed. */
+  error = 0;
+  /** Sockets that are open. */
+  size = 0;
+  readonly #words: Int32Array;
+  readonly #epoll: Epoll;
+  readonly #segment: Segment;
+  readonly #tag: (row: number) => number;
+  readonly #payload: Message;
+  readonly #address = new Uint8Array(SOCKADDR_IN6);
+  readonly #loopback6 = Int32Array.of(0, 0, 0, 1);
+  readonly #value = new Int32Array(MEMINFO_WORDS);
+  readonly #length = new Int32Array(1);
+  readonly #linger = Int32Array.of(1, 0);
+
+  /** @param tag under which `epoll` knows the socket of a row */
+  constructor(
+    connections: TcpConnections,
+    bytes: Uint8Array,
+    epoll: Epoll,
+    segment: Segment,
+    tag: (row: number) => number,
+  ) {
+    this.#words = connections.words;
+    this.#payload = new Message(bytes);
+    this.#epoll = epoll;
+    this.#segment = segment;
+    this.#tag = tag;
+  }
+
+  /** Opens a socket and begins to connect to the outside of the row; 0, or the number of the error. */
+  open(row: number): number {
+    const words = this.#words;
+    const at = row * ROW;
+    const isIpv6 = words[at + IS_IPV6] !== 0;
+    const length = isIpv6 ? this.#destination6(at) : this.#destination4(at);
+    if (length === 0) return ENETUNREACH;
+    const fd = socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0) return errno();
+    this.size++;
+    words[at + FD] = fd;
+    if (isIpv6) this.#set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    this.#prepare(row, fd);
+    if (connect(fd, this.#address, length) < 0) {
+      const number = errno();
+      if (number !== EINPROGRESS) {
+        this.close(row);
+        return number;
+      }
+    }
+    return this.#watch(row);
+  }
+
+  /** Takes over the socket of a connection that was accepted; 0, or the number of the error. */
+  adopt(row: number, fd: number): number {
+    this.size++;
+    this.#words[row * ROW + FD] = fd;
+    this.#prepare(row, fd);
+    return this.#watch(row);
+  }
+
+  /** Why the socket failed; 0 when it did not. */
+  failure(row: number): number {
+    this.#length[0] = 4;
+    if (getsockopt(this.#words[row * ROW + FD], SOL_SOCKET, SO_ERROR, this.#value, this.#length) < 0)
+      return errno();
+    return this.#value[0];
+  }
+
+  /** Sends `length` bytes at offset `from` of the arena; answers how many the kernel took, or -1 when the socket is broken. */
+  push(row: number, from: number, length: number): number {
+    this.#payload.at(from, length);
+    const count = this.#payload.send(this.#words[row * ROW + FD], MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (count >= 0) {
+      this.#words[row * ROW + TAKEN] += count;
+      return count;
+    }
+    this.error = errno();
+    return this.error === EAGAIN ? 0 : -1;
+  }
+
+  /**
+   * How many bytes the socket takes now. The kernel is asked: what it says is what is left until `push` would take less
+   * than it is given. When that is little, it is asked to say when it is more.
+   */
+  room(row: number): number {
+    const words = this.#words;
+    const at = row * ROW;
+    const fd = words[at + FD];
+    if (fd < 0) return 0;
+    const value = this.#value;
+    this.#length[0] = 4 * MEMINFO_WORDS;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, value, this.#length) < 0) return 0;
+    const buffer = value[MEMINFO_SNDBUF];
+    const queued = value[MEMINFO_WMEM_QUEUED];
+    let limit = words[at + QUEUE_LIMIT];
+    // Bytes of other connections' rings are in neither.
+    const unsent = queued === 0 || ioctl(fd, SIOCOUTQNSD, value) < 0 ? 0 : value[0];
+    if (words[at + TAKEN] > limit) {
+      words[at + TAKEN] = 0;
+      if (unsent < limit >> 2 && limit < QUEUE_MOST) {
+        limit *= 2;
+        words[at + QUEUE_LIMIT] = limit;
+        this.#set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, limit);
+      }
+    }
+    // A buffer counts what the kernel needs beside the bytes, 1/16 for long segments.
+    const room = Math.max(0, Math.min(limit - unsent, (buffer - queued) * 0.9375) | 0);
+    // Below these the socket counts as full (tcp_poll), and its next edge says that it is not any more.
+    if (room < Math.min(limit >> 1, (buffer / 3) | 0)) this.arm(row);
+    return room;
+  }
+
+  /** Has the kernel say when there is room: it does so only after it was asked while there was none. */
+  arm(row: number): void {
+    const words = this.#words;
+    const at = row * ROW;
+    if ((words[at + FLAGS] & (ARMED | WATCHED)) !== WATCHED) return;
+    words[at + FLAGS] |= ARMED;
+    this.#epoll.modify(words[at + FD], this.#tag(row), EVENTS);
+  }
+
+  /**
+   * Reads at most `length` bytes to offset `to` of the arena and leaves them in the socket, from sequence number `sequence`
+   * on. Answers how many, or END, NOTHING, or BROKEN.
+   */
+  peek(row: number, sequence: number, to: number, length: number): number {
+    const words = this.#words;
+    const at = row * ROW;
+    const fd = words[at + FD];
+    if (words[at + PEEK] !== sequence) {
+      this.#set(fd, SOL_SOCKET, SO_PEEK_OFF, (sequence - words[at + HEAD]) | 0);
+      words[at + PEEK] = sequence;
+    }
+    this.#payload.at(to, length);
+    const count = this.#payload.receive(fd, MSG_PEEK | MSG_DONTWAIT);
+    if (count >= 0) {
+      words[at + PEEK] = (sequence + count) | 0;
+      return count;
+    }
+    this.error = errno();
+    return this.error === EAGAIN ? NOTHING : BROKEN;
+  }
+
+  /** Takes what the inside has acknowledged, up to `sequence`, out of the socket. */
+  discard(row: number, sequence: number): void {
+    const words = this.#words;
+    const at = row * ROW;
+    const length = (sequence - words[at + HEAD]) | 0;
+    if (length <= 0 || words[at + FD] < 0) return;
+    const count = recv(words[at + FD], null, length, MSG_TRUNC | MSG_DONTWAIT);
+    if (count > 0) words[at + HEAD] = (words[at + HEAD] + count) | 0;
+  }
+
+  /** The inside has sent its last. */
+  finish(row: number): void {
+    shutdown(this.#words[row * ROW + FD], SHUT_WR);
+  }
+
+  /** The inside asks whether the other end is still there, which only the host's kernel can find out. */
+  keepAlive(row: number, seconds: number): void {
+    const fd = this.#words[row * ROW + FD];
+    if (fd < 0) return;
+    this.#set(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+    this.#set(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
+    this.#set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  }
+
+  /** Closes the socket, whose other end is reset. */
+  abort(row: number): void {
+    const fd = this.#words[row * ROW + FD];
+    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_LINGER, this.#linger, 8);
+    this.close(row);
+  }
+
+  close(row: number): void {
+    const at = row * ROW;
+    const fd = this.#words[at + FD];
+    if (fd < 0) return;
+    this.#words[at + FD] = -1;
+    this.#words[at + FLAGS] &= ~WATCHED;
+    this.size--;
+    close(fd);
+  }
+
+  #prepare(row: number, fd: number): void {
+    this.#words[row * ROW + QUEUE_LIMIT] = QUEUE_FIRST;
+    // What was written is sent: the inside has had its own reasons to wait or not to.
+    this.#set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    this.#set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, QUEUE_FIRST);
+    // Urgent data stays in its place among the other.
+    this.#set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+    this.#set(fd, SOL_SOCKET, SO_PEEK_OFF, 0);
+  }
+
+  #watch(row: number): number {
+    const at = row * ROW;
+    try {
+      this.#epoll.add(this.#words[at + FD], this.#tag(row), EVENTS);
+    } catch (error) {
+      this.abort(row);
+      return (error as { errno?: number }).errno ?? ENETUNREACH;
+    }
+    this.#words[at + FLAGS] |= WATCHED;
+    return 0;
+  }
+
+  /** What is to be connected to; 0 when nobody may be. The data plane refuses the same, by its own rules. */
+  #destination4(at: number): number {
+    const words = this.#words;
+    const port = words[at + PORTS] >>> 16;
+    const address = words[at + OUTSIDE + 3];
+    if (address === this.#segment.device.ipv4) return writeSockaddr4(this.#address, LOOPBACK_IPV4, port);
+    // 0.0.0.0 means the host itself to connect(2).
+    if (isIpv4Loopback(address) || address >>> 24 === 0 || isIpv4Multicast(address) || address === -1)
+      return 0;
+    return writeSockaddr4(this.#address, address, port);
+  }
+
+  #destination6(at: number): number {
+    const words = this.#words;
+    const port = words[at + PORTS] >>> 16;
+    const device = this.#segment.device.ipv6;
+    const w0 = words[at + OUTSIDE];
+    const w1 = words[at + OUTSIDE + 1];
+    const w2 = words[at + OUTSIDE + 2];
+    const w3 = words[at + OUTSIDE + 3];
+    if (w0 === device[0] && w1 === device[1] && w2 === device[2] && w3 === device[3])
+      return writeSockaddr6(this.#address, this.#loopback6, 0, port);
+    // :: means the host itself, ::ffff:127.0.0.1 its IPv4 loopback.
+    const mapped = w0 === 0 && w1 === 0 && (w2 === 0xffff || w2 === 0);
+    if (mapped || isIpv6Multicast(w0) || isIpv6Loopback(w0, w1, w2, w3) || isIpv6Unspecified(w0, w1, w2, w3))
+      return 0;
+    return writeSockaddr6(this.#address, words, at + OUTSIDE, port);
+  }
+
+  #set(fd: number, level: number, option: number, value: number): void {
+    this.#value[0] = value;
+    setsockopt(fd, level, option, this.#value, 4);
+  }
+}
+
+const EINPROGRESS = 115;

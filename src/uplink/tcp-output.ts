@@ -1,0 +1,519 @@
+import type { Arena, Frame } from '../../switch/frame.ts';
+import { set16, set32 } from '../../wire/bytes.ts';
+import type { HashKey } from '../../wire/hash.ts';
+import { IPV4_LEN } from '../../wire/ipv4.ts';
+import { IPV6_LEN } from '../../wire/ipv6.ts';
+import {
+  TCP_ACK,
+  TCP_FIN,
+  TCP_LEN,
+  TCP_OPT_MSS,
+  TCP_OPT_MSS_LEN,
+  TCP_OPT_NOP,
+  TCP_OPT_SACK,
+  TCP_OPT_SACK_PERMITTED,
+  TCP_OPT_TIMESTAMPS,
+  TCP_OPT_WINDOW_SCALE,
+  TCP_PSH,
+  TCP_SYN,
+  tcpSequence,
+} from '../../wire/tcp.ts';
+import type { HeldFrames } from './held-frames.ts';
+import {
+  ACK_DUE,
+  BACKOFF,
+  before,
+  CWND,
+  END_READ,
+  FIN_RECEIVED,
+  FIN_SENT,
+  FLAGS,
+  HANGUP,
+  HEAD,
+  HELD_COUNT,
+  IS_IPV6,
+  KEEPALIVE_DUE,
+  LAST_ACK,
+  MAX_WND,
+  PEEK,
+  PROBE,
+  QUEUED,
+  RCV_ADV,
+  RCV_NXT,
+  RCV_SHIFT,
+  READABLE,
+  RETRANSMIT,
+  ROW,
+  RTT_SEQ,
+  RTTVAR,
+  SACK,
+  SACK_EDGE,
+  SACKED,
+  SND_MAX,
+  SND_MSS,
+  SND_NXT,
+  SND_UNA,
+  SND_WND,
+  SRTT,
+  STATE,
+  SYN_DUE,
+  type TcpConnections,
+  TcpState,
+  TIMESTAMPS,
+  TIMING,
+  TS_RECENT,
+  WARY,
+} from './tcp-connections.ts';
+import { BROKEN, END, NOTHING, type TcpHost } from './tcp-host.ts';
+import { longestSegment, type TcpSegments, TIMESTAMPS_LEN } from './tcp-segments.ts';
+
+/** Our window is offered in units of 128 bytes: up to 8 MiB. */
+export const WINDOW_SHIFT = 7;
+/** Milliseconds; Linux's too. */
+const LOWEST_RTO = 200;
+const HIGHEST_RTO = 60_000;
+/** Before anything was measured (RFC 6298 §2.1). */
+const FIRST_RTO = 1000;
+
+/** The sending side towards the deck: which connection has something to send, and what. */
+export class TcpOutput {
+  readonly #connections: TcpConnections;
+  readonly #words: Int32Array;
+  readonly #host: TcpHost;
+  readonly #held: HeldFrames;
+  readonly #segments: TcpSegments;
+  readonly #key: HashKey;
+  readonly #mtu: number;
+  readonly #onBroken: (row: number, arena: Arena, now: number) => Frame | null;
+  /** Rows with something to send, in the order in which they had it. */
+  readonly #queue: Int32Array;
+  #first = 0;
+  #count = 0;
+
+  /**
+   * @param mtu of the deck's segment
+   * @param onBroken resets the inside of a row whose socket has failed
+   */
+  constructor(
+    connections: TcpConnections,
+    host: TcpHost,
+    held: HeldFrames,
+    segments: TcpSegments,
+    key: HashKey,
+    mtu: number,
+    onBroken: (row: number, arena: Arena, now: number) => Frame | null,
+  ) {
+    this.#connections = connections;
+    this.#words = connections.words;
+    this.#host = host;
+    this.#held = held;
+    this.#segments = segments;
+    this.#key = key;
+    this.#mtu = mtu;
+    this.#onBroken = onBroken;
+    // Rows that went away leave something behind in it.
+    this.#queue = new Int32Array(2 * connections.capacity);
+  }
+
+  get pending(): boolean {
+    return this.#count > 0;
+  }
+
+  /** Notes that a row has something to send. */
+  wake(row: number, flags: number): void {
+    const at = row * ROW + FLAGS;
+    const words = this.#words;
+    if ((words[at] & QUEUED) === 0) {
+      if (this.#count === this.#queue.length) this.#compact();
+      let index = this.#first + this.#count++;
+      if (index >= this.#queue.length) index -= this.#queue.length;
+      this.#queue[index] = row;
+    }
+    words[at] |= flags | QUEUED;
+  }
+
+  /** The next segment of any connection, in a slot held for the caller; null when there is none, or no slot. */
+  next(arena: Arena, now: number): Frame | null {
+    const words = this.#words;
+    const segments = this.#segments;
+    while (this.#count > 0) {
+      const row = this.#queue[this.#first]!;
+      if (++this.#first === this.#queue.length) this.#first = 0;
+      this.#count--;
+      const at = row * ROW;
+      // Of a row that went away meanwhile; one that came in its place has queued itself again.
+      if ((words[at + FLAGS]! & QUEUED) === 0) continue;
+      words[at + FLAGS]! &= ~QUEUED;
+      segments.starved = false;
+      const frame = this.#emit(row, arena, now);
+      if (frame === null && !segments.starved) continue;
+      // To the end of the queue, as long as it has more: everybody has a turn.
+      if (words[at + STATE] !== TcpState.FREE) this.wake(row, 0);
+      return frame;
+    }
+    return null;
+  }
+
+  /** Retransmission timeout, ms (RFC 6298 §2). */
+  timeout(row: number): number {
+    const words = this.#words;
+    const at = row * ROW;
+    const measured = words[at + SRTT];
+    const rto = measured < 0 ? FIRST_RTO : Math.max(LOWEST_RTO, (measured >> 3) + words[at + RTTVAR]);
+    return Math.min(HIGHEST_RTO, rto * 2 ** Math.min(16, words[at + BACKOFF]));
+  }
+
+  /** RFC 6528 §3: a clock of 4 µs, and a keyed hash of who is connected. */
+  initialSequence(row: number, now: number): number {
+    const [k0, k1] = this.#key;
+    const inner = this.#connections.secret(row, this.#key);
+    // Hashed twice, with what nobody sees in between: once is good for tables only (wire/hash.ts).
+    const outer = this.#connections.secret(row, [k1 ^ inner, (k0 + inner) | 0]);
+    return (Math.floor(now * 250) + outer) | 0;
+  }
+
+  /** Takes out rows that went away, and all but the first of each row that came back. */
+  #compact(): void {
+    const words = this.#words;
+    const queue = this.#queue;
+    const rows = Array.from({ length: this.#count }, (_, i) => queue[(this.#first + i) % queue.length]!);
+    const kept = [...new Set(rows)].filter((row) => (words[row * ROW + FLAGS]! & QUEUED) !== 0);
+    queue.set(kept);
+    this.#first = 0;
+    this.#count = kept.length;
+  }
+
+  #emit(row: number, arena: Arena, now: number): Frame | null {
+    const words = this.#words;
+    const at = row * ROW;
+    const flags = words[at + FLAGS];
+    if ((flags & SYN_DUE) !== 0) return this.#sendSyn(row, arena, now);
+    const state = words[at + STATE];
+    if (state < TcpState.ESTABLISHED) return null;
+    if ((flags & RETRANSMIT) !== 0) {
+      const frame = this.#retransmit(row, arena, now);
+      if (frame !== null || words[at + STATE] === TcpState.FREE) return frame;
+    }
+    if ((flags & (READABLE | END_READ)) !== 0 && state !== TcpState.TIME_WAIT) {
+      const frame = this.#sendData(row, arena, now);
+      if (frame !== null || words[at + STATE] === TcpState.FREE) return frame;
+    }
+    if ((words[at + FLAGS] & (ACK_DUE | KEEPALIVE_DUE)) !== 0) return this.#sendAck(row, arena, now);
+    return null;
+  }
+
+  /** Data from SND_NXT on, as much as window and frame allow, or the FIN when all data is sent. */
+  #sendData(row: number, arena: Arena, now: number): Frame | null {
+    const words = this.#words;
+    const at = row * ROW;
+    const next = words[at + SND_NXT];
+    const flying = (next - words[at + SND_UNA]) | 0;
+    const finSent = (words[at + FLAGS] & FIN_SENT) !== 0;
+    const end = finSent ? (words[at + SND_MAX] - 1) | 0 : 0;
+    if (finSent && !before(next, end)) {
+      // After a timeout, all data was sent again: the FIN is left.
+      return next === end ? this.#sendFin(row, arena, now) : null;
+    }
+    if ((words[at + FLAGS] & END_READ) !== 0 && !finSent && next === words[at + SND_MAX]) {
+      return this.#sendFin(row, arena, now);
+    }
+    let usable = Math.min(words[at + SND_WND], words[at + CWND]) - flying;
+    const probe = (words[at + FLAGS] & PROBE) !== 0;
+    if (probe && usable <= 0) usable = 1;
+    const options = (words[at + FLAGS] & TIMESTAMPS) !== 0 ? TIMESTAMPS_LEN : 0;
+    const mss = words[at + SND_MSS] - options;
+    // Silly windows are not filled (RFC 9293 §3.8.6.2.1): a full segment, half of the largest window, or with nothing under way.
+    if (usable <= 0 || (usable < mss && flying > 0 && usable < words[at + MAX_WND] >> 1)) {
+      this.#persist(row, now);
+      return null;
+    }
+    const frame = this.#segments.allocate(arena, true);
+    if (frame === undefined) return null;
+    const room = longestSegment(words[at + IS_IPV6] !== 0) - TCP_LEN - options;
+    let wanted = Math.min(usable, room);
+    // Only whole segments, so that no short one is in the middle of the stream.
+    if (wanted > mss) wanted -= wanted % mss;
+    const got = this.#fill(frame, row, next, wanted, options);
+    if (got <= 0) {
+      arena.release(frame);
+      words[at + FLAGS] &= ~PROBE;
+      if (got === END) {
+        words[at + FLAGS] = (words[at + FLAGS] & ~READABLE) | END_READ;
+        return finSent ? null : this.#sendFin(row, arena, now);
+      }
+      if (got === BROKEN) return this.#onBroken(row, arena, now);
+      words[at + FLAGS] &= ~READABLE;
+      return null;
+    }
+    let sent = got;
+    let control = TCP_ACK;
+    if (got < wanted) {
+      control |= TCP_PSH;
+      const flags = words[at + FLAGS];
+      // Less than was asked for is all there is. What comes later makes an edge (epoll(7)).
+      if ((flags & (HANGUP | WARY | FIN_SENT)) === 0) words[at + FLAGS] &= ~READABLE;
+      else if ((flags & (HANGUP | WARY | FIN_SENT)) === HANGUP) {
+        // Nothing comes behind it: the other end was done before this was read.
+        words[at + FLAGS] = (flags & ~READABLE) | END_READ | FIN_SENT;
+        control |= TCP_FIN;
+        sent++;
+        this.#finState(at);
+      }
+    }
+    words[at + FLAGS] &= ~PROBE;
+    this.#advance(row, next, sent, now);
+    this.#finish(frame, row, next, control, options, got, mss, now);
+    return frame;
+  }
+
+  /** Writes the FIN, which takes one sequence number and no window. */
+  #sendFin(row: number, arena: Arena, now: number): Frame | null {
+    const frame = this.#segments.allocate(arena, false);
+    if (frame === undefined) return null;
+    const words = this.#words;
+    const at = row * ROW;
+    const next = words[at + SND_NXT];
+    if ((words[at + FLAGS] & FIN_SENT) === 0) {
+      words[at + FLAGS] |= FIN_SENT;
+      this.#finState(at);
+    }
+    this.#advance(row, next, 1, now);
+    const options = (words[at + FLAGS] & TIMESTAMPS) !== 0 ? TIMESTAMPS_LEN : 0;
+    this.#finish(frame, row, next, TCP_ACK | TCP_FIN, options, 0, 1, now);
+    return frame;
+  }
+
+  #finState(at: number): void {
+    const words = this.#words;
+    words[at + STATE] = (words[at + FLAGS] & FIN_RECEIVED) !== 0 ? TcpState.LAST_ACK : TcpState.FIN_WAIT_1;
+  }
+
+  /** Sends again what is at SND_UNA: one frame, up to what the inside has beyond the hole. */
+  #retransmit(row: number, arena: Arena, now: number): Frame | null {
+    const words = this.#words;
+    const at = row * ROW;
+    const una = words[at + SND_UNA];
+    const finSent = (words[at + FLAGS] & FIN_SENT) !== 0;
+    const end = finSent ? (words[at + SND_MAX] - 1) | 0 : words[at + SND_MAX];
+    const options = (words[at + FLAGS] & TIMESTAMPS) !== 0 ? TIMESTAMPS_LEN : 0;
+    const mss = words[at + SND_MSS] - options;
+    let wanted = Math.min((end - una) | 0, longestSegment(words[at + IS_IPV6] !== 0) - TCP_LEN - options);
+    if ((words[at + FLAGS] & SACKED) !== 0) {
+      const hole = (words[at + SACK_EDGE] - una) | 0;
+      if (hole > 0) wanted = Math.min(wanted, hole);
+    }
+    if (wanted > mss) wanted -= wanted % mss;
+    const frame = this.#segments.allocate(arena, wanted > 0);
+    if (frame === undefined) return null;
+    words[at + FLAGS] &= ~(RETRANSMIT | TIMING);
+    let got = 0;
+    let control = TCP_ACK | TCP_PSH;
+    if (wanted > 0) {
+      got = this.#fill(frame, row, una, wanted, options);
+      if (got < 0) {
+        arena.release(frame);
+        return got === NOTHING ? null : this.#onBroken(row, arena, now);
+      }
+    }
+    if (finSent && ((una + got) | 0) === end) control |= TCP_FIN;
+    else if (got === 0) {
+      arena.release(frame);
+      return null;
+    }
+    this.#connections.arm(row, now + this.timeout(row), now);
+    this.#finish(frame, row, una, control, options, got, mss, now);
+    return frame;
+  }
+
+  /** Reads payload into the frame behind its headers. */
+  #fill(frame: Frame, row: number, sequence: number, length: number, options: number): number {
+    const to = this.#segments.headerAt(frame, row) + TCP_LEN + options;
+    return this.#host.peek(row, sequence, to, length);
+  }
+
+  /** Notes that `count` sequence numbers from `next` on are under way. */
+  #advance(row: number, next: number, count: number, now: number): void {
+    const words = this.#words;
+    const at = row * ROW;
+    const idle = next === words[at + SND_UNA];
+    const after = (next + count) | 0;
+    words[at + SND_NXT] = after;
+    if (before(words[at + SND_MAX], after)) {
+      words[at + SND_MAX] = after;
+      // Only what is sent for the first time can be timed (Karn).
+      if ((words[at + FLAGS] & TIMING) === 0) {
+        words[at + FLAGS] |= TIMING;
+        words[at + RTT_SEQ] = after;
+        this.#connections.timedAt[row] = now;
+      }
+    }
+    if (idle) this.#connections.arm(row, now + this.timeout(row), now);
+  }
+
+  /** The window is shut and nothing is under way: a timer sees to it that we hear when it opens (RFC 9293 §3.8.6.1). */
+  #persist(row: number, now: number): void {
+    const words = this.#words;
+    const at = row * ROW;
+    if (words[at + SND_MAX] !== words[at + SND_UNA]) return;
+    this.#connections.arm(row, now + this.timeout(row), now);
+  }
+
+  #sendAck(row: number, arena: Arena, now: number): Frame | null {
+    const frame = this.#segments.allocate(arena, false);
+    if (frame === undefined) return null;
+    const words = this.#words;
+    const at = row * ROW;
+    let sequence = words[at + SND_NXT];
+    if ((words[at + FLAGS] & KEEPALIVE_DUE) !== 0) {
+      words[at + FLAGS] &= ~KEEPALIVE_DUE;
+      // One number back, which the inside has to answer (RFC 9293 §3.8.4).
+      sequence = (words[at + SND_UNA] - 1) | 0;
+    }
+    let options = 0;
+    const tcp = this.#segments.headerAt(frame, row);
+    if ((words[at + FLAGS] & TIMESTAMPS) !== 0) options = TIMESTAMPS_LEN;
+    if (words[at + HELD_COUNT] > 0 && (words[at + FLAGS] & SACK) !== 0) {
+      options += this.#writeSack(frame.bytes, tcp + TCP_LEN + options, at);
+    }
+    this.#finish(frame, row, sequence, TCP_ACK, options, 0, 1, now);
+    return frame;
+  }
+
+  /** Up to three blocks of what is there behind a hole (RFC 2018 §3); answers the bytes written. */
+  #writeSack(bytes: Uint8Array, at: number, fields: number): number {
+    const words = this.#words;
+    let blocks = 0;
+    let left = 0;
+    let right = 0;
+    let out = at + 4;
+    for (let index = 0; blocks < 3; index++) {
+      const frame = this.#held.nth(fields, index);
+      if (frame === null) break;
+      const sequence = tcpSequence(frame.bytes, frame.l4);
+      const end = (sequence + frame.end - frame.payload) | 0;
+      // What only waits for room in the socket is no hole; it will be acknowledged.
+      if (!before(words[fields + RCV_NXT], sequence)) continue;
+      if (blocks > 0 && !before(right, sequence)) {
+        if (before(right, end)) {
+          right = end;
+          set32(bytes, out - 4, right);
+        }
+        continue;
+      }
+      left = sequence;
+      right = end;
+      set32(bytes, out, left);
+      set32(bytes, out + 4, right);
+      out += 8;
+      blocks++;
+    }
+    if (blocks === 0) return 0;
+    bytes[at] = TCP_OPT_NOP;
+    bytes[at + 1] = TCP_OPT_NOP;
+    bytes[at + 2] = TCP_OPT_SACK;
+    bytes[at + 3] = out - at - 2;
+    return out - at;
+  }
+
+  /** SYN or SYN/ACK, with the options that the inside has offered, or all of them. */
+  #sendSyn(row: number, arena: Arena, now: number): Frame | null {
+    const frame = this.#segments.allocate(arena, false);
+    if (frame === undefined) return null;
+    const words = this.#words;
+    const at = row * ROW;
+    words[at + FLAGS] &= ~(SYN_DUE | ACK_DUE);
+    const answers = words[at + STATE] === TcpState.SYN_RECV;
+    const { bytes } = frame;
+    const tcp = this.#segments.headerAt(frame, row);
+    let option = tcp + TCP_LEN;
+    bytes[option] = TCP_OPT_MSS;
+    bytes[option + 1] = TCP_OPT_MSS_LEN;
+    const ip = words[at + IS_IPV6] !== 0 ? IPV6_LEN : IPV4_LEN;
+    set16(bytes, option + 2, this.#mtu - ip - TCP_LEN);
+    option += 4;
+    if (!answers || (words[at + FLAGS] & SACK) !== 0) {
+      bytes[option] = TCP_OPT_NOP;
+      bytes[option + 1] = TCP_OPT_NOP;
+      bytes[option + 2] = TCP_OPT_SACK_PERMITTED;
+      bytes[option + 3] = 2;
+      option += 4;
+    }
+    if (!answers || (words[at + FLAGS] & TIMESTAMPS) !== 0) {
+      bytes[option] = TCP_OPT_NOP;
+      bytes[option + 1] = TCP_OPT_NOP;
+      bytes[option + 2] = TCP_OPT_TIMESTAMPS;
+      bytes[option + 3] = 10;
+      set32(bytes, option + 4, now | 0);
+      set32(bytes, option + 8, answers ? words[at + TS_RECENT] : 0);
+      option += 12;
+    }
+    if (!answers || words[at + RCV_SHIFT] !== 0) {
+      bytes[option] = TCP_OPT_NOP;
+      bytes[option + 1] = TCP_OPT_WINDOW_SCALE;
+      bytes[option + 2] = 3;
+      bytes[option + 3] = WINDOW_SHIFT;
+      option += 4;
+    }
+    const sequence = words[at + SND_UNA];
+    words[at + SND_NXT] = (sequence + 1) | 0;
+    words[at + SND_MAX] = words[at + SND_NXT];
+    // Not scaled in a SYN (RFC 7323 §2.2).
+    const window = Math.min(0xffff, this.#host.room(row));
+    words[at + RCV_ADV] = (words[at + RCV_NXT] + window) | 0;
+    words[at + LAST_ACK] = words[at + RCV_NXT];
+    if (words[at + BACKOFF] === 0) {
+      words[at + FLAGS] |= TIMING;
+      words[at + RTT_SEQ] = words[at + SND_NXT];
+      this.#connections.timedAt[row] = now;
+    }
+    this.#connections.arm(row, now + this.timeout(row), now);
+    const control = answers ? TCP_SYN | TCP_ACK : TCP_SYN;
+    const acknowledgment = answers ? words[at + RCV_NXT] : 0;
+    this.#segments.write(frame, row, sequence, acknowledgment, control, window, option - tcp, 0, 1);
+    return frame;
+  }
+
+  /** Writes the headers of a segment that is filled and whose options but timestamps are written, with our window. */
+  #finish(
+    frame: Frame,
+    row: number,
+    sequence: number,
+    control: number,
+    options: number,
+    payload: number,
+    mss: number,
+    now: number,
+  ): void {
+    const words = this.#words;
+    const at = row * ROW;
+    const next = words[at + RCV_NXT];
+    const shift = words[at + RCV_SHIFT];
+    const due = (words[at + FLAGS] & ACK_DUE) !== 0;
+    words[at + FLAGS] &= ~ACK_DUE;
+    words[at + LAST_ACK] = next;
+    if ((words[at + FLAGS] & TIMESTAMPS) !== 0) {
+      const tcp = this.#segments.headerAt(frame, row);
+      this.#segments.writeTimestamps(frame.bytes, tcp + TCP_LEN, now | 0, words[at + TS_RECENT]);
+    }
+    let window = (words[at + RCV_ADV] - next) | 0;
+    // Without news from inside, there is none for it either.
+    if (due && (words[at + FLAGS] & FIN_RECEIVED) === 0) {
+      const room = Math.min(this.#host.room(row) >> shift, 0xffff) << shift;
+      // The right edge never goes back (RFC 9293 §3.8.6), and moves in steps worth a segment (§3.8.6.2.2).
+      if (room > window && (room - window >= 4096 || window === 0)) window = room;
+    }
+    const field = Math.min(0xffff, window >> shift);
+    words[at + RCV_ADV] = (next + (field << shift)) | 0;
+    this.#segments.write(frame, row, sequence, next, control, field, TCP_LEN + options, payload, mss);
+  }
+
+  /** Forgets what was read ahead: after a timeout all is sent again from SND_UNA on. */
+  rewind(row: number): void {
+    const words = this.#words;
+    const at = row * ROW;
+    words[at + SND_NXT] = words[at + SND_UNA];
+    words[at + FLAGS] |= READABLE;
+    // Where the kernel's offset stands is another matter: `peek` moves it.
+    if (before(words[at + PEEK], words[at + HEAD])) words[at + PEEK] = words[at + HEAD];
+  }
+}
