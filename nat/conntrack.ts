@@ -57,7 +57,6 @@ export const ASSURED = 2;
 /** What the caller translates; set by it. */
 export const SNAT = 4;
 export const DNAT = 8;
-export const HAIRPIN = 16;
 /** Whether packets of the direction prolong the flow. Both are set by `open`; TCP is prolonged by either regardless. */
 export const REFRESH_ORIGINAL = 32;
 export const REFRESH_REPLY = 64;
@@ -87,10 +86,9 @@ export class Conntrack {
   readonly status: Uint16Array;
   /** The port by which the first packet came in. In a free row, the next free one. */
   readonly owner: Int32Array;
-  /** The caller's: which mapping, publish and rule the flow goes by. -1 after `open`. */
+  /** The caller's: which mapping and publish the flow goes by. -1 after `open`. */
   readonly mapping: Int32Array;
   readonly publish: Int32Array;
-  readonly rule: Int32Array;
   /** Another number for every flow that has the row, and for every one that was refused in it. */
   readonly serial: Uint32Array;
   readonly tcp: TcpTracking;
@@ -125,7 +123,6 @@ export class Conntrack {
     this.owner = new Int32Array(rows);
     this.mapping = new Int32Array(rows);
     this.publish = new Int32Array(rows);
-    this.rule = new Int32Array(rows);
     this.serial = new Uint32Array(rows);
     this.tcp = new TcpTracking(rows, { loose: config.loose }, this.tuples);
     this.#quota = config.quota;
@@ -230,7 +227,6 @@ export class Conntrack {
     this.owner[row] = owner;
     this.mapping[row] = NONE;
     this.publish[row] = NONE;
-    this.rule[row] = NONE;
     const doubles = this.#doubles;
     const original = row * ROW_DOUBLES;
     doubles[original + FLOW_PACKETS] = 1;

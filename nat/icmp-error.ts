@@ -84,9 +84,6 @@ const ICMPV6_QUOTATION_LENGTH = 4;
 /** Shortest quotation in front of an extension structure (RFC 4884 §4): a length that says less is no length. */
 const EXTENDED_QUOTATION = 128;
 
-/** Smallest MTU that Linux believes in (`net.ipv4.route.min_pmtu`); see RFC 5927 §7.2 about what smaller ones can do. */
-export const PMTU_FLOOR_IPV4 = 552;
-
 /**
  * Whether the packet, whole or a first fragment, is an ICMP or ICMPv6 message about another packet, and so belongs to that
  * one's flow. ICMPv6 errors that nobody has defined yet are meant as well (RFC 4443 §2.4 a).
@@ -166,15 +163,6 @@ export function claimedMtu(packet: Packet): number {
   const mtu = icmpv6Mtu(bytes, l4);
   // 2^31 and more come out negative, and are no limit.
   return mtu < 0 ? 0x7fffffff : mtu;
-}
-
-/**
- * Whether a claimed MTU is below what a cautious host believes in: `PMTU_FLOOR_IPV4`, IPV6_MIN_MTU. A smaller one can be
- * true for IPv4 and is passed on; who keeps a path's MTU should not go below it (RFC 5927 §7.2).
- */
-export function isBelowPmtuFloor(packet: Packet): boolean {
-  const mtu = claimedMtu(packet);
-  return mtu > 0 && mtu < (packet.etherType === ETHERTYPE_IPV4 ? PMTU_FLOOR_IPV4 : IPV6_MIN_MTU);
 }
 
 /** Every link carries 68 bytes of IPv4 (RFC 791 §3.2) and 1,280 of IPv6 (RFC 8201 §4: discard a message that says less). */

@@ -6,9 +6,7 @@
 export * from './conntrack.ts';
 export {
   claimedMtu,
-  isBelowPmtuFloor,
   isIcmpErrorPacket,
-  PMTU_FLOOR_IPV4,
   quotedTcpSequence,
   readQuotation,
   translateError,
@@ -23,7 +21,6 @@ export {
 export { Npt } from './npt.ts';
 export { hasPorts, PortPool } from './port-pool.ts';
 export { type Publish, Publishes } from './publishes.ts';
-export * from './rewrite.ts';
 export { TCP_STATE_NAMES, TcpState } from './tcp-tracking.ts';
 export { DEFAULT_TIMEOUTS, type Timeouts } from './timeouts.ts';
 export { restore, translate } from './translate.ts';

@@ -1,5 +1,5 @@
 /**
- * Translating the packets of a flow: what `rewrite.ts` does field by field, for both addresses and both ports at once.
+ * Translating the packets of a flow: both addresses and both ports at once.
  *
  * What changes is known from the two tuples of the flow, without looking at the packet: a packet of one direction leaves
  * as that to which the packets of the other one are the answer. The change of all fields is added up to one signed

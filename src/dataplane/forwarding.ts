@@ -1,4 +1,4 @@
-import { type Conntrack, DNAT, HAIRPIN, NPT, SNAT, Track } from '../../nat/conntrack.ts';
+import { type Conntrack, DNAT, NPT, REPLY, SEEN_REPLY, SNAT, Track } from '../../nat/conntrack.ts';
 import { isIcmpErrorPacket, quotedTcpSequence, readQuotation, translateError } from '../../nat/icmp-error.ts';
 import { translate } from '../../nat/translate.ts';
 import {
@@ -136,6 +136,7 @@ export class Forwarding {
         this.#conntrack.close(row);
         return this.#fresh(frame, network, now);
     }
+    if ((ref & 1) === REPLY && (before & SEEN_REPLY) === 0) this.#nat.answered(row);
     if (this.#nat.onFlow !== null) {
       const isChanged =
         this.#conntrack.status[row] !== before || this.#conntrack.tcp.state[row] !== stateBefore;
@@ -280,7 +281,7 @@ export class Forwarding {
     else nat.toMapping(mapping);
     const row = isUplink
       ? nat.open(frame, DNAT, publish, mapping, true, now)
-      : nat.openMasqueraded(frame, DNAT | SNAT | HAIRPIN, owner, publish, mapping, now);
+      : nat.openMasqueraded(frame, DNAT | SNAT, owner, publish, mapping, now);
     if (row < 0) return this.#refuse(row, frame, network, now);
     const bytes = frame.end - frame.l3;
     if (publish >= 0) {
@@ -337,12 +338,29 @@ export class Forwarding {
     if (!isIpv6Host(d0, d1, d2) || isIpv6LinkLocal(d0)) return drop(DropReason.IP_MARTIAN_DESTINATION);
     if (isUplink) return this.#unpublished(frame, network);
     if (home !== null) return this.#toNetwork(frame, network, home, now);
+    const translated = this.#nat.findPrefix();
+    if (translated >= 0) return this.#toPrefix(frame, network, translated, now);
     const uplink = this.#uplinks[network.uplink];
     if (uplink === undefined || !uplink.reachesIpv6(d0, d1, d2, d3)) {
       this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_NO_ROUTE, 0, now);
       return drop(DropReason.IP_INNOROUTES);
     }
     return this.#toUplink(frame, network, uplink, now);
+  }
+
+  /** Between endpoints by their addresses in another prefix (RFC 6296 §2.2: who is inside reaches them as who is outside). */
+  #toPrefix(frame: Frame, network: Network, target: number, now: number): Verdict {
+    const nat = this.#nat;
+    const egress = this.#networks[target]!;
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    if (!nat.toPrefix(target)) return drop(DropReason.IP_INNOROUTES);
+    const row = nat.hasPrefix(network)
+      ? nat.openTranslatedPrefix(frame, network, NPT | DNAT, now)
+      : nat.open(frame, DNAT, -1, -1, false, now);
+    if (row < 0) return this.#refuse(row, frame, network, now);
+    this.#rules.count(egress === network ? Rule.INTRA : Rule.OUTBOUND, network.id, frame.end - frame.l3);
+    return this.#send(row << 1, frame, network, egress, now);
   }
 
   /** Nobody outside is routed inside, also not with a route to a subnet here: what is to be reached is published (DK-2). */

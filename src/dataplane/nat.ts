@@ -6,6 +6,7 @@ import {
   REFUSED_FULL,
   REFUSED_INVALID,
   REFUSED_QUOTA,
+  SEEN_REPLY,
 } from '../../nat/conntrack.ts';
 import { MAPPING_FULL, Mappings, NO_EXTERNAL_ADDRESS, PORTS_EXHAUSTED } from '../../nat/mappings.ts';
 import { Npt } from '../../nat/npt.ts';
@@ -57,6 +58,8 @@ export class Nat {
   onFlow: ((event: FlowEvent) => void) | null = null;
   /** By row: the mapping by whose port the connection came in, or -1. */
   readonly #entry: Int32Array;
+  /** By mapping: the connections in which its endpoint has said something. */
+  readonly #spoken: Int32Array;
   readonly #prefixes = new Map<number, Npt>();
   /** The deck's addresses by segment (uplink or network), as `mappings` numbers them: IPv4 first, in the order of `own...`. */
   readonly #segments = new Map<number, { network: Network; indices: readonly number[] }>();
@@ -75,6 +78,7 @@ export class Nat {
     // flow is given up for it.
     this.mappings = new Mappings({ capacity: 2 * capacity + 1, flows: capacity, key, random });
     this.#entry = new Int32Array(capacity + 1);
+    this.#spoken = new Int32Array(2 * capacity + 1);
   }
 
   // ---- the destination of a new connection ----
@@ -92,7 +96,9 @@ export class Nat {
 
   /** The mapping to whose external port the packet goes, whose destination is an address of `owner`; or -1. */
   findMapping(owner: Network): number {
-    return this.mappings.findExternal(this.words, 0, owner.id);
+    const mapping = this.mappings.findExternal(this.words, 0, owner.id);
+    // RFC 4787 REQ-6, RFC 7857 §7: it is there for as long as its endpoint speaks, and not for as long as strangers do.
+    return mapping >= 0 && this.#spoken[mapping] > 0 ? mapping : -1;
   }
 
   networkOfMapping(row: number): number {
@@ -131,7 +137,7 @@ export class Nat {
 
   /**
    * Opens the connection as `words` has it; its row, or a refusal.
-   * @param flags SNAT, DNAT, HAIRPIN: what is translated
+   * @param flags SNAT, DNAT, NPT: what is translated
    * @param publish row of the publish by which it came in, or -1
    * @param entry mapping by whose external port it came in, or -1
    * @param exempt whether it came from an uplink
@@ -177,10 +183,17 @@ export class Nat {
       return row;
     }
     conntrack.mapping[row] = mapping;
+    this.#spoken[mapping]++;
     mappings.addPeer(mapping, words, TUPLE_DST);
     // RFC 4787 REQ-6: only the endpoint itself keeps its mapping alive, or anybody outside could for ever.
     conntrack.status[row] &= ~REFRESH_REPLY;
     return row;
+  }
+
+  /** An endpoint has answered a connection for the first time. */
+  answered(row: number): void {
+    const entry = this.#entry[row];
+    if (entry >= 0) this.#spoken[entry]++;
   }
 
   /** As `open`, with the source that the network's other prefix gives the endpoint (RFC 6296). */
@@ -191,6 +204,19 @@ export class Nat {
 
   hasPrefix(network: Network): boolean {
     return this.#prefixes.has(network.id);
+  }
+
+  /** The network of whose other prefix the packet's destination is, or -1. */
+  findPrefix(): number {
+    for (const [network, prefix] of this.#prefixes)
+      if (prefix.isOutside(this.words, TUPLE_DST)) return network;
+    return -1;
+  }
+
+  /** The connection goes to the endpoint of `network` whose address in the other prefix it names; false when there is none. */
+  toPrefix(network: number): boolean {
+    invertTuple(this.words, 0, REPLY_AT, network);
+    return this.#prefixes.get(network)!.inward(this.words, REPLY_AT + TUPLE_SRC);
   }
 
   /** The drop reason of a refusal. */
@@ -232,9 +258,13 @@ export class Nat {
     const { conntrack, mappings } = this;
     if (this.onFlow !== null) this.tell('DESTROY', row, this.#now);
     const entry = this.#entry[row];
-    if (entry >= 0) mappings.release(entry);
+    if (entry >= 0) {
+      if ((conntrack.status[row] & SEEN_REPLY) !== 0) this.#spoken[entry]--;
+      mappings.release(entry);
+    }
     const mapping = conntrack.mapping[row];
     if (mapping < 0) return;
+    this.#spoken[mapping]--;
     mappings.removePeer(mapping, conntrack.tuples, row * 2 * TUPLE_WORDS + TUPLE_DST);
     mappings.release(mapping);
   }
@@ -245,7 +275,7 @@ export class Nat {
    * Makes the addresses of an uplink, or of a network's gateway, addresses to translate to. What is published on all
    * gateways is published on this one, too.
    */
-  addNetwork(network: Network, isUplink: boolean, options: NetworkOptions): void {
+  addNetwork(network: Network, isUplink: boolean, npt: Npt | null): void {
     const indices: number[] = [];
     for (const address of network.ownIpv4) {
       indices.push(this.mappings.addAddress(network.id, ipv4Words(address)));
@@ -258,11 +288,7 @@ export class Nat {
       for (const publish of this.publishes.list())
         if (publish.host === null) this.#expose(publish, network.id);
     }
-    const { npt } = options;
-    if (npt && options.ipv6) {
-      const { address, prefix } = options.ipv6;
-      this.#prefixes.set(network.id, new Npt(address, prefix, npt.address, npt.prefix));
-    }
+    if (npt !== null) this.#prefixes.set(network.id, npt);
   }
 
   /** Ends the connections of a network and those that go by one of its addresses, and forgets these. */
@@ -381,6 +407,11 @@ export class Nat {
         : network.ownIpv4[i] === host[TUPLE_SRC_IPV4],
     );
   }
+}
+
+/** The translation of the network's IPv6 prefix that is asked for, or null. Throws RangeError when it is impossible. */
+export function prefixTranslation({ npt, ipv6 }: NetworkOptions): Npt | null {
+  return npt && ipv6 ? new Npt(ipv6.address, ipv6.prefix, npt.address, npt.prefix) : null;
 }
 
 function refusalOf(refusal: number): number {

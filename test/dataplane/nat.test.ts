@@ -446,3 +446,52 @@ describe('what a removed network leaves behind', () => {
     expect(deck.flows()).toEqual([]);
   });
 });
+
+test('a mapping is there for as long as its endpoint speaks, and not for as long as strangers do', () => {
+  const deck = natBed({ uplink: { filtering: 'endpoint-independent' } });
+  send(deck, 'c1', udp({ from: C1, to: EXT1, via: VIA_GA, srcPort: 5000, dstPort: 1 }));
+  const { srcPort: dstPort } = arrived(deck, 'ext');
+  const stranger = (srcPort: number) =>
+    send(deck, 'ext', udp({ from: EXT2, to: UP, via: VIA_UP, srcPort, dstPort }));
+  deck.advance(250_000);
+  expect(stranger(1)).toBe('FORWARD');
+  // The endpoint answers this one: it speaks.
+  send(deck, 'c1', udp({ from: C1, to: EXT2, via: VIA_GA, srcPort: 5000, dstPort: 1 }));
+  deck.advance(250_000);
+  expect(stranger(2)).toBe('FORWARD');
+  deck.advance(51_000);
+  expect(stranger(3)).toBe('NO_SOCKET');
+  deck.advance(400_000);
+  expect(deck.flows()).toEqual([]);
+  expectNoLeak(deck);
+});
+
+test('prefix translation: out with the other prefix, back again, and between endpoints inside', () => {
+  const deck = natBed({ npt: '2001:db8:99::/64' });
+  const out = udp({ from: C1, to: EXT1, via: VIA_GA, family: 6, srcPort: 5000, dstPort: 53 });
+  expect(send(deck, 'c1', out)).toBe('FORWARD');
+  const seen = arrived(deck, 'ext');
+  expect(seen.src).toMatch(/^2001:db8:99:/);
+  expect(seen.srcPort).toBe(5000);
+  const outside = { mac: UP.mac, ipv6: seen.src };
+  const back = udp({ from: EXT1, to: outside, family: 6, srcPort: 53, dstPort: 5000 });
+  expect(send(deck, 'ext', back)).toBe('FORWARD');
+  expect(arrived(deck, 'c1')).toEqual({ src: EXT1.ipv6, srcPort: 53, dst: C1.ipv6, dstPort: 5000 });
+  expect(send(deck, 'ext', udp({ from: EXT2, to: outside, family: 6, dstPort: 5000 }))).toBe('NOT_PUBLISHED');
+  // A neighbour, by the address under which the outside knows c1.
+  const ask = udp({ from: C2, to: { ...outside, mac: GA.mac }, family: 6, srcPort: 6000, dstPort: 5000 });
+  expect(send(deck, 'c2', ask)).toBe('FORWARD');
+  const neighbour = arrived(deck, 'c1');
+  expect(neighbour).toMatchObject({ srcPort: 6000, dst: C1.ipv6, dstPort: 5000 });
+  expect(neighbour.src).toMatch(/^2001:db8:99:/);
+  const answer = {
+    from: C1,
+    to: { mac: GA.mac, ipv6: neighbour.src },
+    family: 6,
+    srcPort: 5000,
+    dstPort: 6000,
+  } as const;
+  expect(send(deck, 'c1', udp(answer))).toBe('FORWARD');
+  expect(arrived(deck, 'c2')).toEqual({ src: seen.src, srcPort: 5000, dst: C2.ipv6, dstPort: 6000 });
+  expectNoLeak(deck);
+});

@@ -108,12 +108,9 @@ describe('conntrack: finding', () => {
     const row = open(table, datagram(4000));
     table.mapping[row] = 5;
     table.publish[row] = 6;
-    table.rule[row] = 7;
     table.close(row);
     expect(open(table, datagram(4001), 0, 3)).toBe(row);
-    expect([table.mapping[row], table.publish[row], table.rule[row], table.owner[row]]).toEqual([
-      -1, -1, -1, 3,
-    ]);
+    expect([table.mapping[row], table.publish[row], table.owner[row]]).toEqual([-1, -1, 3]);
   });
 });
 
