@@ -53,7 +53,7 @@ import { flowMatch } from './flow-match.ts';
 import { listFlows } from './flows.ts';
 import { Forwarding } from './forwarding.ts';
 import { Ledger } from './ledger.ts';
-import { addressWords, Nat } from './nat.ts';
+import { addressWords, Nat, prefixTranslation } from './nat.ts';
 import { Router } from './router.ts';
 import { Routes } from './routes.ts';
 import { Rules } from './rules.ts';
@@ -323,17 +323,18 @@ export class Dataplane {
 
   /** Makes a network with its bridge and gateway; answers its id. Throws RangeError when no port is left for the gateway. */
   addNetwork(options: NetworkOptions): number {
-    const { uplink, npt } = options;
+    const { uplink } = options;
     if (uplink !== undefined && uplink !== null && this.#uplinks[uplink] === undefined) {
       throw new RangeError(`there is no uplink ${uplink}`);
     }
+    const npt = prefixTranslation(options);
     const network = this.#addSegment(options);
     this.#routes.add(network);
-    this.#nat.addNetwork(network, false, options);
+    this.#nat.addNetwork(network, false, npt);
     this.#rules.addNetwork(network.id, {
       isUplink: false,
       uplink: network.uplink >= 0,
-      npt: npt !== undefined && npt !== null,
+      npt: npt !== null,
     });
     return network.id;
   }
@@ -346,7 +347,7 @@ export class Dataplane {
     const network = this.#addSegment(options);
     this.#uplinks[network.id] = new Uplink(network, options);
     this.#routes.add(network, false);
-    this.#nat.addNetwork(network, true, options);
+    this.#nat.addNetwork(network, true, null);
     this.#rules.addNetwork(network.id, { isUplink: true, uplink: false, npt: false });
     return network.id;
   }
