@@ -1,11 +1,12 @@
 import { closeSync } from 'node:fs';
 import type { PortId } from '../../switch/frame.ts';
 import { formatMac, MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
-import type { DeniedPrefix, Filtering, PortSpec, UplinkOptions } from '../dataplane/commands.ts';
+import type { DeniedPrefix, Filtering, UplinkOptions } from '../dataplane/commands.ts';
 import type { hostAddresses } from '../device/host-addresses.ts';
 import type { openPacket } from '../device/packet-socket.ts';
 import type { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
+import type { Segment } from '../uplink/segment.ts';
 import { formatAddress, formatSubnet, toInt32, toWords } from './address.ts';
 import { asDeckError, conflict, DeckError, notFound } from './error.ts';
 import { HostPolicy } from './host-policy.ts';
@@ -199,14 +200,16 @@ export class Uplinks {
     const record = new UplinkRecord(spec, deckMac(spec), DEFAULT_MTU);
     const policy = new HostPolicy(spec, hostAddresses);
     record.number = await dataPlane.addUplink(record.options(policy.denied));
-    const port: PortSpec = {
-      network: record.number,
-      mtu: record.mtu,
-      mac: otherMac(spec, record.mac),
-      ipv4: toInt32(spec.ipv4.gateway),
-      ipv6: toWords(spec.ipv6.gateway),
+    const station = (mac: Mac, one: 'own' | 'other') => ({
+      mac,
+      ipv4: toInt32(one === 'own' ? spec.ipv4.addresses[0]! : spec.ipv4.gateway),
+      ipv6: toWords(one === 'own' ? spec.ipv6.addresses[0]! : spec.ipv6.gateway),
+    });
+    const segment: Segment = {
+      deck: station(record.mac, 'own'),
+      device: station(otherMac(spec, record.mac), 'other'),
     };
-    await this.#add(record, () => dataPlane.addSockets(port));
+    await this.#add(record, () => dataPlane.addSockets(record.number, segment, record.mtu));
     if (!spec.hostAccess) {
       this.#watch = setInterval(() => {
         if (policy.changed()) dataPlane.deny(record.number, policy.denied).catch(() => {});

@@ -13,6 +13,7 @@ import type {
 } from '../dataplane/commands.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
+import type { Segment } from '../uplink/segment.ts';
 
 /** Where sockets of the host wait for what is published. */
 export interface HostSockets {
@@ -45,8 +46,8 @@ export interface DataPlane {
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): Promise<PortId>;
   /** Connects a packet socket, as `addTap` a TAP. */
   addPacket(socket: OpenPacketSocket, spec: PortSpec): Promise<PortId>;
-  /** Connects an uplink whose data plane's side `isHost` to the sockets of the host. */
-  addSockets(spec: PortSpec): Promise<PortId>;
+  /** Connects an uplink that `isHost` to the sockets of the host, by a link of `segment` and `mtu`. */
+  addSockets(uplink: number, segment: Segment, mtu: number): Promise<PortId>;
   /** Removes a port and closes its device; a port that has vanished already is no error. */
   removePort(port: PortId): Promise<void>;
   /**

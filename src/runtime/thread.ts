@@ -18,6 +18,7 @@ import type {
 import { EventFd } from '../device/eventfd.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
+import type { Segment } from '../uplink/segment.ts';
 import type { DataPlane, HostSockets } from './data-plane.ts';
 import type { Method, Notice, Reply, ThreadData } from './messages.ts';
 import type { WorkerMethods } from './worker.ts';
@@ -117,8 +118,8 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('addPacket', socket, spec);
   }
 
-  addSockets(spec: PortSpec): Promise<PortId> {
-    return this.#call('addSockets', spec);
+  addSockets(uplink: number, segment: Segment, mtu: number): Promise<PortId> {
+    return this.#call('addSockets', uplink, segment, mtu);
   }
 
   async removePort(port: PortId): Promise<void> {

@@ -1,8 +1,10 @@
 import './engine.ts';
+import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Device } from '../../switch/device.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import { describe } from '../../wire/describe.ts';
+import type { HashKey } from '../../wire/hash.ts';
 import type {
   DeniedPrefix,
   FlowFilter,
@@ -19,7 +21,10 @@ import { EventFd } from '../device/eventfd.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import { PacketDevice } from '../device/packet.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
+import { SyscallError } from '../device/syscall-error.ts';
 import { type OpenTap, TapDevice } from '../device/tap.ts';
+import type { Segment } from '../uplink/segment.ts';
+import { SocketUplink } from '../uplink/socket-uplink.ts';
 import type { HostSockets } from './data-plane.ts';
 import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
@@ -36,6 +41,8 @@ class DataPlaneWorker {
   readonly #loop: Loop;
   readonly #flows = new FlowNotices((events, lost) => this.#notify({ notice: 'flows', events, lost }));
   readonly #logged = new Set<string>();
+  /** Uplinks of sockets, by number. */
+  readonly #sockets = new Map<number, SocketUplink>();
 
   constructor(data: ThreadData) {
     this.#dataplane = new Dataplane({
@@ -88,8 +95,15 @@ class DataPlaneWorker {
     return this.#addDevice(device, spec, true);
   }
 
-  addSockets(_spec: PortSpec): PortId {
-    throw new Error('sockets of the host cannot be an uplink yet');
+  addSockets(network: number, segment: Segment, mtu: number): PortId {
+    const { arena } = this.#dataplane;
+    // Sockets are never replayed, so their secrets need no seed.
+    const key: HashKey = [randomInt(2 ** 32) | 0, randomInt(2 ** 32) | 0];
+    const device = new SocketUplink({ arena, segment, mtu, key });
+    const { mac, ipv4, ipv6 } = segment.device;
+    const port = this.#addDevice(device, { network, mtu, mac, ipv4, ipv6 }, true);
+    this.#sockets.set(network, device);
+    return port;
   }
 
   #addDevice(inner: Device, spec: PortSpec, timed: boolean, faults?: string): PortId {
@@ -116,13 +130,27 @@ class DataPlaneWorker {
     if (!device) return;
     this.#loop.remove(port, device);
     device.close();
+    for (const [uplink, sockets] of this.#sockets) if (sockets === device) this.#sockets.delete(uplink);
   }
 
-  publish(options: PublishOptions, _sockets: HostSockets | null): number {
-    return this.#dataplane.publish(options);
+  publish(options: PublishOptions, sockets: HostSockets | null): number {
+    const publish = this.#dataplane.publish(options);
+    if (sockets === null) return publish;
+    try {
+      const { address, protocol, host, from, to } = options;
+      const family = typeof address === 'number' ? 4 : 6;
+      const device = this.#sockets.get(sockets.uplink);
+      if (!device) throw new RangeError(`uplink ${sockets.uplink} is none of sockets`);
+      device.publish(publish, protocol, { family, host, ifname: sockets.ifname, from, to });
+    } catch (error) {
+      this.#dataplane.unpublish(publish, performance.now());
+      throw error;
+    }
+    return publish;
   }
 
   unpublish(publish: number): void {
+    for (const device of this.#sockets.values()) device.unpublish(publish);
     this.#dataplane.unpublish(publish, performance.now());
   }
 
@@ -159,7 +187,7 @@ class DataPlaneWorker {
         // biome-ignore lint/complexity/noBannedTypes: the request's type ties the arguments to the method
         this.#reply({ id, value: (this[method] as Function).apply(this, args) });
       } catch (error) {
-        this.#reply({ id, error: error instanceof Error ? error.message : String(error) });
+        this.#reply({ id, ...describeError(error) });
       }
       message = receiveMessageOnPort(this.#requests);
     }
@@ -200,6 +228,11 @@ class DataPlaneWorker {
   #notify(notice: Notice): void {
     this.#port.postMessage(notice);
   }
+}
+
+function describeError(error: unknown): { error: string; code?: string } {
+  if (!(error instanceof Error)) return { error: String(error) };
+  return { error: error.message, ...(error instanceof SyscallError && { code: error.code }) };
 }
 
 export type WorkerMethods = Pick<

@@ -14,6 +14,7 @@ import type {
 } from '../../src/dataplane/commands.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
 import type { DataPlane, HostSockets } from '../../src/runtime/data-plane.ts';
+import type { Segment } from '../../src/uplink/segment.ts';
 import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
 
@@ -33,6 +34,8 @@ export class FakeDataPlane implements DataPlane {
   readonly networks = new Map<number, NetworkOptions>();
   readonly uplinks = new Map<number, UplinkOptions>();
   readonly publishes = new Map<number, PublishOptions>();
+  /** Of the uplinks of sockets. */
+  readonly segments: Segment[] = [];
   /** The publishes for which sockets of the host wait. */
   readonly listening = new Map<number, HostSockets>();
   /** Name of the errno with which the host refuses a port; null when it gives it. */
@@ -93,10 +96,11 @@ export class FakeDataPlane implements DataPlane {
     return port;
   }
 
-  async addSockets(spec: PortSpec): Promise<number> {
+  async addSockets(network: number, segment: Segment, mtu: number): Promise<number> {
     await this.#turn('addSockets');
     const port = this.#next++;
-    this.ports.set(port, { tap: null, spec });
+    this.segments.push(segment);
+    this.ports.set(port, { tap: null, spec: { network, mtu } });
     return port;
   }
 

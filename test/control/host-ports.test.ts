@@ -127,13 +127,14 @@ describe('a deck with uplink socket', () => {
       gateway4: 0xc0000001 | 0,
     });
     const [port] = plane.ports.values();
-    expect(port?.spec).toEqual({
-      network: 0,
-      mtu: 65520,
-      mac: { hi: 0x0242, lo: 0xc0000001 | 0 },
-      ipv4: 0xc0000001 | 0,
-      ipv6: [0xfd746170 | 0, 0x6465ffff, 0, 1],
-    });
+    expect(port?.spec).toEqual({ network: 0, mtu: 65520 });
+    const prefix = [0xfd746170 | 0, 0x6465ffff, 0];
+    expect(plane.segments).toEqual([
+      {
+        deck: { mac: { hi: 0x0242, lo: 0xc0000002 | 0 }, ipv4: 0xc0000002 | 0, ipv6: [...prefix, 2] },
+        device: { mac: { hi: 0x0242, lo: 0xc0000001 | 0 }, ipv4: 0xc0000001 | 0, ipv6: [...prefix, 1] },
+      },
+    ]);
     expect(deck.uplinks()).toMatchObject([{ name: 'socket', kind: 'socket', ifname: null, default: true }]);
   });
 
