@@ -1,0 +1,578 @@
+import { Transmit } from '../../switch/device.ts';
+import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
+import { isIpv4Host, isIpv6Host } from '../../switch/martian.ts';
+import { isIpv6LinkLocal } from '../../wire/address.ts';
+import { get16, get32, set16 } from '../../wire/bytes.ts';
+import { sum, update16 } from '../../wire/checksum.ts';
+import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
+import {
+  ICMP_CHECKSUM,
+  ICMP_ECHO_REPLY,
+  ICMP_ECHO_REQUEST,
+  ICMP_IDENTIFIER,
+  ICMP_LEN,
+  icmpChecksum,
+  icmpIdentifier,
+  icmpType,
+  setIcmpIdentifier,
+} from '../../wire/icmp.ts';
+import { fillIcmpv6Checksum, ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST } from '../../wire/icmpv6.ts';
+import {
+  IPV4_DF,
+  IPV4_DST,
+  IPV4_FRAGMENT,
+  IPV4_LEN,
+  IPV4_TOS,
+  IPV4_TTL,
+  ipv4HeaderLength,
+  writeIpv4,
+} from '../../wire/ipv4.ts';
+import {
+  IPV6_DST,
+  IPV6_HOP_LIMIT,
+  IPV6_LEN,
+  IPV6_MIN_MTU,
+  IPV6_SRC,
+  ipv6TrafficClass,
+  setIpv6Dst,
+  setIpv6Src,
+  writeIpv6,
+} from '../../wire/ipv6.ts';
+import { PROTO_ICMP, PROTO_ICMPV6 } from '../../wire/protocol.ts';
+import type { Random } from '../../wire/random.ts';
+import { clearVnet, hasPartialChecksum, VNET_LEN } from '../../wire/virtio-net.ts';
+import { EPOLLERR, EPOLLIN, type Epoll } from '../device/epoll.ts';
+import { AF_INET, AF_INET6 } from '../device/inet.ts';
+import { close, errno, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../device/syscall.ts';
+import { EACCES, EAGAIN, EINTR, EMFILE, EPERM } from '../device/syscall-error.ts';
+import {
+  DatagramMessage,
+  SOCKADDR_IN,
+  SOCKADDR_IN_ADDRESS,
+  SOCKADDR_IN6,
+  SOCKADDR_IN6_ADDRESS,
+  SOCKADDR_PORT,
+} from './datagram-message.ts';
+import { ErrorQueue } from './error-queue.ts';
+import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts';
+import { SOCK_DGRAM } from './host-port.ts';
+import type { IcmpErrors } from './icmp-errors.ts';
+import { IdleQueue } from './idle-queue.ts';
+import { isLoopbackIpv4, isLoopbackIpv6, LOOPBACK_IPV4 } from './loopback.ts';
+import type { Segment } from './segment.ts';
+import { SocketOptions } from './socket-options.ts';
+
+const SOCK_RAW = 3;
+const SOL_RAW = 255;
+const ICMP_FILTER = 1;
+const SOL_ICMPV6 = 58;
+const ICMPV6_FILTER = 1;
+
+/** Milliseconds after the last request for which answers are waited for (RFC 5508 REQ-1: 60 s at least). */
+const IDLE = 60_000;
+/** Programs that ping at once. */
+const CAPACITY = 1024;
+/** Most errors taken from one socket before the next has its turn. */
+const ERRORS = 16;
+const IDENTIFIERS = 65_536;
+const TTL = 64;
+
+/** How the host lets us ping. */
+export const PingMode = {
+  /** Nobody has pinged yet. */
+  UNKNOWN: 0,
+  /** By a ping socket for each identifier: icmp(7), net.ipv4.ping_group_range. */
+  PING: 1,
+  /** By one raw socket for all, which takes CAP_NET_RAW. */
+  RAW: 2,
+  /** Not at all. */
+  NONE: 3,
+} as const;
+export type PingMode = (typeof PingMode)[keyof typeof PingMode];
+
+export interface PingOptions {
+  segment: Segment;
+  /** Where sockets are watched. */
+  epoll: Epoll;
+  /** Under which tag, by row. */
+  tag: (row: number) => number;
+  errors: IcmpErrors;
+  /** Draws the identifiers that raw sockets use. */
+  random: Random;
+  /** Told once when the host does not let us ping. */
+  log: (line: string) => void;
+  /** Identifiers at once. */
+  capacity?: number;
+  /** Makes a socket, for tests. */
+  socket?: typeof socket;
+}
+
+/**
+ * Echo requests of the deck's, sent by the host, and what comes back: replies, and errors of routers on the way. Where the
+ * host permits neither ping sockets nor raw ones they are dropped: a reply is never forged.
+ *
+ * Each of the deck's identifiers has a ping socket, whose own identifier the kernel chooses and we undo. Raw sockets hear
+ * the replies to everybody's requests, so that identifiers are drawn at random there. (The raw-socket package waits in
+ * libuv's loop and cannot be loaded by two threads, so it does not fit a data plane that has a loop and a thread of its
+ * own.)
+ */
+export class PingSockets {
+  /** How each IP version pings. */
+  modeIpv4: PingMode = PingMode.UNKNOWN;
+  modeIpv6: PingMode = PingMode.UNKNOWN;
+  /** Requests that were dropped because the host does not let us ping. */
+  forbidden = 0;
+  /** Requests for which there was no socket or descriptor left. */
+  exhausted = 0;
+  /** Requests that a socket had no room for. */
+  overrun = 0;
+  /** Requests to multicast, broadcast and impossible addresses, and ICMP that no socket can send. */
+  refused = 0;
+  /** Requests that the host could not send, of which the sender was told. */
+  unsent = 0;
+  /** ICMP errors of others that were passed on. */
+  errorsReceived = 0;
+
+  readonly #segment: Segment;
+  readonly #epoll: Epoll;
+  readonly #tag: (row: number) => number;
+  readonly #errors: IcmpErrors;
+  readonly #random: Random;
+  readonly #log: (line: string) => void;
+  readonly #socket: typeof socket;
+  readonly #capacity: number;
+  readonly #message = new DatagramMessage();
+  readonly #errorQueue = new ErrorQueue();
+  readonly #options: SocketOptions;
+  /** By row: the row's own socket, or the raw one, which it shares; -1 for rows that are free. */
+  readonly #fd: Int32Array;
+  readonly #isIpv6: Uint8Array;
+  readonly #identifier: Uint16Array;
+  /** The identifier outside, of rows that share a raw socket. */
+  readonly #outside: Uint16Array;
+  readonly #lastLength: Uint16Array;
+  /** Row + 1 by the deck's identifier, and by that outside; IPv6 in the second half. */
+  readonly #byIdentifier = new Uint16Array(2 * IDENTIFIERS);
+  readonly #byOutside = new Uint16Array(2 * IDENTIFIERS);
+  readonly #idle: IdleQueue;
+  readonly #free: number[] = [];
+  #high = 0;
+  #size = 0;
+  #identification = 0;
+  #logged = false;
+
+  constructor(options: PingOptions) {
+    const { segment, epoll, tag, errors, random, log, capacity = CAPACITY } = options;
+    this.#segment = segment;
+    this.#epoll = epoll;
+    this.#tag = tag;
+    this.#errors = errors;
+    this.#random = random;
+    this.#log = log;
+    this.#socket = options.socket ?? socket;
+    this.#capacity = capacity;
+    // Behind the rows of identifiers are those of the raw sockets, IPv4 and IPv6.
+    this.#options = new SocketOptions(capacity + 2);
+    this.#fd = new Int32Array(capacity + 2).fill(-1);
+    this.#isIpv6 = new Uint8Array(capacity + 2);
+    this.#isIpv6[capacity + 1] = 1;
+    this.#identifier = new Uint16Array(capacity);
+    this.#outside = new Uint16Array(capacity);
+    this.#lastLength = new Uint16Array(capacity);
+    this.#idle = new IdleQueue(capacity, IDLE);
+  }
+
+  /** Rows that there may be: `tag` is asked for those below. */
+  get rows(): number {
+    return this.#capacity + 2;
+  }
+
+  /** Identifiers in use. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** When `expire` has something to do, monotonic milliseconds; Infinity for never. */
+  get deadline(): number {
+    return this.#idle.deadline;
+  }
+
+  expire(now: number): void {
+    while (this.#idle.deadline <= now) this.#close(this.#idle.oldest);
+  }
+
+  close(): void {
+    while (this.#idle.oldest >= 0) this.#close(this.#idle.oldest);
+    for (const row of [this.#capacity, this.#capacity + 1]) {
+      if (this.#fd[row]! >= 0) close(this.#fd[row]!);
+      this.#fd[row] = -1;
+    }
+  }
+
+  // ---- outwards ----
+
+  /** Sends an echo request. The frame is SENT also when the host did not send it; other ICMP no socket can send. */
+  transmit(frame: Frame, now: number): Transmit {
+    const { bytes, l3, l4 } = frame;
+    const isIpv6 = frame.etherType === ETHERTYPE_IPV6;
+    const request = isIpv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST;
+    if (
+      frame.end - l4 < ICMP_LEN ||
+      get16(bytes, l4) !== request << 8 ||
+      !this.#writeDestination(frame, isIpv6)
+    ) {
+      this.refused++;
+      return Transmit.SENT;
+    }
+    const identifier = icmpIdentifier(bytes, l4);
+    let row = this.#byIdentifier[isIpv6 ? IDENTIFIERS + identifier : identifier]! - 1;
+    if (row < 0) {
+      row = this.#open(identifier, isIpv6);
+      if (row < 0) {
+        if (row !== NOT_ALLOWED) this.#tell(frame, -row);
+        return Transmit.SENT;
+      }
+    }
+    this.#idle.touch(row, now);
+    this.#lastLength[row] = frame.end - l4;
+    const fd = this.#fd[row]!;
+    const socketRow = this.#socketRow(row);
+    if (isIpv6) {
+      const hopLimit = bytes[l3 + IPV6_HOP_LIMIT]!;
+      this.#options.setIpv6(socketRow, fd, hopLimit, ipv6TrafficClass(bytes, l3), frame.largestFragment);
+    } else {
+      const whole = frame.largestFragment === 0 && (get16(bytes, l3 + IPV4_FRAGMENT) & IPV4_DF) !== 0;
+      this.#options.setIpv4(socketRow, fd, bytes[l3 + IPV4_TTL]!, bytes[l3 + IPV4_TOS]!, whole);
+    }
+    const number = this.#send(row, frame, isIpv6);
+    if (number !== 0) {
+      if (isShortage(number)) this.overrun++;
+      else {
+        this.unsent++;
+        this.#tell(frame, number);
+      }
+    }
+    return Transmit.SENT;
+  }
+
+  /** @returns 0, or the number of an error that is about this request and no earlier one */
+  #send(row: number, frame: Frame, isIpv6: boolean): number {
+    const fd = this.#fd[row]!;
+    const message = this.#message;
+    const nameLength = isIpv6 ? SOCKADDR_IN6 : SOCKADDR_IN;
+    const { bytes, l4, end } = frame;
+    const isRaw = this.#isRaw(row);
+    if (isRaw) this.#writeHead(row, frame, isIpv6);
+    for (let attempt = 0; ; attempt++) {
+      // A ping socket writes its identifier and the checksum itself.
+      const count = isRaw
+        ? message.sendWithHead(fd, nameLength, ICMP_LEN, bytes, l4 + ICMP_LEN, end - l4 - ICMP_LEN)
+        : message.send(fd, nameLength, bytes, l4, end - l4);
+      if (count >= 0) return 0;
+      const number = -count;
+      if (number === EINTR) continue;
+      if (isShortage(number)) return number;
+      // As with UDP: the call may have failed with an earlier request's error.
+      this.#errorQueue.mtu = 0;
+      const passed = this.#passErrors(this.#socketRow(row));
+      if (attempt > (passed > 0 ? ERRORS : 0)) return number;
+    }
+  }
+
+  /** The request's header with the identifier outside; the checksum of ICMPv6 is the kernel's (RFC 3542 §3.1). */
+  #writeHead(row: number, frame: Frame, isIpv6: boolean): void {
+    const { bytes, l4, end } = frame;
+    const { head } = this.#message;
+    for (let i = 0; i < ICMP_LEN; i++) head[i] = bytes[l4 + i]!;
+    const outside = this.#outside[row]!;
+    set16(head, ICMP_IDENTIFIER, outside);
+    if (isIpv6) return;
+    const partial = hasPartialChecksum(frame);
+    const check = partial ? ~sum(bytes, l4, end - l4) & 0xffff : icmpChecksum(bytes, l4);
+    set16(head, ICMP_CHECKSUM, update16(check, icmpIdentifier(bytes, l4), outside));
+  }
+
+  #tell(frame: Frame, number: number): void {
+    const isIpv6 = frame.etherType === ETHERTYPE_IPV6;
+    const icmp = icmpOfErrno(number, isIpv6);
+    const mtu = number === EMSGSIZE ? this.#errorQueue.mtu || (isIpv6 ? IPV6_MIN_MTU : 576) : 0;
+    this.#errors.about(frame, icmp >> 8, icmp & 0xff, mtu);
+  }
+
+  /** Writes the frame's destination to the message's name; false when nothing is sent there. */
+  #writeDestination({ bytes, l3 }: Frame, isIpv6: boolean): boolean {
+    const { name, nameView } = this.#message;
+    const { device } = this.#segment;
+    nameView.setUint16(0, isIpv6 ? AF_INET6 : AF_INET, true);
+    nameView.setUint16(SOCKADDR_PORT, 0);
+    if (!isIpv6) {
+      const address = get32(bytes, l3 + IPV4_DST);
+      nameView.setInt32(SOCKADDR_IN_ADDRESS, address === device.ipv4 ? LOOPBACK_IPV4 : address);
+      return isIpv4Host(address);
+    }
+    const at = l3 + IPV6_DST;
+    const w0 = get32(bytes, at);
+    const w1 = get32(bytes, at + 4);
+    const w2 = get32(bytes, at + 8);
+    const { ipv6 } = device;
+    const own = w0 === ipv6[0] && w1 === ipv6[1] && w2 === ipv6[2] && get32(bytes, at + 12) === ipv6[3];
+    for (let i = 0; i < 16; i++) name[SOCKADDR_IN6_ADDRESS + i] = own ? +(i === 15) : bytes[at + i]!;
+    return isIpv6Host(w0, w1, w2) && !isIpv6LinkLocal(w0);
+  }
+
+  /** A socket for an identifier of the deck: its row, the number of the error, negative, or NOT_ALLOWED. */
+  #open(identifier: number, isIpv6: boolean): number {
+    const mode = this.#mode(isIpv6);
+    if (mode === PingMode.NONE) {
+      this.forbidden++;
+      return NOT_ALLOWED;
+    }
+    const row = this.#free.pop() ?? (this.#high < this.#capacity ? this.#high++ : -1);
+    if (row < 0) {
+      this.exhausted++;
+      return -EMFILE;
+    }
+    let fd = this.#fd[this.#capacity + +isIpv6]!;
+    if (mode !== PingMode.RAW) fd = this.#make(SOCK_DGRAM, isIpv6);
+    if (fd < 0) {
+      this.#free.push(row);
+      if (mode !== PingMode.UNKNOWN || !isForbidden(-fd)) return this.#failed(fd);
+      const raw = this.#openRaw(isIpv6);
+      if (raw === 0) return this.#open(identifier, isIpv6);
+      return isForbidden(-raw) ? this.#forbid(isIpv6) : this.#failed(raw);
+    }
+    if (mode === PingMode.UNKNOWN) this.#setMode(isIpv6, PingMode.PING);
+    const half = isIpv6 ? IDENTIFIERS : 0;
+    this.#fd[row] = fd;
+    this.#isIpv6[row] = +isIpv6;
+    this.#identifier[row] = identifier;
+    this.#byIdentifier[half + identifier] = row + 1;
+    if (mode === PingMode.RAW) {
+      let outside: number;
+      do outside = this.#random.below(IDENTIFIERS);
+      while (this.#byOutside[half + outside] !== 0);
+      this.#outside[row] = outside;
+      this.#byOutside[half + outside] = row + 1;
+    } else {
+      this.#options.prepare(row, fd, isIpv6);
+      this.#epoll.add(fd, this.#tag(row), EPOLLIN);
+    }
+    this.#size++;
+    return row;
+  }
+
+  /** Counts a socket that could not be made. */
+  #failed(number: number): number {
+    if (isExhausted(-number)) this.exhausted++;
+    else this.unsent++;
+    return number;
+  }
+
+  /** Opens the raw socket of an IP version: 0, or the number of the error, negative. */
+  #openRaw(isIpv6: boolean): number {
+    const fd = this.#make(SOCK_RAW, isIpv6);
+    if (fd < 0) return fd;
+    const row = this.#capacity + +isIpv6;
+    this.#fd[row] = fd;
+    this.#options.prepare(row, fd, isIpv6);
+    // Bits of what is not wanted: everything but replies. Errors come by the error queue.
+    if (isIpv6) {
+      const filter = new Uint32Array(8).fill(0xffff_ffff);
+      filter[ICMPV6_ECHO_REPLY >> 5]! &= ~(1 << (ICMPV6_ECHO_REPLY & 31));
+      setsockopt(fd, SOL_ICMPV6, ICMPV6_FILTER, filter, 32);
+    } else setsockopt(fd, SOL_RAW, ICMP_FILTER, Int32Array.of(~(1 << ICMP_ECHO_REPLY)), 4);
+    this.#epoll.add(fd, this.#tag(row), EPOLLIN);
+    this.#setMode(isIpv6, PingMode.RAW);
+    return 0;
+  }
+
+  #forbid(isIpv6: boolean): number {
+    this.#setMode(isIpv6, PingMode.NONE);
+    this.forbidden++;
+    if (!this.#logged) {
+      this.#logged = true;
+      this.#log(
+        'containers cannot ping the outside: the host permits neither ping sockets nor raw ones; ' +
+          'allow it with "sysctl -w net.ipv4.ping_group_range=\'0 2147483647\'"',
+      );
+    }
+    return NOT_ALLOWED;
+  }
+
+  /** A descriptor, or the number of the error, negative. */
+  #make(type: number, isIpv6: boolean): number {
+    const family = isIpv6 ? AF_INET6 : AF_INET;
+    const fd = this.#socket(family, type | O_NONBLOCK | O_CLOEXEC, isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP);
+    return fd < 0 ? -errno() : fd;
+  }
+
+  #close(row: number): void {
+    const half = this.#isIpv6[row] === 1 ? IDENTIFIERS : 0;
+    this.#byIdentifier[half + this.#identifier[row]!] = 0;
+    if (this.#isRaw(row)) this.#byOutside[half + this.#outside[row]!] = 0;
+    else close(this.#fd[row]!);
+    this.#idle.remove(row);
+    this.#fd[row] = -1;
+    this.#free.push(row);
+    this.#size--;
+  }
+
+  #mode(isIpv6: boolean): PingMode {
+    return isIpv6 ? this.modeIpv6 : this.modeIpv4;
+  }
+
+  #setMode(isIpv6: boolean, mode: PingMode): void {
+    if (isIpv6) this.modeIpv6 = mode;
+    else this.modeIpv4 = mode;
+  }
+
+  #isRaw(row: number): boolean {
+    return this.#mode(this.#isIpv6[row] === 1) === PingMode.RAW;
+  }
+
+  /** The row by which the row's socket is watched. */
+  #socketRow(row: number): number {
+    return this.#isRaw(row) ? this.#capacity + this.#isIpv6[row]! : row;
+  }
+
+  // ---- inwards ----
+
+  /**
+   * The next reply of a socket that epoll has reported, in a slot held for the caller; null when there is none now, none
+   * for us, no slot is free, or there were errors, which `IcmpErrors` has.
+   * @param events EPOLL bits; those of an error when not known
+   */
+  receive(arena: Arena, _now: number, row: number, events: number = EPOLLERR): Frame | null {
+    const fd = this.#fd[row]!;
+    if (fd < 0) return null;
+    if ((events & EPOLLERR) !== 0) this.#passErrors(row);
+    const frame = arena.allocate(BIG_SLOT - HEADROOM);
+    if (frame === undefined) return null;
+    const isIpv6 = this.#isIpv6[row] === 1;
+    const { bytes, limit } = frame;
+    const l3 = frame.at + ETH_LEN;
+    const l4 = l3 + (isIpv6 ? IPV6_LEN : IPV4_LEN);
+    // A raw IPv4 socket, and no other, gives the IP header as well.
+    const withHeader = row === this.#capacity;
+    const at = withHeader ? l3 : l4;
+    const count = this.#message.receive(fd, bytes, at, limit - at);
+    if (count < 0) {
+      if (-count !== EAGAIN && -count !== EINTR) this.#passErrors(row);
+    } else if (this.#writeReply(frame, row, l4, at + count, isIpv6)) return frame;
+    arena.release(frame);
+    return null;
+  }
+
+  #writeReply(frame: Frame, row: number, l4: number, end: number, isIpv6: boolean): boolean {
+    const { bytes, at } = frame;
+    const { name, ttl, tos } = this.#message;
+    const { deck, device } = this.#segment;
+    const l3 = at + ETH_LEN;
+    // Options of the header are not for whoever is behind a NAT.
+    if (row === this.#capacity && ipv4HeaderLength(bytes, l3) !== IPV4_LEN) return false;
+    if (end - l4 < ICMP_LEN || end - l3 > 0xffff) return false;
+    if (icmpType(bytes, l4) !== (isIpv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY)) return false;
+    const outside = icmpIdentifier(bytes, l4);
+    const owner = this.#owner(row, outside, isIpv6);
+    if (owner < 0) return false;
+    const identifier = this.#identifier[owner]!;
+    const hops = ttl < 0 ? TTL : Math.max(2, ttl);
+    setIcmpIdentifier(bytes, l4, identifier);
+    const type = isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
+    writeEthernet(bytes, at, deck.mac.hi, deck.mac.lo, device.mac.hi, device.mac.lo, type);
+    if (isIpv6) {
+      writeIpv6(bytes, l3, end - l4, PROTO_ICMPV6, hops, tos);
+      const { ipv6 } = device;
+      if (isLoopbackIpv6(name, SOCKADDR_IN6_ADDRESS))
+        setIpv6Src(bytes, l3, ipv6[0], ipv6[1], ipv6[2], ipv6[3]);
+      else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_SRC + i] = name[SOCKADDR_IN6_ADDRESS + i]!;
+      setIpv6Dst(bytes, l3, deck.ipv6[0], deck.ipv6[1], deck.ipv6[2], deck.ipv6[3]);
+      fillIcmpv6Checksum(bytes, l3, l4, end - l4);
+    } else {
+      let src = get32(name, SOCKADDR_IN_ADDRESS);
+      if (isLoopbackIpv4(src)) src = device.ipv4;
+      this.#identification = (this.#identification + 1) & 0xffff;
+      writeIpv4(bytes, l3, end - l3, PROTO_ICMP, hops, src, deck.ipv4, this.#identification, 0, tos);
+      set16(bytes, l4 + ICMP_CHECKSUM, update16(icmpChecksum(bytes, l4), outside, identifier));
+    }
+    clearVnet(bytes, at - VNET_LEN);
+    frame.length = end - at;
+    return true;
+  }
+
+  /** Whose the message is that a socket has, or -1: raw sockets hear also what is for other programs. */
+  #owner(row: number, outside: number, isIpv6: boolean): number {
+    if (row < this.#capacity) return row;
+    return this.#byOutside[isIpv6 ? IDENTIFIERS + outside : outside]! - 1;
+  }
+
+  /** Passes on the ICMP errors that a socket has; answers how many it had, other programs' included. */
+  #passErrors(row: number): number {
+    const queue = this.#errorQueue;
+    const fd = this.#fd[row]!;
+    let count = 0;
+    while (count < ERRORS && queue.next(fd)) {
+      this.#passError(row);
+      count++;
+    }
+    return count;
+  }
+
+  /** Writes the IP header anew that the socket wrote, and the deck's identifier. */
+  #passError(row: number): void {
+    const queue = this.#errorQueue;
+    const errors = this.#errors;
+    const isIpv6 = this.#isIpv6[row] === 1;
+    const request = isIpv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST;
+    // RFC 792: at least the first 8 bytes are quoted.
+    if (queue.length < ICMP_LEN || get16(queue.bytes, 0) !== request << 8) return;
+    const outside = icmpIdentifier(queue.bytes, 0);
+    const owner = this.#owner(row, outside, isIpv6);
+    if (owner < 0) return;
+    const l3 = errors.begin(isIpv6);
+    if (l3 < 0) return;
+    this.errorsReceived++;
+    const { bytes } = errors;
+    const { deck, device } = this.#segment;
+    const header = isIpv6 ? IPV6_LEN : IPV4_LEN;
+    const quoted = Math.min(queue.length, errors.room(isIpv6) - header);
+    const length = Math.max(this.#lastLength[owner]!, queue.length);
+    const { destination } = queue;
+    const destinationAt = queue.destinationAt(isIpv6);
+    const l4 = l3 + header;
+    for (let i = 0; i < quoted; i++) bytes[l4 + i] = queue.bytes[i]!;
+    const identifier = this.#identifier[owner]!;
+    setIcmpIdentifier(bytes, l4, identifier);
+    if (isIpv6) {
+      writeIpv6(bytes, l3, length, PROTO_ICMPV6, 1);
+      setIpv6Src(bytes, l3, deck.ipv6[0], deck.ipv6[1], deck.ipv6[2], deck.ipv6[3]);
+      if (isLoopbackIpv6(destination, destinationAt)) {
+        setIpv6Dst(bytes, l3, device.ipv6[0], device.ipv6[1], device.ipv6[2], device.ipv6[3]);
+      } else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_DST + i] = destination[destinationAt + i]!;
+      // It covers the host's address, and can be known only when all is quoted that it covers.
+      if (quoted === length) fillIcmpv6Checksum(bytes, l3, l4, length);
+      else set16(bytes, l4 + ICMP_CHECKSUM, 0);
+    } else {
+      const to = get32(destination, destinationAt);
+      const dst = isLoopbackIpv4(to) ? device.ipv4 : to;
+      writeIpv4(bytes, l3, IPV4_LEN + length, PROTO_ICMP, 1, deck.ipv4, dst);
+      set16(bytes, l4 + ICMP_CHECKSUM, update16(icmpChecksum(bytes, l4), outside, identifier));
+    }
+    errors.finish(
+      isIpv6,
+      header + quoted,
+      queue.type,
+      queue.code,
+      queue.rest,
+      queue.control,
+      queue.offenderAt(isIpv6),
+    );
+  }
+}
+
+function isForbidden(number: number): boolean {
+  return number === EACCES || number === EPERM;
+}
+
+/** No error number: the request is dropped, and nobody told. */
+const NOT_ALLOWED = -0x1000;
