@@ -104,12 +104,17 @@ export class Lab {
 
   /** For afterEach: ends the programs in the namespaces that a failed test left running. The daemon must still run. */
   async stopPrograms(): Promise<void> {
-    const programs = this.#programs.splice(0);
-    for (const program of programs) program.kill('SIGKILL');
-    await Promise.all(programs.map(({ ended }) => ended));
+    await this.stop();
     const { exitCode, signalCode } = this.daemon.child;
     if (exitCode !== null || signalCode !== null)
       throw new Error(`the daemon has ended with ${exitCode ?? signalCode}: ${this.daemon.err}`);
+  }
+
+  /** As `stopPrograms`, also when the daemon has ended. */
+  async stop(): Promise<void> {
+    const programs = this.#programs.splice(0);
+    for (const program of programs) program.kill('SIGKILL');
+    await Promise.all(programs.map(({ ended }) => ended));
   }
 
   async close(): Promise<void> {
