@@ -68,8 +68,8 @@ export class DatagramMessage {
   segment = 0;
   /** Where in `control` the local address is (4 or 16 bytes), -1 when the kernel did not say. */
   localAt = -1;
-  /** Where in `control` the local address to answer from is, over IPv4: another one for group addresses. */
-  specificAt = -1;
+  /** Whether that is a group or broadcast address. */
+  isLocalGroup = false;
   /** Where in `control` the sock_extended_err is, -1 for none. */
   errorAt = -1;
 
@@ -193,7 +193,7 @@ export class DatagramMessage {
     this.tos = 0;
     this.segment = 0;
     this.localAt = -1;
-    this.specificAt = -1;
+    this.isLocalGroup = false;
     this.errorAt = -1;
     for (let at = 0; at + CMSG_HEADER <= end; ) {
       const length = view.getUint32(at, true);
@@ -206,14 +206,18 @@ export class DatagramMessage {
         else if (type === IP_TOS) this.tos = this.control[data]!;
         else if (type === IP_RECVERR) this.errorAt = data;
         else if (type === IP_PKTINFO) {
-          this.specificAt = data + 4;
+          // Behind the interface, the address to answer from; another one when this is no host's.
           this.localAt = data + 8;
+          this.isLocalGroup = view.getInt32(data + 4) !== view.getInt32(data + 8);
         }
       } else if (level === SOL_IPV6) {
         if (type === IPV6_HOPLIMIT) this.ttl = view.getInt32(data, true);
         else if (type === IPV6_TCLASS) this.tos = this.control[data]!;
         else if (type === IPV6_RECVERR) this.errorAt = data;
-        else if (type === IPV6_PKTINFO) this.localAt = data;
+        else if (type === IPV6_PKTINFO) {
+          this.localAt = data;
+          this.isLocalGroup = this.control[data] === 0xff;
+        }
       } else if (level === SOL_UDP && type === UDP_GRO) this.segment = view.getInt32(data, true);
       at += (length + 7) & ~7;
     }

@@ -1,4 +1,3 @@
-import { get16, get32 } from '../../wire/bytes.ts';
 import { ICMP_UNREACH_FRAG_NEEDED, ICMP_UNREACHABLE } from '../../wire/icmp.ts';
 import { ICMPV6_PACKET_TOO_BIG } from '../../wire/icmpv6.ts';
 import {
@@ -98,15 +97,5 @@ export class ErrorQueue {
       this.rest = tooBig ? info : 0;
       return true;
     }
-  }
-
-  /** Words of the quoted bytes, for those sockets that write the header in front of them themselves. */
-  word16(at: number): number {
-    return at + 2 <= this.length ? get16(this.bytes, at) : -1;
-  }
-
-  /** The address that the datagram was for, over IPv4. */
-  destinationIpv4(): number {
-    return get32(this.destination, SOCKADDR_IN_ADDRESS);
   }
 }

@@ -4,15 +4,7 @@ import { sum } from '../../wire/checksum.ts';
 import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
 import { fillIcmpChecksum, ICMP_LEN, writeIcmp } from '../../wire/icmp.ts';
 import { fillIcmpv6Checksum, writeIcmpv6 } from '../../wire/icmpv6.ts';
-import {
-  fillIpv4Checksum,
-  IPV4_DST,
-  IPV4_LEN,
-  IPV4_SRC,
-  ipv4Src,
-  setIpv4TotalLength,
-  writeIpv4,
-} from '../../wire/ipv4.ts';
+import { fillIpv4Checksum, IPV4_LEN, ipv4Src, setIpv4TotalLength, writeIpv4 } from '../../wire/ipv4.ts';
 import {
   IPV6_DST,
   IPV6_LEN,
@@ -24,7 +16,7 @@ import {
 } from '../../wire/ipv6.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP } from '../../wire/protocol.ts';
 import { checksumOffset } from '../../wire/transport.ts';
-import { setUdpLength, UDP_CHECKSUM, UDP_LEN } from '../../wire/udp.ts';
+import { setUdpLength, UDP_CHECKSUM } from '../../wire/udp.ts';
 import { clearVnet, hasPartialChecksum, VNET_LEN } from '../../wire/virtio-net.ts';
 import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
 import type { Segment } from './segment.ts';
@@ -170,15 +162,4 @@ export class IcmpErrors {
   #next(): number {
     return ((this.#first + this.#count) % CAPACITY) * STRIDE;
   }
-}
-
-/** Bytes of IP and UDP header of a quotation that is written anew. */
-export function quotedUdpHeader(isIpv6: boolean): number {
-  return (isIpv6 ? IPV6_LEN : IPV4_LEN) + UDP_LEN;
-}
-
-/** Where the addresses are in the IP header. */
-export function addressOffset(isIpv6: boolean, destination: boolean): number {
-  if (isIpv6) return destination ? IPV6_DST : IPV6_SRC;
-  return destination ? IPV4_DST : IPV4_SRC;
 }

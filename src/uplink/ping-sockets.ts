@@ -1,10 +1,8 @@
 import { Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
-import { isIpv4Host, isIpv6Host } from '../../switch/martian.ts';
-import { isIpv6LinkLocal } from '../../wire/address.ts';
-import { get16, get32, set16 } from '../../wire/bytes.ts';
+import { get16, set16 } from '../../wire/bytes.ts';
 import { sum, update16 } from '../../wire/checksum.ts';
-import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
+import { ETH_LEN, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import {
   ICMP_CHECKSUM,
   ICMP_ECHO_REPLY,
@@ -17,27 +15,8 @@ import {
   setIcmpIdentifier,
 } from '../../wire/icmp.ts';
 import { fillIcmpv6Checksum, ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST } from '../../wire/icmpv6.ts';
-import {
-  IPV4_DF,
-  IPV4_DST,
-  IPV4_FRAGMENT,
-  IPV4_LEN,
-  IPV4_TOS,
-  IPV4_TTL,
-  ipv4HeaderLength,
-  writeIpv4,
-} from '../../wire/ipv4.ts';
-import {
-  IPV6_DST,
-  IPV6_HOP_LIMIT,
-  IPV6_LEN,
-  IPV6_MIN_MTU,
-  IPV6_SRC,
-  ipv6TrafficClass,
-  setIpv6Dst,
-  setIpv6Src,
-  writeIpv6,
-} from '../../wire/ipv6.ts';
+import { IPV4_DF, IPV4_FRAGMENT, IPV4_LEN, IPV4_TOS, IPV4_TTL, ipv4HeaderLength } from '../../wire/ipv4.ts';
+import { IPV6_HOP_LIMIT, IPV6_LEN, IPV6_MIN_MTU, ipv6TrafficClass } from '../../wire/ipv6.ts';
 import { PROTO_ICMP, PROTO_ICMPV6 } from '../../wire/protocol.ts';
 import type { Random } from '../../wire/random.ts';
 import { clearVnet, hasPartialChecksum, VNET_LEN } from '../../wire/virtio-net.ts';
@@ -45,21 +24,15 @@ import { EPOLLERR, EPOLLIN, type Epoll } from '../device/epoll.ts';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
 import { close, errno, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../device/syscall.ts';
 import { EACCES, EAGAIN, EINTR, EMFILE, EPERM } from '../device/syscall-error.ts';
-import {
-  DatagramMessage,
-  SOCKADDR_IN,
-  SOCKADDR_IN_ADDRESS,
-  SOCKADDR_IN6,
-  SOCKADDR_IN6_ADDRESS,
-  SOCKADDR_PORT,
-} from './datagram-message.ts';
+import { DatagramMessage, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_PORT } from './datagram-message.ts';
 import { ErrorQueue } from './error-queue.ts';
 import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts';
 import { SOCK_DGRAM } from './host-port.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import { IdleQueue } from './idle-queue.ts';
-import { isLoopbackIpv4, isLoopbackIpv6, LOOPBACK_IPV4 } from './loopback.ts';
+import { LOOPBACK_IPV4 } from './loopback.ts';
 import type { Segment } from './segment.ts';
+import { SegmentHeaders } from './segment-headers.ts';
 import { SocketOptions } from './socket-options.ts';
 
 const SOCK_RAW = 3;
@@ -75,7 +48,6 @@ const CAPACITY = 1024;
 /** Most errors taken from one socket before the next has its turn. */
 const ERRORS = 16;
 const IDENTIFIERS = 65_536;
-const TTL = 64;
 
 /** How the host lets us ping. */
 export const PingMode = {
@@ -133,7 +105,7 @@ export class PingSockets {
   /** ICMP errors of others that were passed on. */
   errorsReceived = 0;
 
-  readonly #segment: Segment;
+  readonly #headers: SegmentHeaders;
   readonly #epoll: Epoll;
   readonly #tag: (row: number) => number;
   readonly #errors: IcmpErrors;
@@ -150,7 +122,9 @@ export class PingSockets {
   readonly #identifier: Uint16Array;
   /** The identifier outside, of rows that share a raw socket. */
   readonly #outside: Uint16Array;
+  /** Of the last request: bytes, and of how long pieces it was made, 0 when it was whole. */
   readonly #lastLength: Uint16Array;
+  readonly #pieces: Uint16Array;
   /** Row + 1 by the deck's identifier, and by that outside; IPv6 in the second half. */
   readonly #byIdentifier = new Uint16Array(2 * IDENTIFIERS);
   readonly #byOutside = new Uint16Array(2 * IDENTIFIERS);
@@ -158,12 +132,12 @@ export class PingSockets {
   readonly #free: number[] = [];
   #high = 0;
   #size = 0;
-  #identification = 0;
+  #fragmentIdentification = 0;
   #logged = false;
 
   constructor(options: PingOptions) {
     const { segment, epoll, tag, errors, random, log, capacity = CAPACITY } = options;
-    this.#segment = segment;
+    this.#headers = new SegmentHeaders(segment);
     this.#epoll = epoll;
     this.#tag = tag;
     this.#errors = errors;
@@ -179,6 +153,7 @@ export class PingSockets {
     this.#identifier = new Uint16Array(capacity);
     this.#outside = new Uint16Array(capacity);
     this.#lastLength = new Uint16Array(capacity);
+    this.#pieces = new Uint16Array(capacity);
     this.#idle = new IdleQueue(capacity, IDLE);
   }
 
@@ -219,11 +194,12 @@ export class PingSockets {
     if (
       frame.end - l4 < ICMP_LEN ||
       get16(bytes, l4) !== request << 8 ||
-      !this.#writeDestination(frame, isIpv6)
+      !this.#headers.writeName(this.#message, bytes, l3, isIpv6, LOOPBACK_IPV4)
     ) {
       this.refused++;
       return Transmit.SENT;
     }
+    this.#message.nameView.setUint16(SOCKADDR_PORT, 0);
     const identifier = icmpIdentifier(bytes, l4);
     let row = this.#byIdentifier[isIpv6 ? IDENTIFIERS + identifier : identifier]! - 1;
     if (row < 0) {
@@ -235,6 +211,7 @@ export class PingSockets {
     }
     this.#idle.touch(row, now);
     this.#lastLength[row] = frame.end - l4;
+    this.#pieces[row] = frame.largestFragment;
     const fd = this.#fd[row]!;
     const socketRow = this.#socketRow(row);
     if (isIpv6) {
@@ -297,27 +274,6 @@ export class PingSockets {
     const icmp = icmpOfErrno(number, isIpv6);
     const mtu = number === EMSGSIZE ? this.#errorQueue.mtu || (isIpv6 ? IPV6_MIN_MTU : 576) : 0;
     this.#errors.about(frame, icmp >> 8, icmp & 0xff, mtu);
-  }
-
-  /** Writes the frame's destination to the message's name; false when nothing is sent there. */
-  #writeDestination({ bytes, l3 }: Frame, isIpv6: boolean): boolean {
-    const { name, nameView } = this.#message;
-    const { device } = this.#segment;
-    nameView.setUint16(0, isIpv6 ? AF_INET6 : AF_INET, true);
-    nameView.setUint16(SOCKADDR_PORT, 0);
-    if (!isIpv6) {
-      const address = get32(bytes, l3 + IPV4_DST);
-      nameView.setInt32(SOCKADDR_IN_ADDRESS, address === device.ipv4 ? LOOPBACK_IPV4 : address);
-      return isIpv4Host(address);
-    }
-    const at = l3 + IPV6_DST;
-    const w0 = get32(bytes, at);
-    const w1 = get32(bytes, at + 4);
-    const w2 = get32(bytes, at + 8);
-    const { ipv6 } = device;
-    const own = w0 === ipv6[0] && w1 === ipv6[1] && w2 === ipv6[2] && get32(bytes, at + 12) === ipv6[3];
-    for (let i = 0; i < 16; i++) name[SOCKADDR_IN6_ADDRESS + i] = own ? +(i === 15) : bytes[at + i]!;
-    return isIpv6Host(w0, w1, w2) && !isIpv6LinkLocal(w0);
   }
 
   /** A socket for an identifier of the deck: its row, the number of the error, negative, or NOT_ALLOWED. */
@@ -465,8 +421,6 @@ export class PingSockets {
 
   #writeReply(frame: Frame, row: number, l4: number, end: number, isIpv6: boolean): boolean {
     const { bytes, at } = frame;
-    const { name, ttl, tos } = this.#message;
-    const { deck, device } = this.#segment;
     const l3 = at + ETH_LEN;
     // Options of the header are not for whoever is behind a NAT.
     if (row === this.#capacity && ipv4HeaderLength(bytes, l3) !== IPV4_LEN) return false;
@@ -476,25 +430,16 @@ export class PingSockets {
     const owner = this.#owner(row, outside, isIpv6);
     if (owner < 0) return false;
     const identifier = this.#identifier[owner]!;
-    const hops = ttl < 0 ? TTL : Math.max(2, ttl);
     setIcmpIdentifier(bytes, l4, identifier);
-    const type = isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
-    writeEthernet(bytes, at, deck.mac.hi, deck.mac.lo, device.mac.hi, device.mac.lo, type);
+    const protocol = isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP;
+    this.#headers.writeReceived(this.#message, bytes, at, isIpv6, protocol, end - l4, false);
     if (isIpv6) {
-      writeIpv6(bytes, l3, end - l4, PROTO_ICMPV6, hops, tos);
-      const { ipv6 } = device;
-      if (isLoopbackIpv6(name, SOCKADDR_IN6_ADDRESS))
-        setIpv6Src(bytes, l3, ipv6[0], ipv6[1], ipv6[2], ipv6[3]);
-      else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_SRC + i] = name[SOCKADDR_IN6_ADDRESS + i]!;
-      setIpv6Dst(bytes, l3, deck.ipv6[0], deck.ipv6[1], deck.ipv6[2], deck.ipv6[3]);
       fillIcmpv6Checksum(bytes, l3, l4, end - l4);
-    } else {
-      let src = get32(name, SOCKADDR_IN_ADDRESS);
-      if (isLoopbackIpv4(src)) src = device.ipv4;
-      this.#identification = (this.#identification + 1) & 0xffff;
-      writeIpv4(bytes, l3, end - l3, PROTO_ICMP, hops, src, deck.ipv4, this.#identification, 0, tos);
-      set16(bytes, l4 + ICMP_CHECKSUM, update16(icmpChecksum(bytes, l4), outside, identifier));
-    }
+      // RFC 8200 §4.5: only who sends cuts. A reply is as long as its request, and what cut that may cut this.
+      frame.largestFragment = this.#pieces[owner]!;
+      this.#fragmentIdentification = (this.#fragmentIdentification + 1) | 0;
+      frame.fragmentIdentification = this.#fragmentIdentification;
+    } else set16(bytes, l4 + ICMP_CHECKSUM, update16(icmpChecksum(bytes, l4), outside, identifier));
     clearVnet(bytes, at - VNET_LEN);
     frame.length = end - at;
     return true;
@@ -533,31 +478,18 @@ export class PingSockets {
     if (l3 < 0) return;
     this.errorsReceived++;
     const { bytes } = errors;
-    const { deck, device } = this.#segment;
     const header = isIpv6 ? IPV6_LEN : IPV4_LEN;
     const quoted = Math.min(queue.length, errors.room(isIpv6) - header);
     const length = Math.max(this.#lastLength[owner]!, queue.length);
-    const { destination } = queue;
-    const destinationAt = queue.destinationAt(isIpv6);
-    const l4 = l3 + header;
+    const protocol = isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP;
+    const l4 = this.#headers.writeQuoted(queue, bytes, l3, isIpv6, protocol, length, false);
     for (let i = 0; i < quoted; i++) bytes[l4 + i] = queue.bytes[i]!;
     const identifier = this.#identifier[owner]!;
     setIcmpIdentifier(bytes, l4, identifier);
-    if (isIpv6) {
-      writeIpv6(bytes, l3, length, PROTO_ICMPV6, 1);
-      setIpv6Src(bytes, l3, deck.ipv6[0], deck.ipv6[1], deck.ipv6[2], deck.ipv6[3]);
-      if (isLoopbackIpv6(destination, destinationAt)) {
-        setIpv6Dst(bytes, l3, device.ipv6[0], device.ipv6[1], device.ipv6[2], device.ipv6[3]);
-      } else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_DST + i] = destination[destinationAt + i]!;
-      // It covers the host's address, and can be known only when all is quoted that it covers.
-      if (quoted === length) fillIcmpv6Checksum(bytes, l3, l4, length);
-      else set16(bytes, l4 + ICMP_CHECKSUM, 0);
-    } else {
-      const to = get32(destination, destinationAt);
-      const dst = isLoopbackIpv4(to) ? device.ipv4 : to;
-      writeIpv4(bytes, l3, IPV4_LEN + length, PROTO_ICMP, 1, deck.ipv4, dst);
-      set16(bytes, l4 + ICMP_CHECKSUM, update16(icmpChecksum(bytes, l4), outside, identifier));
-    }
+    if (!isIpv6) set16(bytes, l4 + ICMP_CHECKSUM, update16(icmpChecksum(bytes, l4), outside, identifier));
+    // It covers the host's address, and can be known only when all is quoted that it covers.
+    else if (quoted === length) fillIcmpv6Checksum(bytes, l3, l4, length);
+    else set16(bytes, l4 + ICMP_CHECKSUM, 0);
     errors.finish(
       isIpv6,
       header + quoted,

@@ -1,32 +1,21 @@
 import { Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
-import { isIpv4Host, isIpv6Host } from '../../switch/martian.ts';
-import { isIpv6LinkLocal } from '../../wire/address.ts';
 import { get16, get32, set16 } from '../../wire/bytes.ts';
 import { checksum, fold, pseudoSumIpv4, pseudoSumIpv6 } from '../../wire/checksum.ts';
-import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
-import {
-  IPV4_DF,
-  IPV4_DST,
-  IPV4_FRAGMENT,
-  IPV4_LEN,
-  IPV4_SRC,
-  IPV4_TOS,
-  IPV4_TTL,
-  writeIpv4,
-} from '../../wire/ipv4.ts';
+import { ETH_LEN, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
+import { ICMP_LEN } from '../../wire/icmp.ts';
+import { ICMPV6_PACKET_TOO_BIG, icmpv6Mtu, icmpv6Type } from '../../wire/icmpv6.ts';
+import { IPV4_DF, IPV4_FRAGMENT, IPV4_LEN, IPV4_SRC, IPV4_TOS, IPV4_TTL } from '../../wire/ipv4.ts';
 import {
   IPV6_DST,
   IPV6_HOP_LIMIT,
   IPV6_LEN,
   IPV6_MIN_MTU,
   IPV6_SRC,
+  ipv6NextHeader,
   ipv6TrafficClass,
-  setIpv6Dst,
-  setIpv6Src,
-  writeIpv6,
 } from '../../wire/ipv6.ts';
-import { PROTO_UDP } from '../../wire/protocol.ts';
+import { PROTO_ICMPV6, PROTO_UDP } from '../../wire/protocol.ts';
 import {
   setUdpChecksum,
   UDP_CHECKSUM,
@@ -54,17 +43,18 @@ import {
   SOCKADDR_IN,
   SOCKADDR_IN_ADDRESS,
   SOCKADDR_IN6,
-  SOCKADDR_IN6_ADDRESS,
   SOCKADDR_PORT,
 } from './datagram-message.ts';
 import { ErrorQueue } from './error-queue.ts';
 import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts';
 import { bindHostPort, SOCK_DGRAM } from './host-port.ts';
-import { type IcmpErrors, quotedUdpHeader } from './icmp-errors.ts';
+import type { IcmpErrors } from './icmp-errors.ts';
 import { IdleQueue } from './idle-queue.ts';
 import type { ListenOptions } from './listeners.ts';
-import { isLoopbackIpv4, isLoopbackIpv6, LOOPBACK_IPV4 } from './loopback.ts';
+import { isLoopbackIpv4, LOOPBACK_IPV4 } from './loopback.ts';
+import { PublishedPorts } from './published-ports.ts';
 import type { Segment } from './segment.ts';
+import { SegmentHeaders } from './segment-headers.ts';
 import { SocketOptions } from './socket-options.ts';
 
 /** Milliseconds after the last datagram from inside for which a port stays open (RFC 4787 REQ-5: 5 minutes are recommended). */
@@ -81,10 +71,9 @@ const SEGMENTS = 64;
 /** Most errors taken from one socket before the next has its turn. */
 const ERRORS = 16;
 const PORTS = 65_536;
-/** Hop limit of what came without the kernel's saying how far it had still to go. */
-const TTL = 64;
-/** An IPv4 packet's length has 16 bits. */
-const LONGEST_IPV4 = 0xffff;
+const MTU = 65_520;
+/** An IPv4 packet's length has 16 bits, and so has what is behind an IPv6 header. */
+const LONGEST = 0xffff;
 
 export interface UdpOptions {
   segment: Segment;
@@ -93,6 +82,8 @@ export interface UdpOptions {
   /** Under which tag, by row. */
   tag: (row: number) => number;
   errors: IcmpErrors;
+  /** Of the segment; 65,520 when left out. */
+  mtu?: number;
   /** Sockets at once, published ports included. */
   capacity?: number;
   /** Makes a socket, for tests. */
@@ -124,7 +115,7 @@ export class UdpSockets {
   /** ICMP errors of others that were passed on. */
   errorsReceived = 0;
 
-  readonly #segment: Segment;
+  readonly #headers: SegmentHeaders;
   readonly #epoll: Epoll;
   readonly #tag: (row: number) => number;
   readonly #errors: IcmpErrors;
@@ -143,24 +134,28 @@ export class UdpSockets {
   /** The last datagram sent: to which port, and bytes of payload. An error mostly is about that one. */
   readonly #lastPort: Uint16Array;
   readonly #lastLength: Uint16Array;
+  /** How long IPv6 packets may be that come in by the socket, as far as the deck has said. */
+  readonly #inwardMtu: Uint16Array;
+  readonly #mtu: number;
   /** Row + 1 by the deck's port; IPv6 in the second half. */
   readonly #byPort = new Uint16Array(2 * PORTS);
-  /** Rows of published ports by port; IPv6 from `PORTS` on. */
-  readonly #published = new Map<number, PublishedPort[]>();
+  readonly #published = new PublishedPorts();
   readonly #idle: IdleQueue;
   readonly #idleDns: IdleQueue;
   /** Rows that were used and are free again. */
   readonly #free: number[] = [];
   #high = 0;
   #size = 0;
-  #identification = 0;
+  #fragmentIdentification = 0;
 
-  constructor({ segment, epoll, tag, errors, capacity = CAPACITY, socket: make = socket }: UdpOptions) {
-    this.#segment = segment;
+  constructor(options: UdpOptions) {
+    const { segment, epoll, tag, errors, mtu = MTU, capacity = CAPACITY } = options;
+    this.#headers = new SegmentHeaders(segment);
+    this.#mtu = mtu;
     this.#epoll = epoll;
     this.#tag = tag;
     this.#errors = errors;
-    this.#socket = make;
+    this.#socket = options.socket ?? socket;
     this.#capacity = Math.min(capacity, PORTS - 1);
     this.#options = new SocketOptions(capacity);
     this.#fd = new Int32Array(capacity).fill(-1);
@@ -169,6 +164,7 @@ export class UdpSockets {
     this.#publish = new Int32Array(capacity);
     this.#lastPort = new Uint16Array(capacity);
     this.#lastLength = new Uint16Array(capacity);
+    this.#inwardMtu = new Uint16Array(capacity);
     this.#idle = new IdleQueue(capacity, IDLE);
     this.#idleDns = new IdleQueue(capacity, IDLE_DNS);
   }
@@ -199,15 +195,18 @@ export class UdpSockets {
   transmit(frame: Frame, now: number): Transmit {
     const { bytes, l3, l4, payload } = frame;
     const isIpv6 = frame.etherType === ETHERTYPE_IPV6;
-    if (!this.#writeDestination(frame, isIpv6)) {
+    const port = get16(bytes, l4 + UDP_SRC_PORT);
+    const destinationPort = get16(bytes, l4 + UDP_DST_PORT);
+    const isFromDeck = this.#headers.isFromDeck(bytes, l3, isIpv6);
+    const loopback = isFromDeck ? LOOPBACK_IPV4 : this.#published.client(port, destinationPort);
+    if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, loopback)) {
       this.refused++;
       return Transmit.SENT;
     }
-    const port = get16(bytes, l4 + UDP_SRC_PORT);
-    const destinationPort = get16(bytes, l4 + UDP_DST_PORT);
+    this.#message.nameView.setUint16(SOCKADDR_PORT, destinationPort);
     let control = 0;
     let row: number;
-    if (this.#isFromDeck(bytes, l3, isIpv6)) {
+    if (isFromDeck) {
       row = this.#byPort[isIpv6 ? PORTS + port : port]! - 1;
       if (row < 0) {
         row = this.#open(port, isIpv6, now);
@@ -218,7 +217,7 @@ export class UdpSockets {
       }
       this.#touch(row, destinationPort, now);
     } else {
-      row = this.#answering(frame, port, isIpv6);
+      row = this.#published.find(bytes, l3, port, isIpv6);
       if (row < 0) {
         this.refused++;
         return Transmit.SENT;
@@ -313,73 +312,6 @@ export class UdpSockets {
     this.#errors.about(frame, icmp >> 8, icmp & 0xff, mtu, end);
   }
 
-  /** Writes the frame's destination to the message's name; false when nothing is sent there. */
-  #writeDestination(frame: Frame, isIpv6: boolean): boolean {
-    const { bytes, l3, l4 } = frame;
-    const { name, nameView } = this.#message;
-    const { device } = this.#segment;
-    name[SOCKADDR_PORT] = bytes[l4 + UDP_DST_PORT]!;
-    name[SOCKADDR_PORT + 1] = bytes[l4 + UDP_DST_PORT + 1]!;
-    if (!isIpv6) {
-      let address = get32(bytes, l3 + IPV4_DST);
-      if (!isIpv4Host(address)) return false;
-      if (address === device.ipv4) address = this.#loopbackClient(frame);
-      nameView.setUint16(0, AF_INET, true);
-      nameView.setInt32(SOCKADDR_IN_ADDRESS, address);
-      return true;
-    }
-    const at = l3 + IPV6_DST;
-    const w0 = get32(bytes, at);
-    const w1 = get32(bytes, at + 4);
-    const w2 = get32(bytes, at + 8);
-    const w3 = get32(bytes, at + 12);
-    if (!isIpv6Host(w0, w1, w2) || isIpv6LinkLocal(w0)) return false;
-    nameView.setUint16(0, AF_INET6, true);
-    const { ipv6 } = device;
-    const own = w0 === ipv6[0] && w1 === ipv6[1] && w2 === ipv6[2] && w3 === ipv6[3];
-    // Flow information stays 0, and so does the scope.
-    for (let i = 0; i < 16; i++) name[SOCKADDR_IN6_ADDRESS + i] = own ? +(i === 15) : bytes[at + i]!;
-    return true;
-  }
-
-  /** Whose datagram the frame answers, when a program on the host's loopback has asked: mostly 127.0.0.1. */
-  #loopbackClient({ bytes, l3, l4 }: Frame): number {
-    const published = this.#published.get(get16(bytes, l4 + UDP_SRC_PORT));
-    if (published === undefined || this.#isFromDeck(bytes, l3, false)) return LOOPBACK_IPV4;
-    const port = get16(bytes, l4 + UDP_DST_PORT);
-    for (const { loopback } of published) {
-      const client = loopback.get(port);
-      if (client !== undefined) return client;
-    }
-    return LOOPBACK_IPV4;
-  }
-
-  #isFromDeck(bytes: Uint8Array, l3: number, isIpv6: boolean): boolean {
-    const { ipv4, ipv6 } = this.#segment.deck;
-    if (!isIpv6) return get32(bytes, l3 + IPV4_SRC) === ipv4;
-    const at = l3 + IPV6_SRC;
-    return (
-      get32(bytes, at) === ipv6[0] &&
-      get32(bytes, at + 4) === ipv6[1] &&
-      get32(bytes, at + 8) === ipv6[2] &&
-      get32(bytes, at + 12) === ipv6[3]
-    );
-  }
-
-  /** The row that has the published port from which the frame comes, or -1. */
-  #answering({ bytes, l3 }: Frame, port: number, isIpv6: boolean): number {
-    const published = this.#published.get(isIpv6 ? PORTS + port : port);
-    if (published === undefined) return -1;
-    let wildcard = -1;
-    for (const { row, host } of published) {
-      if (host === null) wildcard = row;
-      else if (typeof host === 'number') {
-        if (host === get32(bytes, l3 + IPV4_SRC)) return row;
-      } else if (host.every((word, i) => word === get32(bytes, l3 + IPV6_SRC + 4 * i))) return row;
-    }
-    return wildcard;
-  }
-
   /** A socket for a port of the deck: its row, or the number of the error, negative. */
   #open(port: number, isIpv6: boolean, now: number): number {
     const row = this.#take(now);
@@ -411,6 +343,7 @@ export class UdpSockets {
     this.#isIpv6[row] = isIpv6 ? 1 : 0;
     this.#publish[row] = publish;
     this.#lastPort[row] = 0;
+    this.#inwardMtu[row] = this.#mtu;
     this.#epoll.add(fd, this.#tag(row), EPOLLIN);
     this.#size++;
     this.opened++;
@@ -475,10 +408,7 @@ export class UdpSockets {
         this.#options.prepareUdp(row, fd, isIpv6, true);
         this.#add(row, fd, port, isIpv6, publish);
         rows.push(row);
-        const key = isIpv6 ? PORTS + port : port;
-        const others = this.#published.get(key) ?? [];
-        others.push({ row, host: where.host, loopback: new Map() });
-        this.#published.set(key, others);
+        this.#published.add(row, port, isIpv6, where.host);
       }
     } catch (error) {
       for (const row of rows) this.#withdraw(row);
@@ -493,10 +423,7 @@ export class UdpSockets {
   }
 
   #withdraw(row: number): void {
-    const key = this.#isIpv6[row] === 1 ? PORTS + this.#port[row]! : this.#port[row]!;
-    const others = this.#published.get(key)!.filter((other) => other.row !== row);
-    if (others.length === 0) this.#published.delete(key);
-    else this.#published.set(key, others);
+    this.#published.remove(row, this.#port[row]!, this.#isIpv6[row] === 1);
     this.#close(row);
   }
 
@@ -524,61 +451,72 @@ export class UdpSockets {
       if (-count !== EAGAIN && -count !== EINTR) this.#passErrors(row);
       return null;
     }
-    const whole = isIpv6
-      ? this.#writeIpv6(frame, row, payload, count)
-      : this.#writeIpv4(frame, row, payload, count);
-    if (whole) return frame;
+    if (this.#write(frame, row, payload, count, isIpv6)) return frame;
     this.refused++;
     arena.release(frame);
     return null;
   }
 
-  #writeIpv4(frame: Frame, row: number, payload: number, count: number): boolean {
+  /** Writes the headers in front of a datagram; false when it is not for the deck. */
+  #write(frame: Frame, row: number, payload: number, count: number, isIpv6: boolean): boolean {
     const { bytes, at } = frame;
-    const { name, nameView, control, localAt, specificAt, tos } = this.#message;
-    const { deck, device } = this.#segment;
+    const message = this.#message;
     const length = UDP_LEN + count;
-    if (IPV4_LEN + length > LONGEST_IPV4) return false;
-    let src = get32(name, SOCKADDR_IN_ADDRESS);
-    const srcPort = nameView.getUint16(SOCKADDR_PORT);
-    let dst = deck.ipv4;
-    if (this.#publish[row]! >= 0) {
-      // To a group or broadcast address: it is for the host's segment, and stays there.
-      if (localAt < 0 || get32(control, localAt) !== get32(control, specificAt)) return false;
-      dst = get32(control, localAt);
-      if (isLoopbackIpv4(src)) this.#rememberLoopback(row, srcPort, src);
-    }
-    if (isLoopbackIpv4(src)) src = device.ipv4;
-    this.#identification = (this.#identification + 1) & 0xffff;
-    writeEthernet(bytes, at, deck.mac.hi, deck.mac.lo, device.mac.hi, device.mac.lo, ETHERTYPE_IPV4);
     const l3 = at + ETH_LEN;
-    // Without DF: its sender's network may have cut it, and the kernel does not say.
-    const total = IPV4_LEN + length;
-    writeIpv4(bytes, l3, total, PROTO_UDP, this.#ttl(), src, dst, this.#identification, 0, tos);
-    writeUdp(bytes, payload - UDP_LEN, srcPort, this.#port[row]!, length);
-    this.#finish(frame, payload, count, pseudoSumIpv4(bytes, l3, PROTO_UDP, length));
+    const total = payload + count - l3;
+    if (isIpv6 ? length > LONGEST : total > LONGEST) return false;
+    const port = this.#port[row]!;
+    const srcPort = message.nameView.getUint16(SOCKADDR_PORT);
+    const isPublished = this.#publish[row]! >= 0;
+    if (isPublished) {
+      // To a group or broadcast address: it is for the host's segment, and stays there.
+      if (message.localAt < 0 || message.isLocalGroup) return false;
+      const client = get32(message.name, SOCKADDR_IN_ADDRESS);
+      if (!isIpv6 && isLoopbackIpv4(client)) this.#published.remember(row, port, srcPort, client);
+    }
+    this.#headers.writeReceived(message, bytes, at, isIpv6, PROTO_UDP, length, isPublished);
+    writeUdp(bytes, payload - UDP_LEN, srcPort, port, length);
+    const pseudoSum = isIpv6
+      ? pseudoSumIpv6(bytes, l3, PROTO_UDP, length)
+      : pseudoSumIpv4(bytes, l3, PROTO_UDP, length);
+    this.#finish(frame, payload, count, pseudoSum);
+    if (isIpv6) this.#limit(frame, row, payload, count);
     return true;
   }
 
-  #writeIpv6(frame: Frame, row: number, payload: number, count: number): boolean {
-    const { bytes, at } = frame;
-    const { name, nameView, control, localAt, tos } = this.#message;
-    const { deck, device } = this.#segment;
-    const length = UDP_LEN + count;
-    if (length > 0xffff) return false;
-    writeEthernet(bytes, at, deck.mac.hi, deck.mac.lo, device.mac.hi, device.mac.lo, ETHERTYPE_IPV6);
-    const l3 = at + ETH_LEN;
-    writeIpv6(bytes, l3, length, PROTO_UDP, this.#ttl(), tos);
-    const { ipv6 } = device;
-    if (isLoopbackIpv6(name, SOCKADDR_IN6_ADDRESS)) setIpv6Src(bytes, l3, ipv6[0], ipv6[1], ipv6[2], ipv6[3]);
-    else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_SRC + i] = name[SOCKADDR_IN6_ADDRESS + i]!;
-    if (this.#publish[row]! >= 0) {
-      if (localAt < 0 || control[localAt] === 0xff) return false;
-      for (let i = 0; i < 16; i++) bytes[l3 + IPV6_DST + i] = control[localAt + i]!;
-    } else setIpv6Dst(bytes, l3, deck.ipv6[0], deck.ipv6[1], deck.ipv6[2], deck.ipv6[3]);
-    writeUdp(bytes, payload - UDP_LEN, nameView.getUint16(SOCKADDR_PORT), this.#port[row]!, length);
-    this.#finish(frame, payload, count, pseudoSumIpv6(bytes, l3, PROTO_UDP, length));
-    return true;
+  /**
+   * RFC 8200 §4.5: only who sends cuts. Its sender has cut it, or would have if it had heard of the networks behind the
+   * deck, and so the deck may: into pieces as long as those networks have said.
+   */
+  #limit(frame: Frame, row: number, payload: number, count: number): void {
+    const mtu = this.#inwardMtu[row]!;
+    const { segment } = this.#message;
+    const longest = segment > 0 && segment < count ? segment : count;
+    if (payload + longest - frame.at - ETH_LEN <= mtu) return;
+    frame.largestFragment = mtu;
+    this.#fragmentIdentification = (this.#fragmentIdentification + 1) | 0;
+    frame.fragmentIdentification = this.#fragmentIdentification;
+  }
+
+  /**
+   * Hears a packet-too-big message of the deck's about a datagram that came from here. Nobody outside could be told, so
+   * what comes to that port from now on may be cut.
+   */
+  tooBig(frame: Frame): void {
+    const { bytes, l4, end } = frame;
+    const quoted = l4 + ICMP_LEN;
+    if (frame.protocol !== PROTO_ICMPV6 || quoted + IPV6_LEN + UDP_LEN > end) return;
+    if (icmpv6Type(bytes, l4) !== ICMPV6_PACKET_TOO_BIG || ipv6NextHeader(bytes, quoted) !== PROTO_UDP)
+      return;
+    const port = get16(bytes, quoted + IPV6_LEN + UDP_DST_PORT);
+    let row = this.#byPort[PORTS + port]! - 1;
+    // As the source of an answer would be.
+    if (!this.#headers.isFromDeck(bytes, quoted + IPV6_DST - IPV6_SRC, true)) {
+      row = this.#published.find(bytes, quoted + IPV6_DST - IPV6_SRC, port, true);
+    }
+    if (row < 0) return;
+    const mtu = icmpv6Mtu(bytes, l4);
+    this.#inwardMtu[row] = mtu < 0 ? this.#mtu : Math.min(this.#mtu, Math.max(IPV6_MIN_MTU, mtu));
   }
 
   /** Leaves the checksum to whoever has to write it out, and says where datagrams are to be cut apart. */
@@ -599,19 +537,6 @@ export class UdpSockets {
       UDP_CHECKSUM,
     );
     frame.length = payload + count - at;
-  }
-
-  /** At least 2: the deck is a router still to be passed. */
-  #ttl(): number {
-    const { ttl } = this.#message;
-    return ttl < 0 ? TTL : Math.max(2, ttl);
-  }
-
-  /** All of 127/8 is one address to the deck; answers go to the one that asked last with that port. */
-  #rememberLoopback(row: number, port: number, client: number): void {
-    const published = this.#published.get(this.#port[row]!)!.find((other) => other.row === row)!;
-    if (client === LOOPBACK_IPV4) published.loopback.delete(port);
-    else published.loopback.set(port, client);
   }
 
   /** Passes on the ICMP errors that a socket has; answers how many. */
@@ -635,52 +560,30 @@ export class UdpSockets {
     const l3 = errors.begin(isIpv6);
     if (l3 < 0) return;
     const { bytes } = errors;
-    const { deck, device } = this.#segment;
-    const header = quotedUdpHeader(isIpv6);
+    const header = (isIpv6 ? IPV6_LEN : IPV4_LEN) + UDP_LEN;
     const quoted = Math.min(queue.length, errors.room(isIpv6) - header);
     const sent = queue.port === this.#lastPort[row] ? this.#lastLength[row]! : 0;
     const length = UDP_LEN + Math.max(sent, queue.length);
-    const { destination, control, localAt } = queue;
-    const destinationAt = queue.destinationAt(isIpv6);
     // A published port's answers come from the address that the client had asked.
-    const isPublished = this.#publish[row]! >= 0 && localAt >= 0;
-    let pseudoSum: number;
-    if (isIpv6) {
-      writeIpv6(bytes, l3, length, PROTO_UDP, 1);
-      if (isPublished) for (let i = 0; i < 16; i++) bytes[l3 + IPV6_SRC + i] = control[localAt + i]!;
-      else setIpv6Src(bytes, l3, deck.ipv6[0], deck.ipv6[1], deck.ipv6[2], deck.ipv6[3]);
-      if (isLoopbackIpv6(destination, destinationAt)) {
-        setIpv6Dst(bytes, l3, device.ipv6[0], device.ipv6[1], device.ipv6[2], device.ipv6[3]);
-      } else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_DST + i] = destination[destinationAt + i]!;
-      pseudoSum = pseudoSumIpv6(bytes, l3, PROTO_UDP, length);
-    } else {
-      const src = isPublished ? get32(control, localAt) : deck.ipv4;
-      const to = get32(destination, destinationAt);
-      const dst = isLoopbackIpv4(to) ? device.ipv4 : to;
-      writeIpv4(bytes, l3, IPV4_LEN + length, PROTO_UDP, 1, src, dst);
-      pseudoSum = pseudoSumIpv4(bytes, l3, PROTO_UDP, length);
-    }
-    const l4 = l3 + header - UDP_LEN;
+    const isPublished = this.#publish[row]! >= 0 && queue.localAt >= 0;
+    const l4 = this.#headers.writeQuoted(queue, bytes, l3, isIpv6, PROTO_UDP, length, isPublished);
     writeUdp(bytes, l4, this.#port[row]!, queue.port, length);
     for (let i = 0; i < quoted; i++) bytes[l4 + UDP_LEN + i] = queue.bytes[i]!;
     // Known only when all that it covers is quoted.
-    if (UDP_LEN + quoted === length) setUdpChecksum(bytes, l4, checksum(bytes, l4, length, pseudoSum));
+    if (UDP_LEN + quoted === length) {
+      const pseudoSum = isIpv6
+        ? pseudoSumIpv6(bytes, l3, PROTO_UDP, length)
+        : pseudoSumIpv4(bytes, l3, PROTO_UDP, length);
+      setUdpChecksum(bytes, l4, checksum(bytes, l4, length, pseudoSum));
+    }
     errors.finish(
       isIpv6,
       header + quoted,
       queue.type,
       queue.code,
       queue.rest,
-      control,
+      queue.control,
       queue.offenderAt(isIpv6),
     );
   }
-}
-
-interface PublishedPort {
-  row: number;
-  /** The host's address that it is bound to: an int32 or four words; null for all of them. */
-  host: ListenOptions['host'];
-  /** Clients on the host's loopback with another address than 127.0.0.1, by port. */
-  loopback: Map<number, number>;
 }

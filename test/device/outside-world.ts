@@ -55,13 +55,15 @@ export class OutsideWorld {
     const { host, router, far } = this;
     const lines = (name: string, ...commands: string[]) =>
       execFileSync('ip', ['-n', name, '-batch', '-'], { input: commands.join('\n') });
+    const set = (name: string, ...settings: string[]) =>
+      execFileSync('ip', ['netns', 'exec', name, 'sysctl', '-qw', ...settings]);
+    // Addresses are there at once, those of links too.
+    for (const name of [host, router, far]) set(name, 'net.ipv6.conf.default.accept_dad=0');
     lines(
       router,
       `link add near0 type veth peer name up0 netns ${host}`,
       `link add far0 mtu 1400 type veth peer name up0 mtu 1400 netns ${far}`,
     );
-    const set = (name: string, ...settings: string[]) =>
-      execFileSync('ip', ['netns', 'exec', name, 'sysctl', '-qw', ...settings]);
     // An ICMP error for each probe, and no second of silence after the sixth.
     set(
       router,
@@ -97,6 +99,10 @@ export class OutsideWorld {
       'route add default via 10.2.0.1',
       'route add default via fd02::1',
     );
+    // Everybody has found their neighbors.
+    for (const address of [FAR.ipv4, FAR.ipv6]) {
+      execFileSync('ip', ['netns', 'exec', host, 'ping', '-q', '-c', '1', '-w', '10', address]);
+    }
   }
 
   /** Runs `work` with this thread in one of the namespaces: the sockets that it makes are there. */

@@ -159,6 +159,8 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
     send(family, { data: length, dontFragment: false, largestFragment });
     const reply = hear()!;
     expect(reply.line).toBe(`${far} > ${deck} reply 77/1`);
+    // A reply may be cut as its request was.
+    expect(reply.frame.largestFragment).toBe(largestFragment);
     expect(reply.data.equals(Uint8Array.from({ length }, (_, i) => (i + (i >> 8)) & 0xff))).toBe(true);
   });
 

@@ -3,7 +3,7 @@ import { readQuotation } from '../../nat/icmp-error.ts';
 import { AF_INET, AF_INET6 } from '../../src/device/inet.ts';
 import { inNamespace, newNamespace } from '../../src/device/netns.ts';
 import { bind, close, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../../src/device/syscall.ts';
-import { type Station, udp } from '../../src/testing/frames.ts';
+import { icmp, type Station, udp } from '../../src/testing/frames.ts';
 import { DatagramMessage } from '../../src/uplink/datagram-message.ts';
 import { UdpSockets } from '../../src/uplink/udp-sockets.ts';
 import { Transmit } from '../../switch/device.ts';
@@ -244,7 +244,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
     expect(sockets.size).toBe(2);
   });
 
-  it.each([0, 1, 1400 - header, 9000, 65535 - header])(
+  it.each([0, 1, 1400 - header, 9000, 65535 - (family === 4 ? header : 8)])(
     'carries %d bytes both ways, in pieces where the sender may cut',
     async (length) => {
       const peer = new Peer(world.far, far, 7000);
@@ -255,6 +255,8 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
       const answer = hear()!;
       expect(Buffer.from(answer.text, 'latin1').equals(heard)).toBe(true);
       expect(get16(answer.frame.bytes, answer.frame.l4 + 4)).toBe(length + 8);
+      // What is longer than the segment's MTU may be cut by the deck.
+      expect(answer.frame.largestFragment).toBe(family === 6 && length + header > 65520 ? 65520 : 0);
     },
   );
 
@@ -490,6 +492,60 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
     expect(hear()).toMatchObject({ line: `${device}:7004 > ${deck}:40000`, text: 'out' });
     send(family, { to: station(family, DEVICE), dstPort: 7998, data: 'x' });
     expect(hear()!.line).toBe(`${device} > ${deck} icmp ${family === 4 ? '3/3' : '1/4'}`);
+  });
+});
+
+describe('IPv6 datagrams from outside', () => {
+  /** What the deck says about a datagram from outside to a port: it is longer than 1,400 bytes. */
+  function tooBig(to: string, port: number): void {
+    const quoted = udp({
+      from: station(6, FAR),
+      to: { mac: DECK.mac, ipv6: to },
+      srcPort: 7000,
+      dstPort: port,
+      data: 1400,
+    });
+    const frame = bench.frame(
+      icmp({
+        from: station(6, DECK),
+        to: station(6, FAR),
+        type: 2,
+        rest: 1400,
+        data: quoted.subarray(14, 14 + 1232),
+      }),
+    );
+    sockets.tooBig(frame);
+    bench.arena.release(frame);
+  }
+
+  it('may be cut where the deck says that they are too big', async () => {
+    const peer = new Peer(world.router, ROUTER.ipv6, 7000);
+    send(6, { to: station(6, ROUTER), dontFragment: false });
+    await peer.hear();
+    const limits: number[] = [];
+    const say = (length: number) => {
+      peer.say('x'.repeat(length));
+      limits.push(hear()!.frame.largestFragment);
+    };
+    say(1400);
+    tooBig(DECK.ipv6, 40000);
+    say(1352);
+    say(1353);
+    say(20000);
+    expect(limits).toEqual([0, 0, 1400, 1400]);
+  });
+
+  it('may be cut on their way to a published port', () => {
+    world.in(world.host, () =>
+      sockets.publish(7, { family: 6, host: null, ifname: null, from: 8060, to: 8060 }),
+    );
+    const client = new Peer(world.router, ROUTER.ipv6, 7000);
+    tooBig('fd01::2', 8060);
+    // Nobody's port, and another protocol's error: nothing happens.
+    tooBig('fd01::2', 8061);
+    tooBig(DECK.ipv6, 8060);
+    client.say('x'.repeat(2000), { address: 'fd01::2', port: 8060 });
+    expect(hear()!.frame.largestFragment).toBe(1400);
   });
 });
 
