@@ -111,6 +111,8 @@ export const DropReason = {
   PORT_ZERO: 66,
   /** To an address that the uplink's policy keeps from endpoints. */
   DESTINATION_DENIED: 67,
+  /** The uplink's device has gone: nothing can leave by it. */
+  UPLINK_GONE: 68,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

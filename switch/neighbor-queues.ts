@@ -1,8 +1,14 @@
 import type { Frame, PortId } from './frame.ts';
 import type { Network } from './network.ts';
 
-/** Frames that wait for one neighbor; RFC 1122 §2.3.2.2 asks for at least one. */
+/** Frames that may always wait for a neighbor; RFC 1122 §2.3.2.2 asks for at least one. */
 export const NEIGHBOR_QUEUE = 3;
+/**
+ * Frames that may wait for one neighbor while the common room lasts: a burst to the next hop of an uplink, which is
+ * everybody's. How many all may have beyond what is theirs.
+ */
+export const NEIGHBOR_QUEUE_MOST = 32;
+export const NEIGHBOR_ROOM = 512;
 /** Queues in all, and on behalf of one port: they bound the requests a second and the memory that waits. */
 export const NEIGHBOR_QUEUES = 256;
 export const NEIGHBOR_QUEUES_PER_PORT = 64;
@@ -11,12 +17,14 @@ export const NEIGHBOR_QUEUES_PER_PORT = 64;
 export class NeighborQueues {
   /** The network in which the frame that `shift` gave last had come in; null when there is nobody to tell. */
   from: Network | null = null;
-  readonly #frames: (Frame | null)[] = new Array(NEIGHBOR_QUEUES * NEIGHBOR_QUEUE).fill(null);
-  readonly #froms: (Network | null)[] = new Array(NEIGHBOR_QUEUES * NEIGHBOR_QUEUE).fill(null);
+  readonly #frames: (Frame | null)[] = new Array(NEIGHBOR_QUEUES * NEIGHBOR_QUEUE_MOST).fill(null);
+  readonly #froms: (Network | null)[] = new Array(NEIGHBOR_QUEUES * NEIGHBOR_QUEUE_MOST).fill(null);
   readonly #sizes = new Uint8Array(NEIGHBOR_QUEUES);
   readonly #ports = new Int32Array(NEIGHBOR_QUEUES);
   readonly #free = Int32Array.from({ length: NEIGHBOR_QUEUES }, (_, queue) => queue);
   #freeCount = NEIGHBOR_QUEUES;
+  /** Frames that wait beyond the first `NEIGHBOR_QUEUE` of their neighbors. */
+  #extra = 0;
   /** How many queues each port has opened; ports without any are not in it. */
   readonly #opened = new Map<PortId, number>();
 
@@ -32,12 +40,14 @@ export class NeighborQueues {
   }
 
   isFull(queue: number): boolean {
-    return this.#sizes[queue] === NEIGHBOR_QUEUE;
+    const size = this.#sizes[queue];
+    return size >= NEIGHBOR_QUEUE && (size === NEIGHBOR_QUEUE_MOST || this.#extra === NEIGHBOR_ROOM);
   }
 
   /** Puts a frame at the end, with its reference; the caller has made sure that there is room. */
   push(queue: number, frame: Frame, from: Network | null): void {
-    const index = queue * NEIGHBOR_QUEUE + this.#sizes[queue]++;
+    if (this.#sizes[queue] >= NEIGHBOR_QUEUE) this.#extra++;
+    const index = queue * NEIGHBOR_QUEUE_MOST + this.#sizes[queue]++;
     this.#frames[index] = frame;
     this.#froms[index] = from;
   }
@@ -46,7 +56,7 @@ export class NeighborQueues {
   shift(queue: number): Frame | null {
     const size = this.#sizes[queue];
     if (size === 0) return null;
-    const first = queue * NEIGHBOR_QUEUE;
+    const first = queue * NEIGHBOR_QUEUE_MOST;
     const frame = this.#frames[first];
     this.from = this.#froms[first];
     this.#frames.copyWithin(first, first + 1, first + size);
@@ -54,6 +64,7 @@ export class NeighborQueues {
     this.#frames[first + size - 1] = null;
     this.#froms[first + size - 1] = null;
     this.#sizes[queue] = size - 1;
+    if (size > NEIGHBOR_QUEUE) this.#extra--;
     return frame;
   }
 

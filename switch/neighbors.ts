@@ -63,7 +63,7 @@ export interface NeighborsOptions {
  *
  * Bounded in every direction. Learned entries are limited per network and in all; when the limit is reached and none is
  * failed or long unused, a new one is refused (NEIGH_TABLE_FULL), so that a scan neither grows memory nor drives out
- * live entries. Neighbors being asked for are limited in all and per asking port; three frames wait for each
+ * live entries. Neighbors being asked for are limited in all and per asking port; three frames wait for each, and more while there is common room
  * (NEIGH_QUEUEFULL). Permanent entries, a few per endpoint, count for nothing of that and make the table grow.
  *
  * A frame that waits is answered HOLD: the table keeps it by `Arena.park` and gives it to `Outbox.resume` later, with

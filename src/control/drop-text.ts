@@ -63,6 +63,7 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   NOT_PUBLISHED: 'Nothing is published at this address and port of the uplink.',
   ICMP_ERROR_UNRELATED: 'An ICMP error about a packet that belongs to no connection.',
   ICMP_ERROR_MALFORMED: 'An ICMP error whose quoted packet is cut short or damaged.',
+  UPLINK_GONE: "The uplink's interface has gone; nothing can leave by it.",
   DESTINATION_DENIED: "The uplink's policy keeps endpoints from this address.",
   PORT_ZERO: 'TCP or UDP port 0, which no host uses.',
 };

@@ -188,7 +188,7 @@ export class Forwarding {
     const ref = this.#conntrack.find(words, 0);
     if (ref < 0) return drop(DropReason.ICMP_ERROR_UNRELATED);
     const isUplink = this.#uplinks[network.id] !== undefined;
-    const martian = sourceFault(frame, network, isUplink, this.#routes);
+    const martian = sourceFault(frame, network, this.#uplinks[network.id], this.#routes);
     if (martian !== 0) return drop(martian as DropReason);
     // RFC 5927 §4.1: who did not see the connection cannot know its sequence numbers.
     const row = ref >> 1;
@@ -237,7 +237,7 @@ export class Forwarding {
     }
     if (isUplink && !leavesItsLink(frame)) {
       // Nobody outside speaks for somebody inside, not to the deck itself either (RFC 3704 §2.2).
-      const martian = sourceFault(frame, network, isUplink, this.#routes);
+      const martian = sourceFault(frame, network, this.#uplinks[network.id], this.#routes);
       if (martian !== 0) return drop(martian as DropReason);
     }
     return this.#gateway.input(frame, network, now);
@@ -271,7 +271,7 @@ export class Forwarding {
     now: number,
   ): Verdict {
     const nat = this.#nat;
-    const fault = this.#firstFault(frame, network, isUplink);
+    const fault = this.#firstFault(frame, network);
     if (fault !== 0) return drop(fault as DropReason);
     const target = publish >= 0 ? nat.networkOfPublish(publish) : nat.networkOfMapping(mapping);
     const egress = this.#networks[target]!;
@@ -296,7 +296,7 @@ export class Forwarding {
 
   #forwardIpv4(frame: Frame, network: Network, dst: number, home: Network | null, now: number): Verdict {
     const isUplink = this.#uplinks[network.id] !== undefined;
-    const fault = this.#firstFault(frame, network, isUplink);
+    const fault = this.#firstFault(frame, network);
     if (fault !== 0) return drop(fault as DropReason);
     if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (isIpv4Multicast(dst)) return drop(DropReason.IP_GROUP);
@@ -332,7 +332,7 @@ export class Forwarding {
       this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_BEYOND_SCOPE, 0, now);
       return drop(DropReason.IP_MARTIAN_SOURCE);
     }
-    const fault = this.#firstFault(frame, network, isUplink);
+    const fault = this.#firstFault(frame, network);
     if (fault !== 0) return drop(fault as DropReason);
     if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (!isIpv6Host(d0, d1, d2) || isIpv6LinkLocal(d0)) return drop(DropReason.IP_MARTIAN_DESTINATION);
@@ -411,9 +411,9 @@ export class Forwarding {
   }
 
   /** What is wrong with a packet with which a connection is to begin, or 0. */
-  #firstFault(frame: Frame, network: Network, isUplink: boolean): number {
+  #firstFault(frame: Frame, network: Network): number {
     const { protocol } = frame;
-    const fault = sourceFault(frame, network, isUplink, this.#routes);
+    const fault = sourceFault(frame, network, this.#uplinks[network.id], this.#routes);
     if (fault !== 0) return fault;
     if (isSourceRouted(frame)) return DropReason.IP_SOURCE_ROUTED;
     if (protocol === PROTO_TCP || protocol === PROTO_UDP) {

@@ -17,6 +17,7 @@ import {
   IPV6_SRC,
 } from '../../wire/ipv6.ts';
 import type { Routes } from './routes.ts';
+import type { Uplink } from './uplink.ts';
 
 /** The type of routing header that RFC 5095 abolished. */
 const ROUTING_TYPE_SOURCE_ROUTE = 0;
@@ -40,25 +41,31 @@ export function isSourceRouted(frame: Frame): boolean {
 /**
  * Why a packet of `network` cannot have come from where it says, or 0. Answers to its source must go back to where it came
  * from (RFC 3704 §2.2, strict): who is in one network does not speak for another, and nobody outside speaks for one inside.
+ * @param uplink the network as an uplink, if it is one
  */
-export function sourceFault(frame: Frame, network: Network, isUplink: boolean, routes: Routes): number {
+export function sourceFault(
+  frame: Frame,
+  network: Network,
+  uplink: Uplink | undefined,
+  routes: Routes,
+): number {
   return frame.etherType === ETHERTYPE_IPV4
-    ? sourceFaultIpv4(frame, network, isUplink, routes)
-    : sourceFaultIpv6(frame, network, isUplink, routes);
+    ? sourceFaultIpv4(frame, network, uplink, routes)
+    : sourceFaultIpv6(frame, network, uplink, routes);
 }
 
-function sourceFaultIpv4(frame: Frame, network: Network, isUplink: boolean, routes: Routes): number {
+function sourceFaultIpv4(frame: Frame, network: Network, uplink: Uplink | undefined, routes: Routes): number {
   const { bytes, l3 } = frame;
   const src = get32(bytes, l3 + IPV4_SRC);
   const home = routes.lookupIpv4(src);
-  const isPlausible = isUplink ? home === null : home !== null && home.network === network && !home.isLocal;
-  // Also "land": a packet that claims to come from where it goes.
-  return isPlausible && isIpv4Source(network, src) && src !== get32(bytes, l3 + IPV4_DST)
-    ? 0
-    : DropReason.IP_MARTIAN_SOURCE;
+  const isPlausible =
+    uplink !== undefined ? home === null : home !== null && home.network === network && !home.isLocal;
+  // Also "land": a packet that claims to come from where it goes. Only a host speaks to itself.
+  const isLand = src === get32(bytes, l3 + IPV4_DST) && uplink?.isHost !== true;
+  return isPlausible && isIpv4Source(network, src) && !isLand ? 0 : DropReason.IP_MARTIAN_SOURCE;
 }
 
-function sourceFaultIpv6(frame: Frame, network: Network, isUplink: boolean, routes: Routes): number {
+function sourceFaultIpv6(frame: Frame, network: Network, uplink: Uplink | undefined, routes: Routes): number {
   const { bytes, l3 } = frame;
   const w0 = get32(bytes, l3 + IPV6_SRC);
   const w1 = get32(bytes, l3 + IPV6_SRC + 4);
@@ -66,12 +73,14 @@ function sourceFaultIpv6(frame: Frame, network: Network, isUplink: boolean, rout
   const w3 = get32(bytes, l3 + IPV6_SRC + 12);
   if (!network.hasIpv6 || !isIpv6Host(w0, w1, w2) || isIpv6LinkLocal(w0)) return DropReason.IP_MARTIAN_SOURCE;
   const home = routes.lookupIpv6(w0, w1, w2, w3);
-  const isPlausible = isUplink ? home === null : home !== null && home.network === network && !home.isLocal;
+  const isPlausible =
+    uplink !== undefined ? home === null : home !== null && home.network === network && !home.isLocal;
   const isLand =
     w3 === get32(bytes, l3 + IPV6_DST + 12) &&
     w2 === get32(bytes, l3 + IPV6_DST + 8) &&
     w1 === get32(bytes, l3 + IPV6_DST + 4) &&
-    w0 === get32(bytes, l3 + IPV6_DST);
+    w0 === get32(bytes, l3 + IPV6_DST) &&
+    uplink?.isHost !== true;
   return isPlausible && !isLand ? 0 : DropReason.IP_MARTIAN_SOURCE;
 }
 

@@ -300,6 +300,11 @@ describe.each(FAMILIES)('IPv%i through an uplink that ends in the sockets of the
     expect(arrived(deck, 'ext')).toEqual({ src: of(HOST), srcPort: 80, dst: of(EXT1), dstPort: 7000 });
     expect(reach(LOOPBACK, 81)).toBe('FORWARD');
     expect(arrived(deck, 'c2')).toMatchObject({ dst: of(C2), dstPort: 80 });
+    // The host reaches what is published on it by its own address, as any host does.
+    const self = { ...HOST, mac: UP.mac };
+    const land = { from: { ...HOST, mac: R.mac }, to: self, family, srcPort: 7001, dstPort: 80 };
+    expect(send(deck, 'ext', tcp(land))).toBe('FORWARD');
+    expect(arrived(deck, 'c1')).toEqual({ src: of(HOST), srcPort: 7001, dst: of(C1), dstPort: 80 });
     expect(reach(HOST, 81)).toBe('NOT_PUBLISHED');
     expect(reach(HOST, 82)).toBe('NOT_PUBLISHED');
   });

@@ -24,7 +24,7 @@ const MAC_HI = 0x0242;
 
 /** A table by itself: one network 10.0.0.1/8 with three ports, and an outbox that is emptied by hand. */
 function bed(options?: NeighborsOptions) {
-  const arena = new Arena({ small: 512, big: 8 });
+  const arena = new Arena({ small: 1024, big: 8 });
   const ports = new Ports(16);
   const fdb = new Fdb(ports, [3, 4], 4096);
   const bridge = new Bridge(0, ports, fdb);
@@ -86,17 +86,21 @@ const PATIENCE = 60_000;
 describe('neighbors', () => {
   test('what is refused, and when', () => {
     const { output, drain, neighbors } = bed();
-    expect([1, 2, 3, 4].map(() => output(HOST | 2, 0, 0))).toEqual([
-      HOLD,
-      HOLD,
-      HOLD,
-      drop(DropReason.NEIGH_QUEUEFULL),
-    ]);
+    for (let i = 0; i < 32; i++) expect(output(HOST | 2, 0, 0)).toBe(HOLD);
+    expect(output(HOST | 2, 0, 0)).toBe(drop(DropReason.NEIGH_QUEUEFULL));
     for (let host = 3; host < 66; host++) expect(output(HOST | host, 0, 0)).toBe(HOLD);
     expect(output(HOST | 66, 0, 0)).toBe(drop(DropReason.NEIGH_TABLE_FULL));
     expect(output(HOST | 66, 1, 0), 'another port').toBe(HOLD);
     expect(neighbors.size).toBe(65);
     expect(drain()).toEqual({ originated: 65, resumed: 0, dropped: 0 });
+  });
+
+  test('who has many frames wait leaves three places to every other neighbor', () => {
+    const { output } = bed();
+    // The common room of 512 is full.
+    for (let host = 2; host < 20; host++) for (let i = 0; i < 32; i++) output(HOST | host, 0, 0);
+    const verdicts = Array.from({ length: 4 }, () => output(HOST | 66, 1, 0));
+    expect(verdicts).toEqual([HOLD, HOLD, HOLD, drop(DropReason.NEIGH_QUEUEFULL)]);
   });
 
   test('the table has a limit per network, which makes room of what failed', () => {
