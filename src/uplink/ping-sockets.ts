@@ -289,7 +289,7 @@ export class PingSockets {
       return -EMFILE;
     }
     let fd = this.#fd[this.#capacity + +isIpv6]!;
-    if (mode !== PingMode.RAW) fd = this.#make(SOCK_DGRAM, isIpv6);
+    if (mode !== PingMode.RAW) fd = this.#make(row, SOCK_DGRAM, isIpv6);
     if (fd < 0) {
       this.#free.push(row);
       if (mode !== PingMode.UNKNOWN || !isForbidden(-fd)) return this.#failed(fd);
@@ -309,9 +309,6 @@ export class PingSockets {
       while (this.#byOutside[half + outside] !== 0);
       this.#outside[row] = outside;
       this.#byOutside[half + outside] = row + 1;
-    } else {
-      this.#options.prepare(row, fd, isIpv6);
-      this.#epoll.add(fd, this.#tag(row), EPOLLIN);
     }
     this.#size++;
     return row;
@@ -326,18 +323,16 @@ export class PingSockets {
 
   /** Opens the raw socket of an IP version: 0, or the number of the error, negative. */
   #openRaw(isIpv6: boolean): number {
-    const fd = this.#make(SOCK_RAW, isIpv6);
-    if (fd < 0) return fd;
     const row = this.#capacity + +isIpv6;
+    const fd = this.#make(row, SOCK_RAW, isIpv6);
+    if (fd < 0) return fd;
     this.#fd[row] = fd;
-    this.#options.prepare(row, fd, isIpv6);
     // Bits of what is not wanted: everything but replies. Errors come by the error queue.
     if (isIpv6) {
       const filter = new Uint32Array(8).fill(0xffff_ffff);
       filter[ICMPV6_ECHO_REPLY >> 5]! &= ~(1 << (ICMPV6_ECHO_REPLY & 31));
       setsockopt(fd, SOL_ICMPV6, ICMPV6_FILTER, filter, 32);
     } else setsockopt(fd, SOL_RAW, ICMP_FILTER, Int32Array.of(~(1 << ICMP_ECHO_REPLY)), 4);
-    this.#epoll.add(fd, this.#tag(row), EPOLLIN);
     this.#setMode(isIpv6, PingMode.RAW);
     return 0;
   }
@@ -355,11 +350,20 @@ export class PingSockets {
     return NOT_ALLOWED;
   }
 
-  /** A descriptor, or the number of the error, negative. */
-  #make(type: number, isIpv6: boolean): number {
+  /** A socket that is watched: its descriptor, or the number of the error, negative. */
+  #make(row: number, type: number, isIpv6: boolean): number {
     const family = isIpv6 ? AF_INET6 : AF_INET;
     const fd = this.#socket(family, type | O_NONBLOCK | O_CLOEXEC, isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP);
-    return fd < 0 ? -errno() : fd;
+    if (fd < 0) return -errno();
+    this.#options.prepare(row, fd, isIpv6);
+    try {
+      this.#epoll.add(fd, this.#tag(row), EPOLLIN);
+      return fd;
+    } catch {
+      // fs.epoll.max_user_watches: there is none left for us, as with descriptors.
+      close(fd);
+      return -EMFILE;
+    }
   }
 
   #close(row: number): void {

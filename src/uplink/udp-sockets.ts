@@ -331,22 +331,33 @@ export class UdpSockets {
       else this.unsent++;
       return -number;
     }
-    this.#options.prepareUdp(row, fd, isIpv6, false);
-    this.#add(row, fd, port, isIpv6, -1);
+    if (!this.#add(row, fd, port, isIpv6, -1)) {
+      this.exhausted++;
+      return -EMFILE;
+    }
     this.#byPort[isIpv6 ? PORTS + port : port] = row + 1;
     return row;
   }
 
-  #add(row: number, fd: number, port: number, isIpv6: boolean, publish: number): void {
+  /** Begins to use a socket; false, and the socket closed, when it cannot be watched (fs.epoll.max_user_watches). */
+  #add(row: number, fd: number, port: number, isIpv6: boolean, publish: number): boolean {
+    this.#options.prepareUdp(row, fd, isIpv6, publish >= 0);
+    try {
+      this.#epoll.add(fd, this.#tag(row), EPOLLIN);
+    } catch {
+      close(fd);
+      this.#free.push(row);
+      return false;
+    }
     this.#fd[row] = fd;
     this.#port[row] = port;
     this.#isIpv6[row] = isIpv6 ? 1 : 0;
     this.#publish[row] = publish;
     this.#lastPort[row] = 0;
     this.#inwardMtu[row] = this.#mtu;
-    this.#epoll.add(fd, this.#tag(row), EPOLLIN);
     this.#size++;
     this.opened++;
+    return true;
   }
 
   /** A free row, or -1. */
@@ -405,8 +416,11 @@ export class UdpSockets {
             `there are ${this.#capacity} UDP sockets already; withdraw other published ports`,
           );
         }
-        this.#options.prepareUdp(row, fd, isIpv6, true);
-        this.#add(row, fd, port, isIpv6, publish);
+        if (!this.#add(row, fd, port, isIpv6, publish)) {
+          throw new RangeError(
+            'the host lets us watch no more sockets; raise the sysctl fs.epoll.max_user_watches',
+          );
+        }
         rows.push(row);
         this.#published.add(row, port, isIpv6, where.host);
       }

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readQuotation } from '../../nat/icmp-error.ts';
 import { AF_INET } from '../../src/device/inet.ts';
 import { inNamespace, newNamespace } from '../../src/device/netns.ts';
@@ -321,5 +321,22 @@ describe('a host that permits neither', () => {
     expect(log).toHaveLength(1);
     expect(log[0]).toContain('ping_group_range');
     expect(hear(50)).toBeNull();
+  });
+});
+
+describe('ping sockets', () => {
+  it('tell when a socket cannot be watched, and leave none open', () => {
+    const before = openDescriptors();
+    const watch = vi.spyOn(bench.epoll, 'add').mockImplementation(() => {
+      throw new Error('ENOSPC');
+    });
+    send(4);
+    expect(hear()!.line).toBe('192.0.0.1 > 192.0.0.2 error 3/13');
+    expect(sockets.exhausted).toBe(1);
+    watch.mockRestore();
+    expect(sockets.size).toBe(0);
+    expect(openDescriptors()).toBe(before);
+    send(4);
+    expect(sockets.size).toBe(1);
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readQuotation } from '../../nat/icmp-error.ts';
 import { AF_INET, AF_INET6 } from '../../src/device/inet.ts';
 import { inNamespace, newNamespace } from '../../src/device/netns.ts';
@@ -664,6 +664,26 @@ describe('UDP sockets', () => {
       'fd74:6170:6465:ffff::1 > fd74:6170:6465:ffff::2 icmp 1/0',
     ]);
     expect(sockets.size).toBe(0);
+  });
+
+  it('tell when a socket cannot be watched, and leave none open', () => {
+    const before = openDescriptors();
+    const watch = vi.spyOn(bench.epoll, 'add').mockImplementation(() => {
+      throw new Error('ENOSPC');
+    });
+    send(4);
+    expect(hear()!.line).toBe('192.0.0.1 > 192.0.0.2 icmp 3/13');
+    expect(sockets.exhausted).toBe(1);
+    expect(() =>
+      world.in(world.host, () =>
+        sockets.publish(7, { family: 4, host: null, ifname: null, from: 8070, to: 8071 }),
+      ),
+    ).toThrow(/max_user_watches/);
+    watch.mockRestore();
+    expect(sockets.size).toBe(0);
+    expect(openDescriptors()).toBe(before);
+    send(4);
+    expect(sockets.size).toBe(1);
   });
 
   it('are all closed in the end', () => {
