@@ -30,6 +30,9 @@ import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
 import type { Notice, Reply, Request, ThreadData } from './messages.ts';
 
+/** Bytes of frames that sockets have to say when a publish ends: a reset for each of some thousand connections. */
+const LAST_WORDS = 256 * 1024;
+
 /**
  * The data-plane thread: a loop around a data plane, and the commands that the main thread sends. Messages
  * are taken only when the eventfd rings, between two batches of frames.
@@ -42,7 +45,7 @@ class DataPlaneWorker {
   readonly #flows = new FlowNotices((events, lost) => this.#notify({ notice: 'flows', events, lost }));
   readonly #logged = new Set<string>();
   /** Uplinks of sockets, by number. */
-  readonly #sockets = new Map<number, SocketUplink>();
+  readonly #sockets = new Map<number, { device: SocketUplink; port: PortId }>();
 
   constructor(data: ThreadData) {
     this.#dataplane = new Dataplane({
@@ -102,7 +105,7 @@ class DataPlaneWorker {
     const device = new SocketUplink({ arena, segment, mtu, key });
     const { mac, ipv4, ipv6 } = segment.device;
     const port = this.#addDevice(device, { network, mtu, mac, ipv4, ipv6 }, true);
-    this.#sockets.set(network, device);
+    this.#sockets.set(network, { device, port });
     return port;
   }
 
@@ -130,7 +133,7 @@ class DataPlaneWorker {
     if (!device) return;
     this.#loop.remove(port, device);
     device.close();
-    for (const [uplink, sockets] of this.#sockets) if (sockets === device) this.#sockets.delete(uplink);
+    for (const [uplink, sockets] of this.#sockets) if (sockets.port === port) this.#sockets.delete(uplink);
   }
 
   publish(options: PublishOptions, sockets: HostSockets | null): number {
@@ -139,9 +142,9 @@ class DataPlaneWorker {
     try {
       const { address, protocol, host, from, to } = options;
       const family = typeof address === 'number' ? 4 : 6;
-      const device = this.#sockets.get(sockets.uplink);
-      if (!device) throw new RangeError(`uplink ${sockets.uplink} is none of sockets`);
-      device.publish(publish, protocol, { family, host, ifname: sockets.ifname, from, to });
+      const uplink = this.#sockets.get(sockets.uplink);
+      if (!uplink) throw new RangeError(`uplink ${sockets.uplink} is none of sockets`);
+      uplink.device.publish(publish, protocol, { family, host, ifname: sockets.ifname, from, to });
     } catch (error) {
       this.#dataplane.unpublish(publish, performance.now());
       throw error;
@@ -150,8 +153,13 @@ class DataPlaneWorker {
   }
 
   unpublish(publish: number): void {
-    for (const device of this.#sockets.values()) device.unpublish(publish);
-    this.#dataplane.unpublish(publish, performance.now());
+    const now = performance.now();
+    for (const { device, port } of this.#sockets.values()) {
+      device.unpublish(publish);
+      // As long as their connections are known, endpoints can be told that they are reset.
+      this.#dataplane.poll(port, LAST_WORDS, now);
+    }
+    this.#dataplane.unpublish(publish, now);
   }
 
   flows(filter: FlowFilter, from: number): FlowPage {

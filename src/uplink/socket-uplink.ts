@@ -47,6 +47,8 @@ export class SocketUplink implements Device {
   readonly #epoll = new Epoll();
   readonly #errors: IcmpErrors;
   readonly #listeners: Listeners;
+  /** The publishes of TCP. */
+  readonly #published = new Map<number, ListenOptions>();
   #closed = false;
   /** Descriptors that epoll reported, and which of them is next. */
   #ready = 0;
@@ -86,13 +88,22 @@ export class SocketUplink implements Device {
 
   /** Listens at ports of the host, or throws a `SyscallError` and at none. */
   publish(publish: number, protocol: 6 | 17, options: ListenOptions): void {
-    if (protocol === PROTO_TCP) this.#listeners.open(publish, options);
-    else this.udp.publish(publish, options);
+    if (protocol !== PROTO_TCP) {
+      this.udp.publish(publish, options);
+      return;
+    }
+    this.#listeners.open(publish, options);
+    this.#published.set(publish, options);
   }
 
+  /** Ends listening, and resets the connections that came in by it; `receive` has their last words. */
   unpublish(publish: number): void {
-    this.#listeners.close(publish);
     this.udp.unpublish(publish);
+    const options = this.#published.get(publish);
+    if (options === undefined) return;
+    this.#published.delete(publish);
+    this.#listeners.close(publish);
+    this.tcp.closeAccepted(options);
   }
 
   receive(arena: Arena, now: number): Frame | null {

@@ -29,6 +29,7 @@ import { HeldFrames } from './held-frames.ts';
 import { icmpOfErrno, isExhausted } from './host-error.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
+import type { ListenOptions } from './listeners.ts';
 import type { Segment } from './segment.ts';
 import {
   ARMED,
@@ -328,6 +329,30 @@ export class TcpSockets {
     this.#counters.accepted++;
     words[at + SND_UNA] = this.#output.initialSequence(row, now);
     this.#output.wake(row, SYN_DUE);
+  }
+
+  /**
+   * Resets both ends of the connections that were accepted at these ports of the host.
+   * @param host an int32 or four words; null for all addresses of the IP version
+   */
+  closeAccepted({ family, host, from, to }: Omit<ListenOptions, 'ifname'>): void {
+    const words = this.#words;
+    const { deck } = this.#segment;
+    for (let row = 0; row < this.connections.capacity; row++) {
+      const at = row * ROW;
+      if (words[at + STATE] === TcpState.FREE || (words[at + IS_IPV6] !== 0) !== (family === 6)) continue;
+      const port = words[at + PORTS]! & 0xffff;
+      if (port < from || port > to) continue;
+      const isAt = (address: number | readonly number[]) =>
+        typeof address === 'number'
+          ? words[at + INSIDE + 3] === address
+          : address.every((word, i) => words[at + INSIDE + i] === word);
+      // What goes out comes from the deck.
+      if (isAt(family === 4 ? deck.ipv4 : deck.ipv6) || (host !== null && !isAt(host))) continue;
+      if (words[at + STATE] !== TcpState.TIME_WAIT) this.#reset(row, TCP_ACK);
+      this.host.abort(row);
+      this.#forget(row);
+    }
   }
 
   /** Does what is due: sends again, asks again, gives up. */

@@ -42,7 +42,7 @@ export class HostWorld {
   readonly far: string;
   readonly account: Account;
   readonly #sandboxes = new Sandboxes();
-  #servers: Running[] = [];
+  readonly #servers: Running[] = [];
 
   /** @param open whose deck it is */
   constructor(open: (netns: string) => Account = Account.root) {
@@ -103,6 +103,13 @@ export class HostWorld {
     await running.said('ready');
   }
 
+  /** Ends all servers. */
+  async stopServers(): Promise<void> {
+    const servers = this.#servers.splice(0);
+    for (const running of servers) running.kill('SIGKILL');
+    await Promise.all(servers.map(({ ended }) => ended));
+  }
+
   /** Sends so many bytes and takes them back. Throws when that does not succeed. */
   async exchange(
     netns: string,
@@ -138,7 +145,7 @@ export class HostWorld {
 
   async close(): Promise<void> {
     try {
-      for (const running of this.#servers) running.kill('SIGKILL');
+      await this.stopServers();
       await this.account.remove();
     } finally {
       this.#sandboxes.removeAll();

@@ -1,0 +1,348 @@
+import { execFileSync } from 'node:child_process';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Account, until } from './account.ts';
+import {
+  FAR,
+  HOST,
+  HostWorld,
+  IFNAME,
+  type IpVersion,
+  LOOPBACK,
+  NEXT_HOP,
+  type Protocol,
+} from './forwarding.ts';
+
+// Uplink socket with real programs on both sides: ports on the host that are an endpoint's, and what goes out.
+
+const SMALL = 2_000;
+const LARGE = 10_000_000;
+const CASES = (
+  [
+    ['tcp', 4],
+    ['tcp', 6],
+    ['udp', 4],
+    ['udp', 6],
+  ] as const
+).map(([protocol, version]): [Protocol, IpVersion] => [protocol, version]);
+
+/** What Python makes of "administratively prohibited". */
+const DENIED = /^(OSError|PermissionError)$/;
+
+function inBrackets(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}
+
+describe('a deck as root', () => {
+  let world: HostWorld;
+  let web: string;
+
+  beforeAll(async () => {
+    world = new HostWorld();
+    await world.account.daemon('--uplink', 'socket');
+    web = await world.attach('web');
+    await world.serve(web, 80, 90, 91, 92, 5001, 5010, 5011, 5012);
+    await world.serve(world.far, 7000);
+  });
+  afterEach(async () => {
+    for (const { name, ports } of await world.endpoints()) {
+      const specs = ports.map(
+        ({ hostPort, hostPortEnd, protocol }) => `${hostPort}-${hostPortEnd}/${protocol}`,
+      );
+      // Both IP versions go at once.
+      for (const spec of new Set(specs)) await world.unpublish(name, spec);
+    }
+  });
+  afterAll(() => world.close());
+
+  describe.each(CASES)('publishes %s over IPv%d', (protocol, version) => {
+    /** By the host's loopback, and from another host; and what each is to the endpoint. */
+    const ways = {
+      'another host': { to: HOST[version], ifname: IFNAME, client: FAR[version] },
+      "the host's loopback": { to: LOOPBACK[version], ifname: 'lo', client: NEXT_HOP[version] },
+    };
+    const kinds = {
+      'a port': { spec: () => '5001:5001', ports: [[5001, 5001]] },
+      'a range': {
+        spec: () => '5010-5012:5010-5012',
+        ports: [
+          [5010, 5010],
+          [5011, 5011],
+          [5012, 5012],
+        ],
+      },
+      'a translated port': { spec: () => '5021:80', ports: [[5021, 80]] },
+      'a translated range': {
+        spec: () => '5030-5032:90-92',
+        ports: [
+          [5030, 90],
+          [5031, 91],
+          [5032, 92],
+        ],
+      },
+      'a port on an address': {
+        spec: ({ to }: { to: string }) => `${inBrackets(to)}:5041:80`,
+        ports: [[5041, 80]],
+      },
+      'a port on an interface': {
+        spec: ({ ifname }: { ifname: string }) =>
+          `${version === 4 ? `0.0.0.0%${ifname}` : `[::%${ifname}]`}:5051:80`,
+        ports: [[5051, 80]],
+      },
+    };
+    const cells = Object.entries(kinds).flatMap(([what, { spec, ports }]) =>
+      Object.entries(ways).map(([from, way]) => ({
+        what,
+        from,
+        way,
+        spec: `${spec(way)}/${protocol}`,
+        ports,
+      })),
+    );
+
+    it.each(cells)('$what to $from', async ({ from, way, spec, ports }) => {
+      const client = from === 'another host' ? world.far : world.host;
+      await world.publish('web', spec);
+      for (const [hostPort, port] of ports) {
+        expect(await world.exchange(client, protocol, way.to, hostPort!, SMALL)).toEqual({
+          client: way.client,
+          port,
+          ownPort: true,
+          same: true,
+        });
+      }
+      await world.unpublish('web', spec);
+      expect(await world.failure(client, protocol, way.to, ports[0]![0]!)).toBe('ConnectionRefusedError');
+    });
+
+    it.each([
+      ['small', SMALL],
+      ['large', LARGE],
+    ])('and takes a %s transfer in', async (_, bytes) => {
+      await world.publish('web', `5021:80/${protocol}`);
+      const exchange = await world.exchange(world.far, protocol, HOST[version], 5021, bytes);
+      expect(exchange).toMatchObject({ client: FAR[version], same: true });
+    });
+
+    it.each([
+      ['small', SMALL],
+      ['large', LARGE],
+    ])('and takes a %s transfer out', async (_, bytes) => {
+      const exchange = await world.exchange(web, protocol, FAR[version], 7000, bytes);
+      expect(exchange).toMatchObject({ client: HOST[version], same: true });
+    });
+  });
+});
+
+describe('an endpoint behind uplink socket', () => {
+  let world: HostWorld;
+  let inside: string;
+
+  /** A deck with one endpoint, and servers on the host (8000) and on another host (7000). */
+  async function open(...options: string[]): Promise<void> {
+    await world.account.daemon('--uplink', 'socket', ...options);
+    inside = await world.attach('web');
+    await world.serve(world.host, 8000);
+    await world.serve(world.far, 7000);
+  }
+  const seen = async (protocol: Protocol, address: string, port: number) =>
+    (await world.exchange(inside, protocol, address, port, SMALL)).client;
+
+  beforeEach(() => {
+    world = new HostWorld();
+  });
+  afterEach(() => world.close());
+
+  it('reaches the host at its addresses, and not at its loopback', async () => {
+    await open();
+    for (const [protocol, version] of CASES) {
+      expect(await seen(protocol, HOST[version], 8000)).toBe(HOST[version]);
+      expect(await world.failure(inside, protocol, NEXT_HOP[version], 8000)).toMatch(DENIED);
+    }
+  });
+
+  it("reaches the host's loopback at the next hop, when its network has it", async () => {
+    await open('--host-loopback');
+    for (const [protocol, version] of CASES) {
+      expect(await seen(protocol, NEXT_HOP[version], 8000)).toBe(LOOPBACK[version]);
+    }
+    await world.account.ok('network', 'create', '--ipv6', 'lab');
+    inside = await world.attach('other', '--network', 'lab');
+    for (const [protocol, version] of CASES) {
+      expect(await world.failure(inside, protocol, NEXT_HOP[version], 8000)).toMatch(DENIED);
+    }
+  });
+
+  it('reaches nothing that is denied', async () => {
+    await open('--no-host-access', '--deny', `${FAR[6]}/127`);
+    for (const protocol of ['tcp', 'udp'] as const) {
+      expect(await world.failure(inside, protocol, HOST[4], 8000)).toMatch(DENIED);
+      expect(await world.failure(inside, protocol, HOST[6], 8000)).toMatch(DENIED);
+      expect(await world.failure(inside, protocol, FAR[6], 7000)).toMatch(DENIED);
+      expect(await seen(protocol, FAR[4], 7000)).toBe(HOST[4]);
+    }
+    const drops = JSON.parse(await world.account.ok('drops', '--format', 'json')) as { reason: string }[];
+    expect(drops.map(({ reason }) => reason)).toContain('DESTINATION_DENIED');
+    // An address that the host gets later is denied too.
+    execFileSync('ip', ['-n', world.host, 'addr', 'add', '10.50.0.9/24', 'dev', IFNAME]);
+    await until(
+      async () => DENIED.test(await world.failure(inside, 'tcp', '10.50.0.9', 8000)),
+      'it is denied',
+    );
+  });
+
+  it("reaches its own and others' published ports at the host's addresses", async () => {
+    await open();
+    await world.serve(inside, 80);
+    await world.publish('web', '5021:80', '5021:80/udp');
+    const other = await world.attach('other');
+    for (const [protocol, version] of CASES) {
+      for (const netns of [inside, other]) {
+        const exchange = await world.exchange(netns, protocol, HOST[version], 5021, SMALL);
+        expect(exchange).toMatchObject({ port: 80, same: true });
+      }
+    }
+  });
+
+  it('is published for the host alone, or for others alone', async () => {
+    await open();
+    await world.serve(inside, 80);
+    await world.publish('web', '127.0.0.1:5021:80', '127.0.0.1:5021:80/udp', `${HOST[4]}:5022:80`);
+    for (const protocol of ['tcp', 'udp'] as const) {
+      expect(await world.exchange(world.host, protocol, LOOPBACK[4], 5021, SMALL)).toMatchObject({
+        same: true,
+      });
+      expect(await world.failure(world.far, protocol, HOST[4], 5021)).toBe('ConnectionRefusedError');
+      expect(await world.failure(world.host, protocol, HOST[4], 5021)).toBe('ConnectionRefusedError');
+    }
+    expect(await world.failure(world.host, 'tcp', LOOPBACK[4], 5022)).toBe('ConnectionRefusedError');
+  });
+
+  it('gets no port that another program of the host has, and keeps none of those beside it', async () => {
+    await open();
+    const refused = await world.account.tapdeck('publish', 'web', '7999:80', '8000:80');
+    expect(refused).toMatchObject({ code: 1, out: '' });
+    expect(refused.err).toMatch(
+      /^tapdeck: error: cannot listen at \S+:8000\/tcp: another program of the host has that port \(EADDRINUSE\); choose another host port\n$/,
+    );
+    expect(await world.failure(world.host, 'tcp', LOOPBACK[4], 7999)).toBe('ConnectionRefusedError');
+    const absent = await world.account.tapdeck('publish', 'web', '10.50.0.77:7999:80');
+    expect(absent.err).toMatch(
+      /: the host has no such address \(EADDRNOTAVAIL\); leave it out for all addresses\n$/,
+    );
+    expect((await world.publish('web', '7999-8000:80'))[0]).toMatchObject({ hostPort: 7999 });
+    expect((await world.endpoints())[0]!.ports).toHaveLength(2);
+  });
+
+  it('takes its ports with it within 5 s, when its namespace goes', async () => {
+    await open();
+    await world.serve(inside, 80);
+    await world.publish('web', '5021:80', '5021:80/udp');
+    const client = world.start(world.far, 'python3', '-c', WAIT, HOST[4], '5021');
+    await client.said('connected');
+    const begun = performance.now();
+    await world.stopServers();
+    world.removeSandbox(inside);
+    await client.said('over');
+    await until(
+      async () => (await world.failure(world.far, 'tcp', HOST[4], 5021)) === 'ConnectionRefusedError',
+      'the port is gone',
+    );
+    expect(performance.now() - begun).toBeLessThan(5000);
+    expect(await world.endpoints()).toEqual([]);
+  });
+
+  it('loses the connections of a port that is withdrawn, and no others', async () => {
+    await open();
+    await world.serve(inside, 80);
+    await world.publish('web', '5021:80', '5022:80');
+    const [gone, stays] = ['5021', '5022'].map((port) =>
+      world.start(world.far, 'python3', '-c', WAIT, HOST[4], port),
+    );
+    await gone!.said('connected');
+    await stays!.said('connected');
+    await world.unpublish('web', '5021');
+    await gone!.said('over');
+    expect(stays!.out).not.toContain('over');
+    await world.unpublish('web', '5022');
+    await stays!.said('over');
+  });
+});
+
+/** Connects, sends a word and waits until the connection is over, however that is. */
+const WAIT = `
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20)
+connection.sendall(b"x")
+print("connected", flush=True)
+try:
+    connection.recv(1)
+except OSError as error:
+    print(error)
+print("over", flush=True)
+`;
+
+describe('as an ordinary user', () => {
+  let world: HostWorld;
+
+  beforeEach(() => {
+    world = new HostWorld(Account.user);
+  });
+  afterEach(() => world.close());
+
+  const curl = (netns: string, url: string) => world.run(netns, 'curl', '-sS', '-m', '10', url);
+
+  it('a server in a sandbox is reached by the host and by others, and sees who they are', async () => {
+    const { account } = world;
+    const server = account.start(
+      ...['run', '--uplink', 'socket', '--name', 'web', '-p', '8080:80', '--'],
+      ...['python3', '-u', '-m', 'http.server', '80', '--bind', '::'],
+    );
+    await server.said('Serving HTTP');
+    for (const address of [LOOPBACK[4], LOOPBACK[6], HOST[4], HOST[6]]) {
+      const { out, err } = await curl(world.host, `http://${inBrackets(address)}:8080/`);
+      expect(out, err).toContain('Directory listing');
+    }
+    for (const address of [HOST[4], HOST[6]]) {
+      const { out, err } = await curl(world.far, `http://${inBrackets(address)}:8080/`);
+      expect(out, err).toContain('Directory listing');
+    }
+    await server.said(FAR[4]);
+    await server.said(FAR[6]);
+    await account.ok('unpublish', 'web', '8080');
+    // Nobody listens there.
+    expect(await curl(world.far, `http://${HOST[4]}:8080/`)).toMatchObject({ code: 7 });
+    expect(await account.ok('publish', 'web', '8081:80')).toBe(
+      '80/tcp -> 0.0.0.0:8081\n80/tcp -> [::]:8081\n',
+    );
+    expect((await curl(world.far, `http://${HOST[4]}:8081/`)).out).toContain('Directory listing');
+    server.kill('SIGTERM');
+    await server.ended;
+    expect(await account.untilNothingIsLeft()).toEqual([]);
+    expect(await curl(world.far, `http://${HOST[4]}:8081/`)).toMatchObject({ code: 7 });
+  });
+
+  it('a port that takes privilege is refused with the name of the setting', async () => {
+    const { code, out, err } = await world.account.tapdeck(
+      ...['run', '--uplink', 'socket', '-p', '80:80', '--', 'echo', 'it ran'],
+    );
+    expect([code, out]).toEqual([125, '']);
+    expect(err).toBe(
+      'tapdeck: error: cannot listen at 0.0.0.0:80/tcp: ports below 1024 take privilege (EACCES); allow it with "sysctl -w net.ipv4.ip_unprivileged_port_start=80", or choose a higher host port\n',
+    );
+    expect(await world.account.untilNothingIsLeft()).toEqual([]);
+    execFileSync('ip', [
+      ...['netns', 'exec', world.host, 'sysctl', '-qw', 'net.ipv4.ip_unprivileged_port_start=80'],
+    ]);
+    const allowed = await world.account.tapdeck(
+      'run',
+      '--uplink',
+      'socket',
+      '-p',
+      '80:80',
+      '--',
+      'echo',
+      'it ran',
+    );
+    expect(allowed).toMatchObject({ code: 0, out: 'it ran\n' });
+  });
+});
