@@ -13,9 +13,16 @@ import {
   ICMP_EXCEEDED_TTL,
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACH_FRAG_NEEDED,
+  ICMP_UNREACH_NET,
   ICMP_UNREACHABLE,
 } from '../../wire/icmp.ts';
-import { ICMPV6_EXCEEDED_HOP_LIMIT, ICMPV6_PACKET_TOO_BIG, ICMPV6_TIME_EXCEEDED } from '../../wire/icmpv6.ts';
+import {
+  ICMPV6_EXCEEDED_HOP_LIMIT,
+  ICMPV6_PACKET_TOO_BIG,
+  ICMPV6_TIME_EXCEEDED,
+  ICMPV6_UNREACH_NO_ROUTE,
+  ICMPV6_UNREACHABLE,
+} from '../../wire/icmpv6.ts';
 import { decrementIpv4Ttl, IPV4_DF, IPV4_DST, IPV4_LEN, ipv4Fragment, ipv4Ttl } from '../../wire/ipv4.ts';
 import { IPV6_DST, IPV6_LEN, ipv6HopLimit, setIpv6HopLimit } from '../../wire/ipv6.ts';
 import { PROTO_TCP } from '../../wire/protocol.ts';
@@ -60,7 +67,13 @@ export class Router {
    */
   admit(frame: Frame, network: Network, egress: Network, now: number): Verdict {
     const { bytes, l3 } = frame;
-    if (frame.etherType === ETHERTYPE_IPV4) {
+    const isIpv4 = frame.etherType === ETHERTYPE_IPV4;
+    if (egress.bridge.memberCount === 0 && this.#uplinks[egress.id] !== undefined) {
+      if (isIpv4) this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_NET, 0, now);
+      else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_NO_ROUTE, 0, now);
+      return drop(DropReason.UPLINK_GONE);
+    }
+    if (isIpv4) {
       if (ipv4Ttl(bytes, l3) <= 1) {
         this.#icmp.error(frame, network, ICMP_TIME_EXCEEDED, ICMP_EXCEEDED_TTL, 0, now);
         return drop(DropReason.IP_TTL_EXCEEDED);

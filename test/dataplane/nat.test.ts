@@ -500,3 +500,13 @@ test('prefix translation: out with the other prefix, back again, and between end
   expect(arrived(deck, 'c2')).toEqual({ src: seen.src, srcPort: 5000, dst: C2.ipv6, dstPort: 6000 });
   expectNoLeak(deck);
 });
+
+test.each(FAMILIES)('IPv%i: an uplink whose interface has gone is no black hole', (family) => {
+  const deck = natBed();
+  const ask = udp({ from: C1, to: EXT1, via: VIA_GA, family, srcPort: 5000, dstPort: 53 });
+  send(deck, 'c1', ask);
+  deck.detach('ext');
+  expect(send(deck, 'c1', ask)).toBe('UPLINK_GONE');
+  expect(only(deck, 'c1').icmp).toMatchObject(family === 4 ? { type: 3, code: 0 } : { type: 1, code: 0 });
+  expectNoLeak(deck);
+});
