@@ -407,7 +407,7 @@ function trafficCommands(
       'after',
       examples([
         ['tapdeck publish web 8080:80', 'port 8080 of the deck is port 80 of web'],
-        ['tapdeck publish web 192.0.2.1:53:53/udp', 'on one address only, UDP'],
+        ['tapdeck publish web 192.0.2.2:53:53/udp', 'on one address only, UDP'],
         ['tapdeck publish web 8000-8010:80-90', 'eleven ports at once'],
       ]),
     );
@@ -529,7 +529,7 @@ function uplinkFlags(command: Command): Command {
   return command
     .option(
       '--uplink <spec>',
-      'a way out, the first one the default: socket[,filtering=KIND] by sockets of the host, tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there; or none',
+      'a way out, the first one the default: socket[,filtering=KIND] by sockets of the host, as without this option, tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there; or none',
       collect,
     )
     .option('--host-loopback', "let endpoints of network bridge reach the host's loopback, at 192.0.0.1")

@@ -48,6 +48,6 @@ export interface AttachOptions {
   mtu?: number;
   /** Faults to inject on purpose, as `loss=1%,delay=10ms,seed=7`: what `src/device/faults.ts` reads. */
   faults?: string;
-  /** Ports to publish, in Docker's grammar: `8080:80`, `192.0.2.1:53:53/udp`. */
+  /** Ports to publish, in Docker's grammar: `8080:80`, `192.0.2.2:53:53/udp`. */
   publish?: string[];
 }

@@ -34,7 +34,7 @@ export interface CreateNetworkOptions {
   uplink?: string;
   /**
    * IPv6 prefix under which the network's addresses stand outside, host by host (RFC 6296), in place of the uplink's
-   * one address: `2001:db8:1::/48`. Whoever is beyond the uplink routes it to the deck.
+   * one address, and as long as its own: `2001:db8:1::/64`. Whoever is beyond the uplink routes it to the deck.
    */
   npt?: string;
   /** Whether endpoints reach the loopback of the host, at the next hop of uplink `socket`; no by default. */

@@ -119,7 +119,7 @@ function malformed(text: string): DeckError {
     );
   }
   return invalid(
-    `publish ${quote(text)} is not understood; write it as in 8080:80, 192.0.2.1:8080:80 or 53:53/udp`,
+    `publish ${quote(text)} is not understood; write it as in 8080:80, 192.0.2.2:8080:80 or 53:53/udp`,
   );
 }
 
@@ -136,7 +136,7 @@ export function formatPorts({ first, last }: PortRange): string {
   return first === last ? String(first) : `${first}-${last}`;
 }
 
-/** `192.0.2.1`, `[fd00::1]`, and `0.0.0.0` or `[::]` for all addresses of one IP version. */
+/** `192.0.2.2`, `[fd00::1]`, and `0.0.0.0` or `[::]` for all addresses of one IP version. */
 export function formatHost(family: Family, host: bigint | null): string {
   const address = formatAddress(family, host ?? 0n);
   return family === 6 ? `[${address}]` : address;

@@ -57,12 +57,16 @@ function outside(name: string, text: string, ipv6: Subnet | null, uplink: Uplink
     );
   }
   if (given.prefix > ipv6.prefix) {
+    throw invalid(`${what} is smaller than its subnet ${formatSubnet(ipv6)}; give one of /${ipv6.prefix}`);
+  }
+  // The longer of two prefixes counts (RFC 6296 §3.1): of a shorter one only the beginning would be used.
+  if (given.prefix < ipv6.prefix) {
+    const used = formatSubnet({ ...given, prefix: ipv6.prefix });
     throw invalid(
-      `${what} is smaller than its subnet ${formatSubnet(ipv6)}; give one of /${ipv6.prefix} or shorter`,
+      `${what} is larger than its subnet ${formatSubnet(ipv6)}, which stand for each other host by host; give one of /${ipv6.prefix}, as ${used}`,
     );
   }
-  // The longer of two prefixes counts (RFC 6296 §3.1), so of a shorter one only this is used.
-  return { ...given, prefix: ipv6.prefix };
+  return given;
 }
 
 function contradiction(name: string, what: string): string {

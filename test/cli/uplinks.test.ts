@@ -133,7 +133,7 @@ describe('a daemon with uplinks', () => {
   });
 
   it('makes networks that leave by the first, by another, or by none', async () => {
-    const npt = ['--ipv6', '-o', 'tapdeck.npt=2001:db8:1::/48'];
+    const npt = ['--ipv6', '-o', 'tapdeck.npt=2001:db8:1::/64'];
     expect((await tapdeck('network', 'create', ...npt, 'first')).code).toBe(0);
     expect((await tapdeck('network', 'create', '--opt', 'tapdeck.uplink=eth1', 'second')).code).toBe(0);
     expect((await tapdeck('network', 'create', '--internal', 'inner')).code).toBe(0);

@@ -253,7 +253,7 @@ describe('networks beside uplinks', () => {
     const network = await deck.createNetwork({
       name: 'lab',
       ipv6Subnet: 'fd00:1::/64',
-      npt: '2001:db8:1::/48',
+      npt: '2001:db8:1::/64',
     });
     expect(network.npt).toBe('2001:db8:1::/64');
     expect(Array.from(plane.networks.values()).at(-1)).toMatchObject({
@@ -278,6 +278,11 @@ describe('networks beside uplinks', () => {
     [{ npt: '2001:db8:1::/64' }, 'invalid', /the network has no IPv6; add --ipv6 or an IPv6 subnet/],
     [{ ipv6: true, uplink: 'eth1', npt: '2001:db8:1::/64' }, 'invalid', /uplink eth1 has no IPv6/],
     [{ ipv6: true, npt: '2001:db8:1::/80' }, 'invalid', /is smaller than its subnet fd74:/],
+    [
+      { ipv6Subnet: 'fd00:1::/64', npt: '2001:db8:1::/48' },
+      'invalid',
+      /2001:db8:1::\/48 for network lab is larger than its subnet fd00:1::\/64, .*as 2001:db8:1::\/64$/,
+    ],
     [{ ipv6: true, npt: '2001:db8:1::1/64' }, 'invalid', /has host bits set/],
     [{ ipv6: true, npt: '10.0.0.0/8' }, 'invalid', /is not an IPv6 address/],
     [{ ipv6: true, npt: '2001:db8::/64' }, 'conflict', /overlaps with 2001:db8::\/64 of uplink td0/],
