@@ -30,6 +30,7 @@ export const SO_ERROR = 4;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
 export const SO_LINGER = 13;
+export const SO_RCVLOWAT = 18;
 export const SO_PEEK_OFF = 42;
 export const SO_MEMINFO = 55;
 

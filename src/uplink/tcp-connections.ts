@@ -94,6 +94,11 @@ export const ORIGIN = 44;
 export const CHALLENGES = 45;
 /** Left edge of the first block that was acknowledged selectively, valid with SACKED. */
 export const SACK_EDGE = 46;
+/** Right edge of the last such block, and where SND_MAX was when SND_UNA was last sent again. */
+export const SACK_TOP = 49;
+export const RESENT_AT = 50;
+/** Bytes that the inside has acknowledged, as far as it matters. */
+export const DELIVERED = 51;
 /** Keep-alive probes that were not answered. */
 export const PROBES = 47;
 /** Traffic class of the last frame from inside. */
@@ -134,6 +139,12 @@ export const WATCHED = 1 << 15;
 export const SACKED = 1 << 16;
 /** There is or was urgent data: a read ends there, though more may be behind it. */
 export const WARY = 1 << 18;
+/** In the queue of those whose last frame may be lost. */
+export const WATCHING = 1 << 19;
+/** What is at SND_UNA was sent again, because nothing was heard. */
+export const TAIL_SENT = 1 << 20;
+/** The socket's receive buffer was made larger. */
+export const ROOMY = 1 << 21;
 /** A keep-alive probe has to go out. */
 export const KEEPALIVE_DUE = 1 << 17;
 
@@ -150,6 +161,8 @@ export class TcpConnections {
   readonly deadline: Float64Array;
   /** When the segment was sent that is being timed, ms. */
   readonly timedAt: Float64Array;
+  /** When something was last sent inside for the first time, ms. */
+  readonly sentAt: Float64Array;
   /** When the inside was last heard of, ms. */
   readonly heard: Float64Array;
   /** Connections, those in TIME-WAIT included. */
@@ -171,6 +184,7 @@ export class TcpConnections {
     this.words = new Int32Array((capacity + 1) * ROW);
     this.deadline = new Float64Array(capacity);
     this.timedAt = new Float64Array(capacity);
+    this.sentAt = new Float64Array(capacity);
     this.heard = new Float64Array(capacity);
     this.#scheduled = new Float64Array(capacity);
     this.#wheel = new TimerWheel(capacity);

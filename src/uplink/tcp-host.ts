@@ -28,6 +28,7 @@ import {
   SO_MEMINFO,
   SO_OOBINLINE,
   SO_PEEK_OFF,
+  SO_RCVLOWAT,
   SOCK_STREAM,
   SOCKADDR_IN6,
   SOL_SOCKET,
@@ -69,6 +70,8 @@ const EVENTS = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 /** Bytes that may wait unsent in a socket at first, and at most: a flow that is drained quickly may have more. */
 export const QUEUE_FIRST = 128 * 1024;
 export const QUEUE_MOST = 4 * 1024 * 1024;
+/** Bytes that a socket of a flow that moves data has room for. */
+const RECEIVE_ROOM = 1024 * 1024;
 
 // struct sk_meminfo, words (include/uapi/linux/sock_diag.h).
 const MEMINFO_SNDBUF = 3;
@@ -234,6 +237,17 @@ export class TcpHost {
     if (length <= 0 || words[at + FD] < 0) return;
     const count = recv(words[at + FD], null, length, MSG_TRUNC | MSG_DONTWAIT);
     if (count > 0) words[at + HEAD] = (words[at + HEAD] + count) | 0;
+  }
+
+  /**
+   * Gives the socket more room for what waits to be acknowledged by the inside. The kernel enlarges the buffer for who
+   * wants to be woken for much at once, keeps it when that is taken back, and goes on adjusting it, as it would not after
+   * SO_RCVBUF (net/ipv4/tcp.c, `tcp_set_rcvlowat`).
+   */
+  enlarge(row: number): void {
+    const fd = this.#words[row * ROW + FD]!;
+    this.#set(fd, SOL_SOCKET, SO_RCVLOWAT, RECEIVE_ROOM);
+    this.#set(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
   }
 
   /** The inside has sent its last. */

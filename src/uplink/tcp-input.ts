@@ -27,6 +27,7 @@ import {
   before,
   CHALLENGES,
   CWND,
+  DELIVERED,
   DUPACKS,
   FD,
   FIN_RECEIVED,
@@ -44,12 +45,15 @@ import {
   RCV_SHIFT,
   READABLE,
   RECOVER,
+  RESENT_AT,
   RETRANSMIT,
+  ROOMY,
   ROW,
   RTT_SEQ,
   RTTVAR,
   SACK,
   SACK_EDGE,
+  SACK_TOP,
   SACKED,
   SND_MAX,
   SND_MSS,
@@ -63,6 +67,7 @@ import {
   SSTHRESH,
   STATE,
   SYN_DUE,
+  TAIL_SENT,
   type TcpConnections,
   TcpState,
   TIMESTAMPS,
@@ -85,9 +90,13 @@ const HIGHEST_CWND = 16 * 1024 * 1024;
 const CWND_STEP = 64 * 1024;
 /** Acknowledged bytes that may lie in the socket's queue before they are taken out. */
 const DISCARD = 128 * 1024;
+/** Bytes after which a connection is one that moves data, and is given room in the socket for it. */
+const STEADY = 512 * 1024;
 /** Challenge ACKs that a connection sends in a second (RFC 5961 §7). */
 const CHALLENGES_PER_SECOND = 10;
 const DUPLICATES = 3;
+/** A link inside one machine is not congested for long. */
+export const LOWEST_SSTHRESH = 512 * 1024;
 /** Milliseconds after which a timestamp says nothing any more: its clock may have gone half around (RFC 7323 §5.5). */
 const STAMP_LIFETIME = 24 * 86_400_000;
 
@@ -410,14 +419,25 @@ export class TcpInput {
     }
     // RFC 5681 §2: a duplicate acknowledgment has no data and the same window.
     if (acknowledgment !== una || length > 0 || window === 0) return;
-    if (++words[at + DUPACKS] !== DUPLICATES || (words[at + FLAGS] & IN_RECOVERY) !== 0) {
-      // A further segment has left the network (RFC 5681 §3.2 step 4).
-      if ((words[at + FLAGS] & IN_RECOVERY) !== 0) this.#output.wake(row, 0);
+    this.#noteSack(frame, at);
+    if ((words[at + FLAGS] & IN_RECOVERY) !== 0) {
+      // A further frame has left the network (RFC 5681 §3.2 step 4).
+      words[at + CWND] = Math.min(HIGHEST_CWND, words[at + CWND] + CWND_STEP);
+      // What was sent after it has arrived: what was sent again is lost again.
+      const again = (words[at + FLAGS] & SACKED) !== 0 && before(words[at + RESENT_AT], words[at + SACK_TOP]);
+      this.#output.wake(row, again ? RETRANSMIT : 0);
       return;
     }
-    this.#noteSack(frame, at);
-    words[at + SSTHRESH] = Math.max(((words[at + SND_MAX] - una) | 0) >> 1, 2 * CWND_STEP);
-    words[at + CWND] = words[at + SSTHRESH] + CWND_STEP;
+    // With few frames under way there cannot be three behind the one that is missing (RFC 5827).
+    const flying = (words[at + SND_MAX] - una) | 0;
+    const behind = Math.ceil(flying / CWND_STEP) - 1;
+    // One acknowledgment may stand for several that a receiver has put together, so that bytes count as well (RFC 6675 §4).
+    const beyond =
+      (words[at + FLAGS]! & SACKED) !== 0 ? (words[at + SACK_TOP]! - words[at + SACK_EDGE]!) | 0 : 0;
+    const enough = Math.min(DUPLICATES, Math.max(1, behind));
+    if (++words[at + DUPACKS]! < enough && beyond <= CWND_STEP) return;
+    words[at + SSTHRESH] = Math.max(flying >> 1, LOWEST_SSTHRESH);
+    words[at + CWND] = words[at + SSTHRESH] + DUPLICATES * CWND_STEP;
     words[at + RECOVER] = words[at + SND_MAX];
     words[at + FLAGS] |= IN_RECOVERY;
     this.#output.wake(row, RETRANSMIT);
@@ -434,6 +454,7 @@ export class TcpInput {
     words[at + DUPACKS] = 0;
     words[at + BACKOFF] = 0;
     this.#measure(row, acknowledgment, now);
+    words[at + FLAGS]! &= ~TAIL_SENT;
     if ((words[at + FLAGS] & IN_RECOVERY) !== 0) {
       if (before(acknowledgment, words[at + RECOVER])) {
         // A hole was filled, and the next begins here (RFC 6582 §3.2).
@@ -448,11 +469,19 @@ export class TcpInput {
       const grown = cwnd < words[at + SSTHRESH] ? acknowledged : ((CWND_STEP * acknowledged) / cwnd) | 0;
       words[at + CWND] = Math.min(HIGHEST_CWND, cwnd + grown);
     }
+    if ((words[at + FLAGS]! & ROOMY) === 0) {
+      words[at + DELIVERED]! += acknowledged;
+      if (words[at + DELIVERED]! > STEADY) {
+        words[at + FLAGS]! |= ROOMY;
+        this.#host.enlarge(row);
+      }
+    }
     const done = acknowledgment === words[at + SND_MAX];
     const fin = done && (words[at + FLAGS] & FIN_SENT) !== 0 ? 1 : 0;
     const read = (acknowledgment - fin) | 0;
     if (done || ((read - words[at + HEAD]) | 0) >= DISCARD) this.#host.discard(row, read);
     this.#connections.arm(row, now + (done ? IDLE : this.#output.timeout(row)), now);
+    if (!done) this.#output.watch(row, now);
     this.#output.wake(row, 0);
   }
 
@@ -489,9 +518,12 @@ export class TcpInput {
       const length = option + 1 < end ? bytes[option + 1]! : 0;
       if (length < 2 || option + length > end) return;
       if (type === TCP_OPT_SACK) {
+        words[at + SACK_TOP] = words[at + SND_UNA];
         for (let block = option + 2; block + 8 <= option + length; block += 8) {
           const left = get32(bytes, block);
-          if (!before(words[at + SND_UNA], left) || before(words[at + SND_MAX], left)) continue;
+          const right = get32(bytes, block + 4);
+          if (!before(words[at + SND_UNA], left) || before(words[at + SND_MAX], right)) continue;
+          if (before(words[at + SACK_TOP], right)) words[at + SACK_TOP] = right;
           if ((words[at + FLAGS] & SACKED) !== 0 && !before(left, words[at + SACK_EDGE])) continue;
           words[at + FLAGS] |= SACKED;
           words[at + SACK_EDGE] = left;

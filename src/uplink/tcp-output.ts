@@ -19,6 +19,7 @@ import {
   tcpSequence,
 } from '../../wire/tcp.ts';
 import type { HeldFrames } from './held-frames.ts';
+import { TailQueue } from './tail-queue.ts';
 import {
   ACK_DUE,
   BACKOFF,
@@ -31,6 +32,7 @@ import {
   HANGUP,
   HEAD,
   HELD_COUNT,
+  IN_RECOVERY,
   IS_IPV6,
   KEEPALIVE_DUE,
   LAST_ACK,
@@ -42,6 +44,8 @@ import {
   RCV_NXT,
   RCV_SHIFT,
   READABLE,
+  RECOVER,
+  RESENT_AT,
   RETRANSMIT,
   ROW,
   RTT_SEQ,
@@ -57,12 +61,14 @@ import {
   SRTT,
   STATE,
   SYN_DUE,
+  TAIL_SENT,
   type TcpConnections,
   TcpState,
   TIMESTAMPS,
   TIMING,
   TS_RECENT,
   WARY,
+  WATCHING,
 } from './tcp-connections.ts';
 import { BROKEN, END, NOTHING, type TcpHost } from './tcp-host.ts';
 import { longestSegment, type TcpSegments, TIMESTAMPS_LEN } from './tcp-segments.ts';
@@ -72,11 +78,17 @@ export const WINDOW_SHIFT = 7;
 /** Milliseconds; Linux's too. */
 const LOWEST_RTO = 200;
 const HIGHEST_RTO = 60_000;
+/** Milliseconds of silence: longer than an inside delays an acknowledgment for, which is 40 in Linux. */
+const TAIL_DELAY = 50;
 /** Before anything was measured (RFC 6298 §2.1). */
 const FIRST_RTO = 1000;
 
 /** The sending side towards the deck: which connection has something to send, and what. */
 export class TcpOutput {
+  /** Frames sent again because the inside has missed them. */
+  resent = 0;
+  /** Connections whose last frame may be lost. */
+  readonly tails: TailQueue;
   readonly #connections: TcpConnections;
   readonly #words: Int32Array;
   readonly #host: TcpHost;
@@ -112,6 +124,7 @@ export class TcpOutput {
     this.#mtu = mtu;
     this.#onBroken = onBroken;
     // Rows that went away leave something behind in it.
+    this.tails = new TailQueue(2 * connections.capacity, TAIL_DELAY);
     this.#queue = new Int32Array(2 * connections.capacity);
   }
 
@@ -152,6 +165,50 @@ export class TcpOutput {
       return frame;
     }
     return null;
+  }
+
+  /** Notes that the row has something under way, and may have to be reminded of it. */
+  watch(row: number, now: number): void {
+    const at = row * ROW + FLAGS;
+    if ((this.#words[at]! & WATCHING) === 0 && this.tails.push(row, now)) this.#words[at]! |= WATCHING;
+  }
+
+  /**
+   * A connection of which nothing was heard though something is under way: the last frame may be lost, behind which none
+   * comes to show it. It is sent again once, without waiting for the retransmission timeout (as RFC 8985 §7 does).
+   */
+  remind(row: number, now: number): void {
+    const words = this.#words;
+    const at = row * ROW;
+    words[at + FLAGS]! &= ~WATCHING;
+    const state = words[at + STATE]!;
+    if (state < TcpState.ESTABLISHED || state === TcpState.TIME_WAIT) return;
+    if (words[at + SND_UNA] === words[at + SND_MAX] || words[at + SND_WND] === 0) return;
+    const connections = this.#connections;
+    if (now - Math.max(connections.heard[row]!, connections.sentAt[row]!) < TAIL_DELAY) {
+      this.watch(row, now);
+      return;
+    }
+    if ((words[at + FLAGS]! & TAIL_SENT) !== 0 || words[at + BACKOFF] !== 0) return;
+    words[at + RECOVER] = words[at + SND_MAX]!;
+    console.log(
+      'TLP',
+      words[at + SND_MAX] - words[at + SND_UNA],
+      words[at + SND_NXT] - words[at + SND_UNA],
+      'wnd',
+      words[at + SND_WND],
+      'cwnd',
+      words[at + CWND],
+      words[at + FLAGS].toString(2),
+      now - connections.heard[row],
+      now - connections.sentAt[row],
+      'dup',
+      words[at + 32],
+      'sack',
+      words[at + SACK_EDGE] - words[at + SND_UNA],
+      words[at + 49] - words[at + SND_UNA],
+    );
+    this.wake(row, RETRANSMIT | TAIL_SENT | IN_RECOVERY);
   }
 
   /** Retransmission timeout, ms (RFC 6298 §2). */
@@ -306,6 +363,8 @@ export class TcpOutput {
     const frame = this.#segments.allocate(arena, wanted > 0);
     if (frame === undefined) return null;
     words[at + FLAGS] &= ~(RETRANSMIT | TIMING);
+    this.resent++;
+    words[at + RESENT_AT] = words[at + SND_MAX];
     let got = 0;
     let control = TCP_ACK | TCP_PSH;
     if (wanted > 0) {
@@ -341,12 +400,14 @@ export class TcpOutput {
     if (before(words[at + SND_MAX], after)) {
       words[at + SND_MAX] = after;
       // Only what is sent for the first time can be timed (Karn).
-      if ((words[at + FLAGS] & TIMING) === 0) {
+      if ((words[at + FLAGS] & (TIMING | IN_RECOVERY)) === 0) {
         words[at + FLAGS] |= TIMING;
         words[at + RTT_SEQ] = after;
         this.#connections.timedAt[row] = now;
       }
     }
+    this.#connections.sentAt[row] = now;
+    this.watch(row, now);
     if (idle) this.#connections.arm(row, now + this.timeout(row), now);
   }
 
@@ -512,7 +573,7 @@ export class TcpOutput {
     const words = this.#words;
     const at = row * ROW;
     words[at + SND_NXT] = words[at + SND_UNA];
-    words[at + FLAGS] |= READABLE;
+    words[at + FLAGS] = (words[at + FLAGS] & ~TIMING) | READABLE;
     // Where the kernel's offset stands is another matter: `peek` moves it.
     if (before(words[at + PEEK], words[at + HEAD])) words[at + PEEK] = words[at + HEAD];
   }

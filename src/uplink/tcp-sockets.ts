@@ -28,8 +28,8 @@ import { ECONNRESET } from '../device/syscall-error.ts';
 import { HeldFrames } from './held-frames.ts';
 import { icmpOfErrno, isExhausted } from './host-error.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
-import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
 import type { ListenOptions } from './listeners.ts';
+import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
 import type { Segment } from './segment.ts';
 import {
   ARMED,
@@ -65,7 +65,7 @@ import {
   WARY,
 } from './tcp-connections.ts';
 import { EPOLLPRI, EPOLLRDHUP, TcpHost } from './tcp-host.ts';
-import { IDLE, Outcome, TcpInput } from './tcp-input.ts';
+import { IDLE, LOWEST_SSTHRESH, Outcome, TcpInput } from './tcp-input.ts';
 import { TcpOutput } from './tcp-output.ts';
 import { TcpSegments } from './tcp-segments.ts';
 
@@ -87,8 +87,7 @@ const SILENCE = 100_000;
 const KEEPALIVE_PROBES = 9;
 const KEEPALIVE_INTERVAL = 75_000;
 /** Bytes under way after a timeout. */
-const LOSS_CWND = 64 * 1024;
-const LOWEST_SSTHRESH = 128 * 1024;
+const LOSS_CWND = 256 * 1024;
 
 /** What became of TCP connections, and of segments, since the start. */
 export interface TcpCounters {
@@ -104,6 +103,9 @@ export interface TcpCounters {
   broken: number;
   /** Connections given up because the inside was silent. */
   timedOut: number;
+  /** Frames sent again, and timeouts after which all was. */
+  resent: number;
+  timeouts: number;
   /** Segments of no connection, answered by a reset. */
   strange: number;
   /** Segments with a wrong checksum. */
@@ -164,6 +166,7 @@ export class TcpSockets {
     reset: 0,
     broken: 0,
     timedOut: 0,
+    timeouts: 0,
     strange: 0,
     corrupt: 0,
   };
@@ -200,12 +203,12 @@ export class TcpSockets {
 
   get counters(): TcpCounters {
     const { unacceptable, challenges } = this.#input;
-    return { ...this.#counters, unacceptable, challenges };
+    return { ...this.#counters, resent: this.#output.resent, unacceptable, challenges };
   }
 
   /** When `expire` has something to do, monotonic milliseconds; Infinity for never. */
   get deadline(): number {
-    return this.connections.next;
+    return Math.min(this.connections.next, this.#output.tails.deadline);
   }
 
   /** Whether `receive` may have a frame without anything new from the host. */
@@ -360,6 +363,8 @@ export class TcpSockets {
     for (let row = this.connections.due(now); row >= 0; row = this.connections.due(now)) {
       this.#timeout(row, now);
     }
+    const { tails } = this.#output;
+    for (let row = tails.pop(now); row >= 0; row = tails.pop(now)) this.#output.remind(row, now);
   }
 
   /** Ends all connections. The outside is reset; the inside finds out when it sends. */
@@ -535,6 +540,7 @@ export class TcpSockets {
         this.#giveUp(row);
         return;
       }
+      this.#counters.timeouts++;
       const flying = (words[at + SND_MAX]! - words[at + SND_UNA]!) | 0;
       // RFC 5681 §3.1: only the first timeout says something about the path.
       if (words[at + BACKOFF] === 1) words[at + SSTHRESH] = Math.max(LOWEST_SSTHRESH, flying >> 1);
