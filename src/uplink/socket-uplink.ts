@@ -1,16 +1,18 @@
 import { type Device, Transmit } from '../../switch/device.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
 import type { HashKey } from '../../wire/hash.ts';
-import { PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
+import { Random } from '../../wire/random.ts';
 import { Epoll } from '../device/epoll.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { Listeners, type ListenOptions } from './listeners.ts';
+import { PingSockets } from './ping-sockets.ts';
 import type { Segment } from './segment.ts';
 import { SERIAL_MASK, type TcpCounters, TcpSockets } from './tcp-sockets.ts';
 import { UdpSockets } from './udp-sockets.ts';
 
 /** What an epoll tag means: the kind in the lowest bits, a row or nothing above. */
-const Kind = { TCP: 0, UDP: 1, LISTENERS: 2 } as const;
+const Kind = { TCP: 0, UDP: 1, LISTENERS: 2, PING: 3 } as const;
 const KIND_BITS = 2;
 const SERIAL_BITS = 8;
 /** Datagrams taken from one socket before the next has its turn. */
@@ -26,6 +28,8 @@ export interface SocketUplinkOptions {
   key: HashKey;
   /** TCP connections at once. */
   connections?: number;
+  /** Told what the host does not permit, once. */
+  log?: (line: string) => void;
 }
 
 /**
@@ -42,6 +46,7 @@ export class SocketUplink implements Device {
   readonly gone = false;
   readonly tcp: TcpSockets;
   readonly udp: UdpSockets;
+  readonly ping: PingSockets;
   /** Frames of protocols that no socket speaks. */
   unspoken = 0;
   readonly #epoll = new Epoll();
@@ -55,7 +60,7 @@ export class SocketUplink implements Device {
   #next = 0;
   #burst = 0;
 
-  constructor({ arena, segment, mtu = 65_520, key, connections }: SocketUplinkOptions) {
+  constructor({ arena, segment, mtu = 65_520, key, connections, log = () => {} }: SocketUplinkOptions) {
     const epoll = this.#epoll;
     const errors = new IcmpErrors(segment);
     this.#errors = errors;
@@ -70,7 +75,15 @@ export class SocketUplink implements Device {
       mtu,
       ...(connections !== undefined && { capacity: connections }),
     });
-    this.udp = new UdpSockets({ segment, epoll, tag: (row) => (row << KIND_BITS) | Kind.UDP, errors });
+    this.udp = new UdpSockets({ segment, epoll, tag: (row) => (row << KIND_BITS) | Kind.UDP, errors, mtu });
+    this.ping = new PingSockets({
+      segment,
+      epoll,
+      tag: (row) => (row << KIND_BITS) | Kind.PING,
+      errors,
+      random: new Random(key[0] ^ key[1]),
+      log,
+    });
     this.#listeners = new Listeners((fd, client, local, _listener, now) =>
       this.tcp.accept(fd, client, local, now),
     );
@@ -129,6 +142,11 @@ export class SocketUplink implements Device {
     if (frame.l4 !== 0) {
       if (frame.protocol === PROTO_TCP) return this.tcp.transmit(frame, now);
       if (frame.protocol === PROTO_UDP) return this.udp.transmit(frame, now);
+      if (frame.protocol === PROTO_ICMP) return this.ping.transmit(frame, now);
+      if (frame.protocol === PROTO_ICMPV6) {
+        this.udp.tooBig(frame);
+        return this.ping.transmit(frame, now);
+      }
     }
     this.unspoken++;
     return Transmit.REFUSED;
@@ -145,6 +163,7 @@ export class SocketUplink implements Device {
     this.#closed = true;
     this.tcp.close();
     this.udp.close();
+    this.ping.close();
     this.#listeners.closeAll();
     this.#epoll.close();
   }
@@ -155,9 +174,10 @@ export class SocketUplink implements Device {
     while (this.#next < this.#ready) {
       const tag = epoll.tag(this.#next);
       const kind = tag & ((1 << KIND_BITS) - 1);
-      if (kind === Kind.UDP) {
+      if (kind === Kind.UDP || kind === Kind.PING) {
         if (this.#burst < BURST) {
-          const frame = this.udp.receive(arena, now, tag >>> KIND_BITS, epoll.events(this.#next));
+          const sockets = kind === Kind.UDP ? this.udp : this.ping;
+          const frame = sockets.receive(arena, now, tag >>> KIND_BITS, epoll.events(this.#next));
           if (frame !== null) {
             this.#burst++;
             return frame;
@@ -179,12 +199,13 @@ export class SocketUplink implements Device {
   }
 
   #timed(): number {
-    return Math.min(this.tcp.deadline, this.udp.deadline, this.#listeners.deadline);
+    return Math.min(this.tcp.deadline, this.udp.deadline, this.ping.deadline, this.#listeners.deadline);
   }
 
   #expire(now: number): void {
     this.tcp.expire(now);
     this.udp.expire(now);
+    this.ping.expire(now);
     if (now >= this.#listeners.deadline) this.#listeners.accept(now);
   }
 }
