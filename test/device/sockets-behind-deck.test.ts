@@ -1,0 +1,153 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { icmpEcho, type Station, udp } from '../../src/testing/frames.ts';
+import { type MemoryDeck, memoryDeck } from '../../src/testing/memory-deck.ts';
+import { SocketUplink } from '../../src/uplink/socket-uplink.ts';
+import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
+import { get16, get32 } from '../../wire/bytes.ts';
+import { Packet } from '../../wire/packet.ts';
+import { parse } from '../../wire/parse.ts';
+import { transportChecksumOk } from '../../wire/transport.ts';
+import { DECK, DEVICE, FAR, OutsideWorld, ROUTER, SEGMENT } from './outside-world.ts';
+
+// A container, the deck, its uplink of sockets, a router, and a host outside: what the container hears of it all.
+
+const BOX: Station = { mac: '02:42:0a:00:00:09', ipv4: '10.0.0.9', ipv6: 'fd00::9' };
+
+let world: OutsideWorld;
+let deck: MemoryDeck;
+let uplink: SocketUplink;
+
+beforeAll(() => {
+  world = new OutsideWorld();
+  world.sysctl(world.host, 'net.ipv4.ping_group_range=0 2147483647');
+});
+afterAll(() => world.remove());
+beforeEach(() => {
+  deck = memoryDeck({
+    uplinks: {
+      out: {
+        ipv4: `${DECK.ipv4}/29`,
+        ipv6: `${DECK.ipv6}/64`,
+        mac: DECK.mac,
+        gateway4: DEVICE.ipv4,
+        gateway6: DEVICE.ipv6,
+        isHost: true,
+      },
+    },
+    networks: { lan: { ipv4: '10.0.0.1/24', ipv6: 'fd00::1/64', uplink: 'out' } },
+    ports: { box: { station: BOX } },
+  });
+  const { device } = SEGMENT;
+  deck.virtual.attach('out', {
+    ...device,
+    network: 'out',
+    wrap: (_, arena) => {
+      uplink = new SocketUplink({ arena, segment: SEGMENT, key: [1, 2] });
+      return uplink;
+    },
+  });
+});
+afterEach(() => uplink.close());
+
+function only(family: 4 | 6, { mac, ipv4, ipv6 }: Station): Station {
+  return family === 4 ? { mac, ipv4: ipv4! } : { mac, ipv6: ipv6! };
+}
+
+function send(frame: Uint8Array): void {
+  world.in(world.host, () => deck.send('box', frame));
+}
+
+/** What the box hears next, within two seconds; its checksums are right. */
+function hear(): Packet {
+  const { dataplane, ports } = deck.virtual;
+  for (const end = performance.now() + 2000; performance.now() < end; ) {
+    dataplane.poll(ports.get('out')!.id, 1, deck.now);
+    const [bytes] = deck.take('box');
+    if (bytes === undefined) continue;
+    const packet = new Packet(new Uint8Array(bytes.length + 12));
+    packet.bytes.set(bytes, 12);
+    packet.at = 12;
+    packet.length = bytes.length;
+    expect(parse(packet)).toBe(0);
+    expect(transportChecksumOk(packet)).toBe(true);
+    return packet;
+  }
+  throw new Error(`nothing came: ${JSON.stringify(deck.drops())}`);
+}
+
+function ip(packet: Packet, at: number, family: 4 | 6): string {
+  const word = (i: number) => get32(packet.bytes, at + 4 * i);
+  return family === 4 ? formatIpv4(word(0)) : formatIpv6(word(0), word(1), word(2), word(3));
+}
+
+/** `10.1.0.1 > 10.0.0.9 11/0 about 10.0.0.9:5000 > 10.2.0.2:33434` */
+function error(packet: Packet, family: 4 | 6): string {
+  const { bytes, l3, l4 } = packet;
+  const [src, dst, length] = family === 4 ? [12, 16, 20] : [8, 24, 40];
+  const inner = l4 + 8;
+  return (
+    `${ip(packet, l3 + src, family)} > ${ip(packet, l3 + dst, family)} ${bytes[l4]}/${bytes[l4 + 1]} about ` +
+    `${ip(packet, inner + src, family)}:${get16(bytes, inner + length)} > ` +
+    `${ip(packet, inner + dst, family)}:${get16(bytes, inner + length + 2)}`
+  );
+}
+
+describe.each([4, 6] as const)('a container over IPv%d', (family) => {
+  const box = family === 4 ? BOX.ipv4! : BOX.ipv6!;
+  const far = family === 4 ? FAR.ipv4 : FAR.ipv6;
+  const router = family === 4 ? ROUTER.ipv4 : ROUTER.ipv6;
+  const host = family === 4 ? '10.1.0.2' : 'fd01::2';
+  const from = only(family, BOX);
+  const to = only(family, FAR);
+  const probe = (ttl: number, more: { dstPort?: number; data?: number } = {}) =>
+    udp({ from, to, via: deck.gateway(), srcPort: 5000, dstPort: 33434, ttl, dontFragment: true, ...more });
+
+  it('finds its way with UDP: each hop says who it is, about what the container sent', () => {
+    const [exceeded, closed] = family === 4 ? ['11/0', '3/3'] : ['3/0', '1/4'];
+    const about = `${box}:5000 > ${far}:33434`;
+    const gateway = family === 4 ? '10.0.0.1' : 'fd00::1';
+    send(probe(1));
+    expect(error(hear(), family)).toBe(`${gateway} > ${box} ${exceeded} about ${about}`);
+    send(probe(2));
+    expect(error(hear(), family)).toBe(`${router} > ${box} ${exceeded} about ${about}`);
+    send(probe(3));
+    expect(error(hear(), family)).toBe(`${far} > ${box} ${closed} about ${about}`);
+    expect(deck.drops()).toEqual({ IP_TTL_EXCEEDED: 1 });
+  });
+
+  it('pings, and finds its way so', () => {
+    const echo = (ttl: number) =>
+      icmpEcho({ from, to, via: deck.gateway(), identifier: 4321, sequence: 7, data: 'hello', ttl });
+    send(echo(64));
+    const { bytes, l3, l4, end } = hear();
+    expect(bytes[l4]).toBe(family === 4 ? 0 : 129);
+    expect([get16(bytes, l4 + 4), get16(bytes, l4 + 6)]).toEqual([4321, 7]);
+    expect(Buffer.from(bytes.subarray(l4 + 8, end)).toString()).toBe('hello');
+    expect(l3).toBe(26);
+    send(echo(2));
+    const answer = hear();
+    const inner = answer.l4 + 8 + (family === 4 ? 20 : 40);
+    expect(answer.bytes[answer.l4]).toBe(family === 4 ? 11 : 3);
+    expect([get16(answer.bytes, inner + 4), get16(answer.bytes, inner + 6)]).toEqual([4321, 7]);
+  });
+
+  it('hears how long a datagram may be', () => {
+    world.forgetPaths();
+    // From the router first, then from the host, which has learned it.
+    for (let i = 0; i < 2; i++) {
+      send(probe(64, { dstPort: 7000, data: 1450 }));
+      const packet = hear();
+      const { bytes, l4 } = packet;
+      expect(error(packet, family)).toMatch(family === 4 ? / 3\/4 about / : / 2\/0 about /);
+      expect(get32(bytes, l4 + 4)).toBe(1400);
+    }
+  });
+
+  it('is told when nothing listens on the host itself', () => {
+    const there = family === 4 ? { mac: DEVICE.mac, ipv4: host } : { mac: DEVICE.mac, ipv6: host };
+    send(udp({ from, to: there, via: deck.gateway(), srcPort: 5000, dstPort: 7999, data: 3 }));
+    expect(error(hear(), family)).toBe(
+      `${host} > ${box} ${family === 4 ? '3/3' : '1/4'} about ${box}:5000 > ${host}:7999`,
+    );
+  });
+});
