@@ -28,7 +28,9 @@ export class Deck {
     scope.defer(() => rm(folder, { recursive: true, force: true }));
     const tapdeck = [process.execPath, PROGRAM, '--host', `unix://${join(folder, 'd.sock')}`];
     // A folder of its own keeps it apart from a deck of the user's.
-    const daemon = start([...tapdeck, 'daemon', ...options], {
+    // What is measured by one way out is not to be measured beside another.
+    const uplink = options.includes('--uplink') ? [] : ['--uplink', 'none'];
+    const daemon = start([...tapdeck, 'daemon', ...uplink, ...options], {
       env: { ...process.env, XDG_RUNTIME_DIR: folder },
     });
     scope.defer(() => stop(daemon));

@@ -2,6 +2,7 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
 import { createLog } from '../control/log.ts';
 import type { RuntimePaths } from '../control/paths.ts';
+import { DEFAULT_UPLINK } from '../control/socket-uplink-spec.ts';
 import { type ConntrackDaemonFlags, conntrackOptions } from './conntrack-options.ts';
 import { EXIT_DONE, EXIT_FAILED } from './output.ts';
 import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
@@ -21,7 +22,7 @@ export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
 export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
   const { untilEmpty = false, hostLoopback = false } = flags;
   const conntrack = conntrackOptions(flags);
-  const uplinks = uplinkOptions(flags) ?? [];
+  const uplinks = uplinkOptions(flags) ?? [DEFAULT_UPLINK];
   const tell = (message: DaemonMessage) => {
     if (flags.tellParent) process.send?.(message, () => process.disconnect());
   };

@@ -29,6 +29,7 @@ import {
 } from './network.ts';
 import { type HostAddress, type PublishedPort, PublishedPorts, type PublishTarget } from './published.ts';
 import { type ChainView, type RuleNetwork, viewRules } from './rules.ts';
+import { DEFAULT_UPLINK } from './socket-uplink-spec.ts';
 import { Undo } from './undo.ts';
 import { type UplinkInfo, Uplinks } from './uplink.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
@@ -51,7 +52,8 @@ export interface DeckOptions {
   /** How connections are tracked. */
   conntrack?: ConntrackOptions;
   /**
-   * Ways out, as `parseUplinkSpec` reads them; networks leave by the first unless they name another. None by default.
+   * Ways out, as `parseUplinkSpec` reads them; networks leave by the first unless they name another. One of kind `socket`
+   * by default.
    */
   uplinks?: readonly (UplinkSpec | string)[];
   /** Whether endpoints of network `bridge` reach the loopback of the host; no by default. */
@@ -133,10 +135,10 @@ export class Deck {
       ...(conntrack && { conntrack }),
     });
     const parts = { dataPlane, openTap: openTapFor, openPacket, hostAddresses, identify: identifyNamespace };
-    return Deck.assemble(parts, options);
+    return Deck.assemble(parts, { uplinks: [DEFAULT_UPLINK], ...options });
   }
 
-  /** As `open`, on parts of the caller's choice, which the deck owns from now on. */
+  /** As `open`, on parts of the caller's choice, which the deck owns from now on; without uplinks if none are given. */
   static async assemble(parts: DeckParts, options: DeckOptions = {}): Promise<Deck> {
     const deck = new Deck(parts, options);
     try {
