@@ -35,14 +35,23 @@ export function rulesText(chains: readonly ChainView[], { verbose, exact }: Rule
     { heading: 'prot', least: 4, cell: ({ protocol }) => protocol },
     { heading: 'opt', least: 3, cell: () => '--' },
     ...interfaces,
-    { heading: 'source', least: 20, cell: ({ source }) => source.join(',') || 'anywhere' },
-    { heading: 'destination', least: 20, cell: ({ destination }) => destination.join(',') || 'anywhere' },
+    {
+      heading: 'source',
+      least: 20,
+      cell: ({ source, destination }) => source.join(',') || anywhere(destination),
+    },
+    {
+      heading: 'destination',
+      least: 20,
+      cell: ({ source, destination }) => destination.join(',') || anywhere(source),
+    },
     { heading: '', least: 0, cell: ({ detail }) => detail },
   ];
   // One width per column over all chains: the eye need not find its place anew in each.
   const widths = columns.map(({ heading, least, cell }) =>
     chains.reduce(
-      (width, { rules }) => rules.reduce((width, rule) => Math.max(width, cell(rule).length), width),
+      (width, { rules }) =>
+        rules.reduce((width, rule) => Math.max(width, Math.min(cell(rule).length, WIDEST)), width),
       Math.max(heading.length, least),
     ),
   );
@@ -63,6 +72,18 @@ export function rulesText(chains: readonly ChainView[], { verbose, exact }: Rule
     for (const rule of chain.rules) text += line(columns.map(({ cell }) => cell(rule)));
   }
   return text;
+}
+
+/** A longer cell pushes the rest of its own line aside, and not that of all lines. */
+const WIDEST = 43;
+
+/** As `-n` writes it, of the IP versions that a rule is about: those of its other address, or both. */
+function anywhere(other: readonly string[]): string {
+  const isIpv6 = (address: string) => address.includes(':');
+  return [
+    ...(other.length === 0 || other.some((address) => !isIpv6(address)) ? ['0.0.0.0/0'] : []),
+    ...(other.length === 0 || other.some(isIpv6) ? ['::/0'] : []),
+  ].join(',');
 }
 
 /** As iptables shortens counters: all digits up to 99999, then rounded to K, M, G, T. */

@@ -89,14 +89,17 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
   });
   const segments = [...networks, ...uplinks];
 
-  const dnat = ports.map(({ id, network, address, published }) =>
-    rule('DNAT', network.number, id, {
+  const dnat = ports.map(({ id, network, address, published }) => {
+    const { protocol, hostPort, hostPortEnd, port, portEnd } = published;
+    const { host, ifname } = hostOf(published);
+    const to = withPort(address, formatPorts({ first: port, last: portEnd }));
+    return rule('DNAT', network.number, id, {
       target: 'DNAT',
-      protocol: published.protocol,
-      destination: [WILDCARDS.get(published.host) ?? published.host],
-      detail: `${matchPorts(published.protocol, published.hostPort, published.hostPortEnd)} to:${withPort(address, formatPorts({ first: published.port, last: published.portEnd }))}`,
-    }),
-  );
+      protocol,
+      destination: [WILDCARDS.get(host) ?? host],
+      detail: `${matchPorts(protocol, hostPort, hostPortEnd)} to:${to}${ifname === undefined ? '' : ` /* by ${ifname} of the host */`}`,
+    });
+  });
   const masquerade = networks.flatMap(({ number, subnets, uplink, npt }) => {
     if (uplink === null) return [];
     const { name: out } = uplink;
@@ -104,7 +107,9 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
     const ipv6 = uplink.ipv6 ? subnets.filter((subnet) => subnet.includes(':')) : [];
     const rules: RuleView[] = [];
     if (npt !== null) {
-      rules.push(rule('NPT', number, -1, { target: 'NETMAP', out, source: ipv6, detail: `to:${npt}` }));
+      // Outward only, and with the translation that ip6tables' target of this name knows: NETMAP has another.
+      const detail = `src-pfx ${ipv6[0]} dst-pfx ${npt} /* checksum-neutral, RFC 6296 */`;
+      rules.push(rule('NPT', number, -1, { target: 'SNPT', out, source: ipv6, detail }));
     }
     const source = npt === null ? [...ipv4, ...ipv6] : ipv4;
     if (source.length > 0) rules.push(rule('MASQUERADE', number, -1, { target: 'MASQUERADE', out, source }));
@@ -115,18 +120,21 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
       target: 'MASQUERADE',
       protocol: published.protocol,
       out: network.name,
+      source: networks.flatMap(({ subnets }) =>
+        subnets.filter((subnet) => subnet.includes(':') === address.includes(':')),
+      ),
       destination: [address],
-      detail: `${matchPorts(published.protocol, published.port, published.portEnd)} /* hairpin */`,
+      detail: `${matchPorts(published.protocol, published.port, published.portEnd)} /* hairpin, ${nameOf(published)} */`,
     }),
   );
   const accept = ports.map(({ id, network, address, published }) =>
     rule('PUBLISHED', network.number, id, {
       target: 'ACCEPT',
       protocol: published.protocol,
-      in: `!${network.name}`,
       out: network.name,
       destination: [address],
-      detail: matchPorts(published.protocol, published.port, published.portEnd),
+      // Also of those that came in by the network itself; to the endpoint's own address they need no port to be published.
+      detail: `${matchPorts(published.protocol, published.port, published.portEnd)} ctstate DNAT /* ${nameOf(published)} */`,
     }),
   );
   // Whatever comes by an uplink and is neither an answer nor for a published port ends here.
@@ -135,7 +143,11 @@ export function viewRules({ networks, uplinks, published, counters }: RuleParts)
       ({ number }) => uplinks.some((uplink) => uplink.number === number) || find('UNPUBLISHED', number, -1),
     )
     .map(({ number, name }) =>
-      rule('UNPUBLISHED', number, -1, { target: 'DROP', in: name, detail: '/* not published */' }),
+      rule('UNPUBLISHED', number, -1, {
+        target: 'DROP',
+        in: name,
+        detail: '/* not published; UDP to the deck itself: port unreachable */',
+      }),
     );
   const invalid = segments.map(({ number, name }) =>
     rule('INVALID', number, -1, { target: 'DROP', in: name, detail: 'ctstate INVALID' }),
@@ -193,6 +205,20 @@ const WILDCARDS = new Map([
   ['0.0.0.0', '0.0.0.0/0'],
   ['::', '::/0'],
 ]);
+
+/** What tells two publishes of one port of an endpoint apart: `web 8080`, `web 192.0.2.2:8000-8010`. */
+function nameOf(published: PublishedPort): string {
+  const { host, ifname } = hostOf(published);
+  const ports = formatPorts({ first: published.hostPort, last: published.hostPortEnd });
+  const at = WILDCARDS.has(host) ? ports : withPort(host, ports);
+  return `${published.endpoint} ${at}${ifname === undefined ? '' : ` by ${ifname}`}`;
+}
+
+/** The parts of `0.0.0.0%eth1`. */
+function hostOf(published: PublishedPort): { host: string; ifname?: string } {
+  const [host, ifname] = published.host.split('%') as [string, string?];
+  return { host, ...(ifname !== undefined && { ifname }) };
+}
 
 /** `tcp dpt:80`, `udp dpts:8000:8010`. */
 function matchPorts(protocol: string, first: number, last: number): string {

@@ -364,7 +364,7 @@ describe('with a daemon', () => {
     const [publish] = plane.publishes.keys();
     plane.rules = [{ kind: 'DNAT', network: 0, publish: publish!, packets: 12, bytes: 720 }];
     expect((await tapdeck('rules')).out).toMatch(
-      /\nChain DOCKER \(1 references\)\ntarget .*\nDNAT +tcp +-- +\* +\* +anywhere +0\.0\.0\.0\/0 +tcp dpt:8080 to:172\.17\.0\.2:80\n/,
+      /\nChain DOCKER \(1 references\)\ntarget .*\nDNAT +tcp +-- +\* +\* +0\.0\.0\.0\/0 +0\.0\.0\.0\/0 +tcp dpt:8080 to:172\.17\.0\.2:80\n/,
     );
     expect((await tapdeck('rules', '-v')).out).toContain('\n   12   720 DNAT ');
     expect(JSON.parse((await tapdeck('rules', '--format', 'json')).out)).toMatchObject([

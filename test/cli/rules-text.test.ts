@@ -46,17 +46,17 @@ it('rules are printed as iptables -L prints them', () => {
 
 Chain PREROUTING (policy ACCEPT)
 target     prot opt in     out    source               destination
-DOCKER     all  --  *      *      anywhere             anywhere             ADDRTYPE match dst-type LOCAL
+DOCKER     all  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       ADDRTYPE match dst-type LOCAL
 
 Chain DOCKER (1 references)
 target     prot opt in     out    source               destination
-DNAT       tcp  --  *      *      anywhere             anywhere             tcp dpt:8080 to:10.1.0.2:80
+DNAT       tcp  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       tcp dpt:8080 to:10.1.0.2:80
 
 table filter
 
 Chain FORWARD (policy DROP)
 target     prot opt in     out    source               destination
-ACCEPT     all  --  lab    !lab   anywhere             anywhere
+ACCEPT     all  --  lab    !lab   0.0.0.0/0,::/0       0.0.0.0/0,::/0
 `,
   );
 });
@@ -65,13 +65,29 @@ it('rules -v have counters', () => {
   const text = rulesText(chains, { verbose: true });
   expect(text).toContain(
     ' pkts bytes target     prot opt in     out    source               destination\n' +
-      '    -     - DOCKER     all  --  *      *      anywhere             anywhere             ADDRTYPE match dst-type LOCAL\n',
+      '    -     - DOCKER     all  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       ADDRTYPE match dst-type LOCAL\n',
   );
   expect(text).toContain(
-    '    3  123M DNAT       tcp  --  *      *      anywhere             anywhere             tcp dpt:8080 to:10.1.0.2:80\n',
+    '    3  123M DNAT       tcp  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       tcp dpt:8080 to:10.1.0.2:80\n',
   );
-  expect(text).toContain('    7   420 ACCEPT     all  --  lab    !lab   anywhere             anywhere\n');
+  expect(text).toContain(
+    '    7   420 ACCEPT     all  --  lab    !lab   0.0.0.0/0,::/0       0.0.0.0/0,::/0\n',
+  );
   expect(rulesText(chains, { verbose: true, exact: true })).toContain('    3 123456789 DNAT');
+});
+
+it('rules of one IP version are about all addresses of that one, and long cells push only their own line', () => {
+  const of = (fields: Partial<RuleView>) =>
+    rulesText([{ ...chains[2]!, rules: [{ ...rule, detail: '', ...fields }, rule] }])
+      .split('\n')
+      .slice(4);
+  expect(of({ destination: ['10.1.0.2'] })[0]).toMatch(/ 0\.0\.0\.0\/0 +10\.1\.0\.2$/);
+  expect(of({ source: ['fd00::/64'] })[0]).toMatch(/ fd00::\/64 +::\/0$/);
+  expect(of({ source: ['fd00::/64', '10.1.0.0/24'] })[0]).toMatch(/ 0\.0\.0\.0\/0,::\/0$/);
+  const long = Array.from({ length: 9 }, (_, i) => `10.${i}.0.0/16`);
+  expect(of({ source: long })[1]).toHaveLength(
+    `DOCKER     all  --  *      *      ${' '.repeat(44)}0.0.0.0/0,::/0       ${rule.detail}`.length,
+  );
 });
 
 it.each([
