@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import resource
 import socket
 import sys
 import threading
+import time
 
 TIMEOUT = 20
 DATAGRAM = 1200
@@ -99,6 +101,47 @@ def udp(address, port, length):
     while len(back) < len(pieces):
         back.append(one.recv(1 << 16).partition(b"\n")[2])
     report(one.getsockname()[1], json.loads(seen.pop()), not seen and back == pieces)
+
+
+def talk(connection, word):
+    """Whether the word comes back. The server of `peer.py echo` is at the other end."""
+    try:
+        connection.sendall(word)
+        return connection.recv(len(word), socket.MSG_WAITALL) == word
+    except OSError as error:
+        # Silence is something else than a refusal.
+        return None if isinstance(error, TimeoutError) else False
+
+
+def crowd(address, port, count):
+    """
+    Opens so many connections, each of which says a word; then those that were answered say another; then, when all are
+    closed, as many as were answered are opened again. Says how many of each were answered, refused, and heard nothing.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+
+    def connect():
+        try:
+            return socket.create_connection((address, int(port)), timeout=5)
+        except ConnectionError:
+            return None
+
+    def results(connections, word):
+        return [False if one is None else talk(one, word) for one in connections]
+
+    def count_of(answers):
+        return [answers.count(True), answers.count(False), answers.count(None)]
+
+    connections = [connect() for _ in range(int(count))]
+    first = results(connections, b"one")
+    stay = [one for one, answered in zip(connections, first) if answered]
+    second = results(stay, b"another")
+    for one in connections:
+        if one is not None:
+            one.close()
+    time.sleep(0.5)
+    third = results([connect() for _ in stay], b"again")
+    print(json.dumps([count_of(first), count_of(second), count_of(third)]))
 
 
 globals()[sys.argv[1]](*sys.argv[2:])

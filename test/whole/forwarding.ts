@@ -8,6 +8,7 @@ import { netnsPath, Sandboxes } from '../device/sandbox.ts';
 import { Account, type Outcome, Running } from './account.ts';
 
 const PROGRAM = fileURLToPath(new URL('forwarding.py', import.meta.url));
+const PEER = fileURLToPath(new URL('peer.py', import.meta.url));
 
 export type IpVersion = 4 | 6;
 export type Protocol = 'tcp' | 'udp';
@@ -108,6 +109,23 @@ export class HostWorld {
     const servers = this.#servers.splice(0);
     for (const running of servers) running.kill('SIGKILL');
     await Promise.all(servers.map(({ ended }) => ended));
+  }
+
+  /** Starts `peer.py echo`, which answers on many connections. */
+  async echo(netns: string, port: number): Promise<void> {
+    const running = this.start(netns, 'python3', PEER, 'echo', String(port));
+    this.#servers.push(running);
+    await running.said('ready');
+  }
+
+  /** How many connections were answered, refused, and heard nothing: of all, of those that stay, and of new ones after them. */
+  async crowd(netns: string, address: string, port: number, count: number): Promise<number[][]> {
+    const { code, out, err } = await this.run(
+      netns,
+      ...['timeout', '50', 'python3', PROGRAM, 'crowd', address, String(port), String(count)],
+    );
+    if (code !== 0) throw new Error(`the crowd failed: ${err}`);
+    return JSON.parse(out) as number[][];
   }
 
   /** Sends so many bytes and takes them back. Throws when that does not succeed. */

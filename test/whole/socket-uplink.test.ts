@@ -268,6 +268,111 @@ describe('an endpoint behind uplink socket', () => {
   });
 });
 
+describe('a deck that runs out of descriptors', () => {
+  let world: HostWorld;
+  let inside: string;
+
+  beforeEach(async () => {
+    world = new HostWorld();
+    const program = [process.execPath, `${world.account.program}/dist/src/main.js`];
+    const daemon = world.account.spawn(['prlimit', '--nofile=256', ...program, 'daemon']);
+    await daemon.said('daemon ready');
+    inside = await world.attach('web');
+  });
+  afterEach(() => world.close());
+
+  it.each([
+    ['published ports', 'in'],
+    ['what goes out', 'out'],
+  ])('refuses new connections of %s, keeps the others, and recovers', async (_, way) => {
+    await world.echo(way === 'in' ? inside : world.far, 5021);
+    if (way === 'in') await world.publish('web', `${HOST[4]}:5021:5021`);
+    const begun = performance.now();
+    const [first, second, third] = await (way === 'in'
+      ? world.crowd(world.far, HOST[4], 5021, 400)
+      : world.crowd(inside, FAR[4], 5021, 400));
+    const [answered, refused, silent] = first!;
+    expect(silent).toBe(0);
+    expect(answered).toBeGreaterThan(100);
+    expect(answered! + refused!).toBe(400);
+    expect(refused).toBeGreaterThan(100);
+    expect([second, third]).toEqual([
+      [answered, 0, 0],
+      [answered, 0, 0],
+    ]);
+    expect(performance.now() - begun).toBeLessThan(20_000);
+  });
+});
+
+describe('on a host without IPv6', () => {
+  let world: HostWorld;
+
+  beforeEach(() => {
+    world = new HostWorld();
+    for (const name of ['all', 'default', 'lo', IFNAME]) {
+      execFileSync('ip', [
+        ...['netns', 'exec', world.host, 'sysctl', '-qw', `net.ipv6.conf.${name}.disable_ipv6=1`],
+      ]);
+    }
+  });
+  afterEach(() => world.close());
+
+  it('IPv4 goes in and out, and IPv6 is refused at once', async () => {
+    await world.account.daemon('--uplink', 'socket');
+    const inside = await world.attach('web');
+    await world.serve(inside, 80);
+    await world.serve(world.far, 7000);
+    await world.publish('web', '5021:80', '5021:80/udp');
+    for (const protocol of ['tcp', 'udp'] as const) {
+      expect(await world.exchange(world.far, protocol, HOST[4], 5021, SMALL)).toMatchObject({ same: true });
+      expect(await world.exchange(inside, protocol, FAR[4], 7000, SMALL)).toMatchObject({ same: true });
+    }
+    // Of datagrams Linux does not tell the program that there is no route.
+    expect(await world.failure(inside, 'tcp', FAR[6], 7000)).toBe('OSError');
+    const refused = await world.account.tapdeck('publish', 'web', '[::1]:5022:80');
+    expect(refused.err).toMatch(
+      /^tapdeck: error: cannot listen at \[::1\]:5022\/tcp: the host has no such address /,
+    );
+  });
+});
+
+describe('run', () => {
+  let world: HostWorld;
+
+  beforeEach(() => {
+    world = new HostWorld();
+  });
+  afterEach(() => world.close());
+
+  it('is refused by a daemon that leaves in other ways than it asks for', async () => {
+    await world.account.daemon('--uplink', 'socket,filtering=endpoint-independent');
+    const rows: [string[], RegExp][] = [
+      [['--uplink', 'none'], /runs with uplink socket,filtering=endpoint-independent; leave --uplink out/],
+      [['--uplink', 'socket'], /runs without uplink socket,filtering=address-dependent;/],
+      [['--deny', 'metadata'], /runs without uplink socket,filtering=address-dependent,deny=metadata;/],
+      [['--host-loopback'], /network bridge of the daemon at \S+ keeps the host's loopback from endpoints;/],
+    ];
+    for (const [options, message] of rows) {
+      const { code, out, err } = await world.account.tapdeck('run', ...options, '--', 'echo', 'it ran');
+      expect([code, out]).toEqual([125, '']);
+      expect(err).toMatch(message);
+      expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
+    }
+    expect(await world.account.tapdeck('run', '--', 'echo', 'it ran')).toMatchObject({ out: 'it ran\n' });
+  });
+
+  it('gives its daemon what it asks for', async () => {
+    await world.serve(world.host, 8000);
+    const reach = `import socket; socket.create_connection(("${NEXT_HOP[4]}", 8000), timeout=5); print("reached")`;
+    const { code, out, err } = await world.account.tapdeck(
+      ...['run', '--host-loopback', '--deny', 'metadata', '--', 'python3', '-c', reach],
+    );
+    expect([code, out], err).toEqual([0, 'reached\n']);
+    const none = await world.account.tapdeck('run', '--uplink', 'none', '--', 'python3', '-c', reach);
+    expect(none.err).toContain('unreachable');
+  });
+});
+
 /** Connects, sends a word and waits until the connection is over, however that is. */
 const WAIT = `
 import socket, sys
