@@ -64,7 +64,10 @@ export const PublishBody = Type.Object(
 );
 export type PublishBody = Static<typeof PublishBody>;
 
-export const UnpublishQuery = Type.Object({ spec: Text }, { additionalProperties: false });
+export const UnpublishQuery = Type.Object(
+  { spec: Type.Union([Text, Type.Array(Text, { maxItems: 1024 })]) },
+  { additionalProperties: false },
+);
 export type UnpublishQuery = Static<typeof UnpublishQuery>;
 
 const Port = Type.Optional(Type.String({ pattern: '^[0-9]{1,5}$' }));

@@ -245,12 +245,13 @@ export class Deck {
 
   /**
    * Withdraws published ports, with all connections that came in by them.
-   * @param spec as it was published, or the host port alone: `8080`, `53/udp`
+   * @param specs as they were published, `8080:80`; the host ports alone, `8080`, `53/udp`; or the places, `0.0.0.0:8080`. All
+   *   of them go, or none.
    */
-  unpublish(nameOrId: string, spec: string): Promise<PublishedPort[]> {
+  unpublish(nameOrId: string, specs: string | readonly string[]): Promise<PublishedPort[]> {
     return this.#operation(async () => {
       const record = this.#present(nameOrId);
-      const withdrawn = await this.#published.unpublish(record.endpoint.name, spec);
+      const withdrawn = await this.#published.unpublish(record.endpoint.name, [specs].flat());
       this.#showPorts(record);
       return withdrawn;
     });
@@ -343,6 +344,10 @@ export class Deck {
     try {
       const name = this.#networkNames.reserve(options.name);
       undo.add(() => this.#networkNames.release(name));
+      // Both are named by `conntrack --network`, and are the interfaces of `rules`.
+      if (this.#uplinks.all().some((uplink) => uplink.name === name)) {
+        throw conflict(`there is an uplink ${name} already; choose another name for the network`);
+      }
       const ipv6 = options.ipv6 || options.ipv6Subnet !== undefined;
       if (!ipv6 && options.ipv6Gateway !== undefined) {
         throw invalid(
@@ -454,6 +459,7 @@ export class Deck {
         mtu,
         ipv4: ipv4 === null ? null : formatAddress(4, ipv4),
         ipv6: ipv6 === null ? null : formatAddress(6, ipv6),
+        ipv6Outside: network.outside(ipv6),
         port,
         netns: 'path' in target ? target.path : null,
         pid: 'pid' in target ? target.pid : null,
@@ -545,9 +551,14 @@ export class Deck {
   }
 
   /** Where ports of an endpoint of this network are published. */
-  #publishPlace(network: NetworkRecord): Pick<PublishTarget, 'network' | 'hosts' | 'sockets'> {
-    const { number, way } = network;
-    return { network: number, hosts: this.#hostAddresses(network), sockets: way.uplink?.sockets ?? null };
+  #publishPlace(network: NetworkRecord): Pick<PublishTarget, 'network' | 'hosts' | 'gateways' | 'sockets'> {
+    const { number, way, ipv4, ipv6 } = network;
+    return {
+      network: number,
+      hosts: this.#hostAddresses(network),
+      gateways: way.uplink ? null : { ipv4: ipv4?.gateway ?? null, ipv6: ipv6?.gateway ?? null },
+      sockets: way.uplink?.sockets ?? null,
+    };
   }
 
   /** The addresses that ports of an endpoint of this network can be published on. */

@@ -16,6 +16,8 @@ export interface Endpoint {
   /** Without the prefix length, which is the subnet's; null in a network without IPv4. */
   readonly ipv4: string | null;
   readonly ipv6: string | null;
+  /** The IPv6 address under which it stands outside if its network has another prefix there (RFC 6296); else null. */
+  readonly ipv6Outside: string | null;
   /** The port of the switch. */
   readonly port: PortId;
   /** The namespace as it was given: a path, or null when it was given by a process. */

@@ -68,6 +68,11 @@ export function parseFlowQuery(query: FlowQuery, networkNumber: (nameOrId: strin
   if (family !== undefined) filter.family = family;
   for (const key of ['src', 'dst', 'replySrc', 'replyDst'] as const) {
     const text = query[key];
+    if (text?.includes('/')) {
+      throw invalid(
+        `address ${quote(text)}: connections are chosen by whole addresses, there are no prefixes here`,
+      );
+    }
     // As the data plane writes it: `FD00::0002` is `fd00::2`.
     if (text !== undefined) filter[key] = formatAddress(familyOf(text), parseAddress(familyOf(text), text));
   }

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
+import { Npt } from '../../nat/npt.ts';
 import { formatMac, MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
 import type { NetworkOptions } from '../dataplane/commands.ts';
 import {
   type Family,
   formatAddress,
   formatSubnet,
+  fromWords,
   parseAddress,
   type Subnet,
   toInt32,
@@ -165,6 +167,16 @@ export class NetworkRecord {
     const address = pool.reserve(wanted);
     undo.add(() => pool.release(address));
     return address;
+  }
+
+  /** What an IPv6 address of the network is outside, if there is a prefix for that. */
+  outside(ipv6: bigint | null): string | null {
+    const { npt } = this.way;
+    if (!npt || ipv6 === null || !this.ipv6) return null;
+    const { base, prefix } = this.ipv6.subnet;
+    const words = Int32Array.from(toWords(ipv6));
+    if (!new Npt(toWords(base), prefix, toWords(npt.base), npt.prefix).outward(words, 0)) return null;
+    return formatAddress(6, fromWords(Array.from(words)));
   }
 
   releaseMac(mac: Mac): void {

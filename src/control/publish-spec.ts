@@ -59,6 +59,27 @@ export function parsePublishSpec(text: string): PublishSpec {
   return { text, family, host, ifname, hostPorts, ports, protocol };
 }
 
+/** What is to be withdrawn. */
+export interface UnpublishSpec {
+  /** How it is named: `spec` as it was published, `port` by the host port alone, `place` by address and host port. */
+  readonly by: 'spec' | 'port' | 'place';
+  /** Of `port` and `place` only the host's part counts. */
+  readonly spec: PublishSpec;
+}
+
+/**
+ * What names a published port: the spec, `8080:80`; the host port alone, `8080`, `8000-8010/udp`; or where it is published as it is
+ * shown, `0.0.0.0:8080`, `[::]:53/udp`. Throws a `DeckError` of one line for everything else.
+ */
+export function parseUnpublishSpec(text: string): UnpublishSpec {
+  const [, place, ports, protocol = ''] =
+    /^(\[[^\]]*\]|[^:[\]]*[.%][^:[\]]*):([^:/[\]]*)(\/.*)?$/.exec(text) ?? [];
+  if (place !== undefined && ports !== undefined) {
+    return { by: 'place', spec: { ...parsePublishSpec(`${place}:${ports}:${ports}${protocol}`), text } };
+  }
+  return { by: text.includes(':') ? 'spec' : 'port', spec: parsePublishSpec(text) };
+}
+
 function parseHost(text: string, host: string): Pick<PublishSpec, 'family' | 'host' | 'ifname'> {
   const inBrackets = host.startsWith('[');
   const [addressText = '', scope] = split(inBrackets ? host.slice(1, -1) : host, '%');

@@ -12,7 +12,9 @@ import {
   type PublishProtocol,
   type PublishSpec,
   parsePublishSpec,
+  parseUnpublishSpec,
   size,
+  type UnpublishSpec,
 } from './publish-spec.ts';
 
 /** One published port, or range of ports, of one IP version, as it is shown to people and programs. */
@@ -28,6 +30,11 @@ export interface PublishedPort {
   /** First and last port of the endpoint. */
   readonly port: number;
   readonly portEnd: number;
+  /**
+   * Of all addresses of a deck whose network has no uplink, the one that stands for them: the network's gateway. Left out
+   * otherwise.
+   */
+  readonly gateway?: string;
 }
 
 /** An address that ports can be published on, and whose it is: `uplink eth1`, `the gateway of bridge`. */
@@ -47,6 +54,8 @@ export interface PublishTarget {
   readonly ipv6: bigint | null;
   /** The deck's addresses. */
   readonly hosts: readonly HostAddress[];
+  /** The network's gateways, if nothing but gateways leads to its ports: it has no uplink. */
+  readonly gateways: { readonly ipv4: bigint | null; readonly ipv6: bigint | null } | null;
   /** The data plane's number for the uplink by whose sockets the ports are on the host's addresses too; null if there is none. */
   readonly sockets: number | null;
 }
@@ -61,6 +70,8 @@ interface Entry {
   readonly family: Family;
   readonly address: bigint;
   readonly host: bigint | null;
+  /** Of no uplink, and no one address: what is shown in place of all. */
+  readonly gateway: bigint | null;
   /** Where sockets of the host wait for it; null if the deck's own addresses are meant. */
   readonly sockets: HostSockets | null;
   readonly protocol: PublishProtocol;
@@ -119,29 +130,14 @@ export class PublishedPorts {
   }
 
   /**
-   * Withdraws what one endpoint has published, with all connections that came in by it. What is to go is a spec as it was
-   * published, or only its host ports, `8080` or `8000-8010/udp`. Throws a `DeckError` when there is none.
+   * Withdraws what one endpoint has published, with all connections that came in by it: all that the texts name, in the
+   * words of `parseUnpublishSpec`, or nothing. Throws a `DeckError` when one of them names nothing, or several things.
    */
-  async unpublish(endpoint: string, text: string): Promise<PublishedPort[]> {
-    const spec = parsePublishSpec(text);
+  async unpublish(endpoint: string, texts: readonly string[]): Promise<PublishedPort[]> {
     const own = this.#of(endpoint);
-    let entries = text.includes(':')
-      ? own.filter((entry) => isMeant(entry, spec))
-      : own.filter((entry) => entry.protocol === spec.protocol && sameRange(entry.hostPorts, spec.ports));
-    // A spec that left the host port open names what it became by the endpoint's port.
-    if (entries.length === 0 && !spec.hostPorts) entries = own.filter((entry) => isMeant(entry, spec));
-    if (entries.length === 0) {
-      const some = Array.from(
-        new Set(own.map((entry) => `${formatPorts(entry.hostPorts)}/${entry.protocol}`)),
-      );
-      const what =
-        some.length > 0 ? `only ${some.slice(0, 5).join(', ')}${some.length > 5 ? ', ...' : ''}` : 'no port';
-      throw notFound(
-        `endpoint ${endpoint} does not publish ${quote(text)}, ${what}; see "tapdeck port ${endpoint}"`,
-      );
-    }
-    await Promise.all(entries.map((entry) => this.#forget(entry)));
-    return entries.map(describe);
+    const entries = new Set(texts.flatMap((text) => meantEntries(endpoint, own, parseUnpublishSpec(text))));
+    await Promise.all(Array.from(entries, (entry) => this.#forget(entry)));
+    return Array.from(entries, describe);
   }
 
   /** Withdraws all that an endpoint has published, also what is being published. Never throws. */
@@ -190,6 +186,10 @@ export class PublishedPorts {
         family,
         address,
         host: spec.host,
+        gateway:
+          spec.host === null
+            ? ((family === 4 ? target.gateways?.ipv4 : target.gateways?.ipv6) ?? null)
+            : null,
         sockets: meantSockets(target, spec),
         protocol: spec.protocol,
         ports: spec.ports,
@@ -249,11 +249,12 @@ export class PublishedPorts {
       for (const draft of drafts) {
         const owner = this.#owner(draft, hostPorts);
         if (!owner) continue;
-        const port = `port ${formatPorts(owner.hostPorts)}/${owner.protocol}`;
+        const port = `port ${named(owner)}`;
+        const where = owner.host === null ? 'all addresses' : formatAddress(owner.family, owner.host);
         if (groups.some(({ entries }) => entries.includes(owner)))
           throw invalid(`publish ${quote(spec.text)}: ${port} is asked for twice`);
         throw conflict(
-          `${port} is published by endpoint ${owner.endpoint} already; choose another host port, or take it away first with "tapdeck unpublish ${owner.endpoint} ${formatPorts(owner.hostPorts)}/${owner.protocol}"`,
+          `${port} is published by endpoint ${owner.endpoint} already, on ${where}; choose another host port, or take it away first with "tapdeck unpublish ${owner.endpoint} ${named(owner)}"`,
         );
       }
       return hostPorts;
@@ -362,6 +363,58 @@ function isAmong(hosts: readonly HostAddress[], family: Family | null, address: 
   return hosts.some((known) => known.family === family && known.address === address);
 }
 
+/** What one endpoint has published under a name. Throws a `DeckError` when that is nothing, or not one thing. */
+function meantEntries(endpoint: string, own: readonly Entry[], { by, spec }: UnpublishSpec): Entry[] {
+  const { text, protocol } = spec;
+  if (by !== 'spec') {
+    const hostPorts = spec.hostPorts ?? spec.ports;
+    const places = own.filter(
+      (entry) => entry.protocol === protocol && (by === 'port' || isPlace(entry, spec)),
+    );
+    const entries = places.filter((entry) => sameRange(entry.hostPorts, hostPorts));
+    if (entries.length > 0) return entries;
+    const whole = places.find(
+      (entry) => overlapping(entry.hostPorts, hostPorts) && size(entry.hostPorts) > 1,
+    );
+    if (whole) {
+      throw conflict(
+        `endpoint ${endpoint} does not publish ${quote(text)} alone; ${named(whole)} goes as a whole, with "tapdeck unpublish ${endpoint} ${named(whole)}"`,
+      );
+    }
+  }
+  // What left the host port open is named by the endpoint's port, if that is enough.
+  const entries = by === 'place' ? [] : own.filter((entry) => isMeant(entry, spec));
+  const names = Array.from(new Set(entries.map(named)));
+  if (names.length === 1) return entries;
+  if (names.length > 1) {
+    throw conflict(
+      `endpoint ${endpoint} publishes ${quote(text)} more than once; say which by the host port: ${few(names)}`,
+    );
+  }
+  const some = Array.from(new Set(own.map(named)));
+  throw notFound(
+    `endpoint ${endpoint} does not publish ${quote(text)}, ${some.length > 0 ? `only ${few(some)}` : 'no port'}; see "tapdeck port ${endpoint}"`,
+  );
+}
+
+/** Whether an entry is shown at this address. */
+function isPlace(entry: Entry, { family, host, ifname }: PublishSpec): boolean {
+  return (
+    (family === null || entry.family === family) &&
+    (entry.host === host || (host !== null && entry.gateway === host)) &&
+    (entry.sockets?.ifname ?? null) === ifname
+  );
+}
+
+/** By its host ports: `8080/tcp`. */
+function named({ hostPorts, protocol }: Entry): string {
+  return `${formatPorts(hostPorts)}/${protocol}`;
+}
+
+function few(names: readonly string[]): string {
+  return `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
+}
+
 function isMeant(entry: Entry, { family, host, ifname, hostPorts, ports, protocol }: PublishSpec): boolean {
   return (
     entry.protocol === protocol &&
@@ -393,7 +446,16 @@ function publishOptions(entry: Entry): PublishOptions {
   };
 }
 
-function describe({ endpoint, family, protocol, host, sockets, hostPorts, ports }: Entry): PublishedPort {
+function describe({
+  endpoint,
+  family,
+  protocol,
+  host,
+  gateway,
+  sockets,
+  hostPorts,
+  ports,
+}: Entry): PublishedPort {
   const ifname = sockets?.ifname ?? null;
   return {
     endpoint,
@@ -403,6 +465,7 @@ function describe({ endpoint, family, protocol, host, sockets, hostPorts, ports 
     hostPortEnd: hostPorts.last,
     port: ports.first,
     portEnd: ports.last,
+    ...(gateway !== null && { gateway: formatAddress(family, gateway) }),
   };
 }
 

@@ -11,7 +11,7 @@ import { formatAddress, formatSubnet, toInt32, toWords } from './address.ts';
 import { asDeckError, conflict, DeckError, notFound } from './error.ts';
 import { HostPolicy } from './host-policy.ts';
 import type { Subnets } from './ipam.ts';
-import { quote } from './name.ts';
+import { DEFAULT_NETWORK, quote } from './name.ts';
 import { checkMtu, DEFAULT_MTU } from './network.ts';
 import type { HostAddress } from './published.ts';
 import type { SocketUplinkSpec } from './socket-uplink-spec.ts';
@@ -140,6 +140,11 @@ export class Uplinks {
     // What does not fit together is said before anything is made.
     for (const [i, spec] of parsed.entries()) {
       const name = uplinkName(spec);
+      if (name === DEFAULT_NETWORK) {
+        throw conflict(
+          `uplink ${name} has the name of network ${name}, which every deck has; give it another interface`,
+        );
+      }
       if (!parsed.slice(0, i).some((other) => uplinkName(other) === name)) continue;
       throw conflict(
         spec.kind === 'socket'

@@ -32,8 +32,8 @@ describe('publish', () => {
       portEnd: 80,
     };
     expect(published).toEqual([
-      { ...port, host: '0.0.0.0' },
-      { ...port, host: '::' },
+      { ...port, host: '0.0.0.0', gateway: '172.17.0.1' },
+      { ...port, host: '::', gateway: 'fd74:6170:6465::1' },
     ]);
     const options = { network: 0, protocol: 6, target: 80, from: 8080, to: 8080, host: null };
     expect(told()).toEqual([
@@ -109,9 +109,9 @@ describe('publish', () => {
     await deck.attach({ pid: 1, name: 'web', publish: ['8000-8080:8000-8080'] });
     await deck.attach({ pid: 2, name: 'api', publish: ['172.17.0.1:90:90'] });
     for (const [spec, message] of [
-      ['8080:80', 'port 8000-8080/tcp is published by endpoint web already'],
+      ['8080:80', 'port 8000-8080/tcp is published by endpoint web already, on all addresses'],
       ['172.17.0.1:8000:80', 'port 8000-8080/tcp is published by endpoint web already'],
-      ['90:90', 'port 90/tcp is published by endpoint api already'],
+      ['90:90', 'port 90/tcp is published by endpoint api already, on 172.17.0.1; choose'],
     ] as const) {
       const refused = deck.publish('api', [spec]);
       await expect(refused).rejects.toThrow(DeckError);
@@ -235,6 +235,11 @@ describe('unpublish', () => {
     ['90', 1],
     ['443', 2],
     ['0:443', 2],
+    ['0.0.0.0:8080', 1],
+    ['[::]:8080/tcp', 1],
+    ['[fd74:6170:6465::1]:53/udp', 1],
+    ['172.17.0.1:8000-8010', 1],
+    ['172.17.0.1:90', 1],
   ])('%j withdraws %d', async (spec, count) => {
     const before = deck.endpoint('web').ports.length;
     const known = plane.publishes.size;
@@ -244,7 +249,7 @@ describe('unpublish', () => {
     await expect(deck.unpublish('web', spec)).rejects.toMatchObject({ code: 'not-found' });
   });
 
-  it.each(['80', '53', '8080/udp', '8000', '8000-8009', '8080:81', '1.2.3.4:8080:80', '90:90'])(
+  it.each(['80', '53', '8080/udp', '8080:81', '1.2.3.4:8080:80', '90:90', '1.2.3.4:8080', '0.0.0.0:90'])(
     '%j is not what was published, and changes nothing',
     async (spec) => {
       const known = plane.publishes.size;
@@ -254,6 +259,47 @@ describe('unpublish', () => {
       expect(plane.publishes.size).toBe(known);
     },
   );
+
+  it.each(['8000', '8000-8009', '0.0.0.0:8010', '8005-8081'])(
+    '%j is a part of a range, which goes as a whole',
+    async (spec) => {
+      const refused = deck.unpublish('web', spec);
+      await expect(refused).rejects.toMatchObject({ code: 'conflict' });
+      await expect(refused).rejects.toThrow(
+        `endpoint web does not publish "${spec}" alone; 8000-8010/tcp goes as a whole, with "tapdeck unpublish web 8000-8010/tcp"`,
+      );
+      expect(plane.publishes.size).toBe(9);
+    },
+  );
+
+  it('by the port of the endpoint is for one publish, and never for several', async () => {
+    const [one] = await deck.publish('web', ['443']);
+    const ports = deck
+      .endpoint('web')
+      .ports.filter(({ port }) => port === 443)
+      .map(({ hostPort }) => hostPort);
+    const names = Array.from(new Set(ports), (port) => `${port}/tcp`).join(', ');
+    for (const spec of ['443', '0:443']) {
+      const refused = deck.unpublish('web', spec);
+      await expect(refused).rejects.toMatchObject({ code: 'conflict' });
+      await expect(refused).rejects.toThrow(
+        `endpoint web publishes "${spec}" more than once; say which by the host port: ${names}`,
+      );
+    }
+    expect(plane.publishes.size).toBe(11);
+    await deck.unpublish('web', String(one!.hostPort));
+    expect(await deck.unpublish('web', '443')).toHaveLength(2);
+    // A host port goes before a port of the endpoint.
+    await deck.publish('web', ['443:1', '443']);
+    expect(await deck.unpublish('web', '443')).toMatchObject([{ port: 1 }, { port: 1 }]);
+  });
+
+  it('of several is of all or of none', async () => {
+    await expect(deck.unpublish('web', ['8080', '53'])).rejects.toThrow('does not publish "53"');
+    expect(plane.publishes.size).toBe(9);
+    expect(await deck.unpublish('web', ['8080', '53/udp', '0.0.0.0:8080'])).toHaveLength(4);
+    expect(plane.publishes.size).toBe(5);
+  });
 
   it('frees the port for others', async () => {
     await deck.unpublish('web', '8080');

@@ -248,6 +248,28 @@ describe('networks beside uplinks', () => {
     );
   });
 
+  it('have other names, too', async () => {
+    const deck = await open([TAP]);
+    await expect(deck.createNetwork({ name: 'td0' })).rejects.toMatchObject({
+      code: 'conflict',
+      message: 'there is an uplink td0 already; choose another name for the network',
+    });
+    await deck.createNetwork({ name: 'td00' });
+    await expect(open(['tap:bridge,addr=192.0.2.2/24'])).rejects.toThrow(
+      'uplink bridge has the name of network bridge, which every deck has',
+    );
+  });
+
+  it('show under what address an endpoint stands outside', async () => {
+    const deck = await open([TAP]);
+    await deck.createNetwork({ name: 'lab', ipv6Subnet: 'fd01:203:405:1::/64', npt: '2001:db8:1::/64' });
+    // Words of the inside prefix add up to fd01+0203+0405+0001, of the outside one to 2001+0db8+0001; the difference goes
+    // into the first word behind it (RFC 6296 §3.5).
+    const { ipv6Outside } = await deck.attach({ pid: 1, network: 'lab', ip6: 'fd01:203:405:1::2' });
+    expect(ipv6Outside).toBe('2001:db8:1:0:d550::2');
+    expect((await deck.attach({ pid: 2 })).ipv6Outside).toBeNull();
+  });
+
   it('stand outside under another prefix when they are told to', async () => {
     const deck = await open([TAP]);
     const network = await deck.createNetwork({

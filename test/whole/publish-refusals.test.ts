@@ -59,7 +59,7 @@ const MALFORMED: [spec: string, message: RegExp][] = [
 
 /** Of the deck as it is: well-formed, and not to be had. */
 const IMPOSSIBLE: [endpoint: string, specs: string[], code: number, message: RegExp][] = [
-  ['b', ['8080:80'], 1, /port 8080\/tcp is published by endpoint a already; choose another host port/],
+  ['b', ['8080:80'], 1, /port 8080\/tcp is published by endpoint a already, on all addresses; choose another host port/],
   ['b', ['9005-9006:1-2/udp'], 1, /port 9000-9009\/udp is published by endpoint a already/],
   ['b', ['8000-8100:8000-8100'], 1, /port 8080\/tcp is published by endpoint a already/],
   [`b`, [`${DECK.ipv4}:8080:81`], 1, /port 8080\/tcp is published by endpoint a already/],
@@ -150,7 +150,7 @@ it('says what is not published when it is to be taken back', async () => {
       /endpoint a does not publish "8081", only 8080\/tcp, 9000-9009\/udp; see "tapdeck port a"/,
     ],
     ['a', '8080/udp', 1, /endpoint a does not publish "8080\/udp"/],
-    ['a', '9003/udp', 1, /endpoint a does not publish "9003\/udp"/],
+    ['a', '9003/udp', 1, /endpoint a does not publish "9003\/udp" alone; 9000-9009\/udp goes as a whole/],
     ['b', '8080:80', 1, /endpoint b does not publish "8080:80", no port/],
     ['nobody', '8080', 1, /there is no endpoint "nobody"/],
     ['a', '80-70', 2, /range 80-70 is reversed/],
