@@ -5,6 +5,7 @@ import { namespacePath } from '../control/namespace.ts';
 import { type EndpointFlags, endpointOptions, wholeNumber } from './endpoint-options.ts';
 import { eachOf } from './network.ts';
 import { EXIT_DONE, type Format, print } from './output.ts';
+import { notePorts } from './publish.ts';
 
 export interface AttachFlags extends EndpointFlags {
   netns?: string;
@@ -23,6 +24,7 @@ export async function attach(client: DaemonClient, format: Format, flags: Attach
     endpoint,
     () => `${[endpoint.name, endpoint.ipv4, endpoint.ipv6].filter(Boolean).join(' ')}\n`,
   );
+  notePorts(endpoint, flags.publish);
   return EXIT_DONE;
 }
 

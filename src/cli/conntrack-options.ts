@@ -31,7 +31,10 @@ export function conntrackOptions(flags: ConntrackDaemonFlags): ConntrackOptions 
   const { conntrackMax, conntrackQuota, timeout = [], tcpLoose } = flags;
   const options: ConntrackOptions = {};
   if (conntrackMax !== undefined) {
-    options.capacity = wholeNumber('--conntrack-max', conntrackMax);
+    // All digits are a number here, of which the range is to be said, and not how far others go.
+    options.capacity = /^\d+$/.test(conntrackMax)
+      ? Number(conntrackMax)
+      : wholeNumber('--conntrack-max', conntrackMax);
     if (options.capacity < CAPACITY.least || options.capacity > CAPACITY.most) {
       throw invalid(
         `--conntrack-max ${conntrackMax} is out of range; use ${CAPACITY.least} to ${CAPACITY.most}`,

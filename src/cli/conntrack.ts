@@ -6,7 +6,7 @@ import { type FlowQuery, parseFlowQuery } from '../control/flow-filter.ts';
 import type { FlowEventView, FlowView } from '../control/flows.ts';
 import { checkName, quote } from '../control/name.ts';
 import { conntrackLine, eventLine, flowTable } from './conntrack-text.ts';
-import { EXIT_DONE, EXIT_FAILED, print } from './output.ts';
+import { EXIT_DONE, EXIT_FAILED, print, say } from './output.ts';
 
 /** `conntrack`: the lines of conntrack-tools. */
 export type ConntrackFormat = 'table' | 'json' | 'conntrack';
@@ -53,12 +53,16 @@ export async function conntrack(client: DaemonClient, flags: ConntrackFlags): Pr
     if (flags.flush && filtered)
       throw invalid('-F forgets all connections; use -D for those that a filter means');
     if (flags.delete && !filtered) throw invalid('-D needs a filter, as in -D -s 172.17.0.2; -F forgets all');
+    // conntrack shows what it deletes, not what it flushes.
+    if (flags.delete && format === 'conntrack') await list(client.elements<FlowView>(path), format, 'silent');
     const { closed } = await client.delete<FlowsClosed>(path);
-    print(
-      format === 'json' ? 'json' : 'table',
-      { deleted: closed },
-      () => `${closed} flow entries have been deleted\n`,
-    );
+    if (flags.delete && format === 'conntrack') say(`${closed} flow entries have been deleted.`);
+    else
+      print(
+        format === 'json' ? 'json' : 'table',
+        { deleted: closed },
+        () => `${closed} flow entries have been deleted\n`,
+      );
     // As conntrack has it: nothing to delete is a failure, nothing to flush is none.
     return closed > 0 || flags.flush ? EXIT_DONE : EXIT_FAILED;
   }
@@ -66,7 +70,11 @@ export async function conntrack(client: DaemonClient, flags: ConntrackFlags): Pr
 }
 
 /** Prints connections as they come, but for the table, whose columns are as wide as their widest cells. */
-async function list(flows: AsyncIterable<FlowView>, format: ConntrackFormat): Promise<number> {
+async function list(
+  flows: AsyncIterable<FlowView>,
+  format: ConntrackFormat,
+  end: 'count' | 'silent' = 'count',
+): Promise<number> {
   if (format === 'table') {
     const all: FlowView[] = [];
     for await (const flow of flows) all.push(flow);
@@ -74,11 +82,14 @@ async function list(flows: AsyncIterable<FlowView>, format: ConntrackFormat): Pr
     return EXIT_DONE;
   }
   let separator = '[\n  ';
+  let count = 0;
   for await (const flow of flows) {
     if (format === 'conntrack') await writeText(`${conntrackLine(flow)}\n`);
     else await writeText(`${separator}${JSON.stringify(flow)}`);
     separator = ',\n  ';
+    count++;
   }
+  if (format === 'conntrack' && end === 'count') say(`${count} flow entries have been shown.`);
   if (format === 'json') await writeText(separator === ',\n  ' ? '\n]\n' : '[]\n');
   return EXIT_DONE;
 }

@@ -53,9 +53,13 @@ function checkFaults(faults: string): void {
   }
 }
 
+/** What every interface takes as a number. */
+const HIGHEST_NUMBER = 2 ** 31 - 1;
+
 /** The number in an option's value. Throws a `DeckError` for everything that is not a whole positive one. */
 export function wholeNumber(option: string, text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text))
-    throw invalid(`${option} ${quote(text)} is not a whole number above zero`);
-  return Number(text);
+  if (!/^[1-9]\d*$/.test(text)) throw invalid(`${option} ${quote(text)} is not a whole number above zero`);
+  const number = Number(text);
+  if (number > HIGHEST_NUMBER) throw invalid(`${option} ${text} is out of range; use 1 to ${HIGHEST_NUMBER}`);
+  return number;
 }

@@ -29,11 +29,11 @@ export async function ps(
 export function endpointTable(endpoints: readonly Endpoint[], now: number): string {
   return formatTable(
     ['NAME', 'NETWORK', 'IPV4', 'IPV6', 'MAC', 'IFNAME', 'PID', 'STATUS', 'PORTS'],
-    endpoints.map(({ name, network, ipv4, ipv6, mac, ifname, pid, ports, createdAt }) => [
+    endpoints.map(({ name, network, ipv4, ipv6, ipv6Outside, mac, ifname, pid, ports, createdAt }) => [
       name,
       network,
       ipv4 ?? '-',
-      ipv6 ?? '-',
+      ipv6Outside === null ? (ipv6 ?? '-') : `${ipv6} (outside ${ipv6Outside})`,
       mac,
       ifname,
       String(pid ?? '-'),

@@ -195,6 +195,7 @@ export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[])
           MacAddress: endpoint.mac,
           IPv4Address: withPrefix(endpoint.ipv4, ipv4?.subnet),
           IPv6Address: withPrefix(endpoint.ipv6, ipv6?.subnet),
+          ...(endpoint.ipv6Outside !== null && { IPv6OutsideAddress: endpoint.ipv6Outside }),
         },
       ]),
     ),

@@ -6,7 +6,7 @@ import type { AttachFlags } from './attach.ts';
 import type { ConntrackFlags } from './conntrack.ts';
 import type { DaemonFlags } from './daemon.ts';
 import type { CreateFlags } from './network.ts';
-import { EXIT_DONE, EXIT_USAGE, type Format, report, say, style } from './output.ts';
+import { EXIT_DECK_FAILED, EXIT_DONE, EXIT_USAGE, type Format, report, say, style } from './output.ts';
 import type { ReplayFlags } from './replay.ts';
 import type { RunFlags } from './run.ts';
 
@@ -49,7 +49,8 @@ function reportUsage(error: CommanderError & { command?: Command }): number {
     .replace(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
   say(`${style('red', 'error', process.stderr)}: ${message}; see ${pathOf(error.command)} --help`);
-  return EXIT_USAGE;
+  // All other codes are its command's own, as in Docker.
+  return error.command?.name() === 'run' ? EXIT_DECK_FAILED : EXIT_USAGE;
 }
 
 function pathOf(command: Command | undefined): string {
@@ -97,7 +98,7 @@ export function buildProgram(done: (code: number) => void): Command {
     )
     .option(
       '--timeout <name=seconds>',
-      'how long idle connections are remembered: udp, icmp, tcp-established, tcp-unanswered, tcp-opening, tcp-closing, tcp-reset, generic',
+      'how long idle connections are remembered; by default udp=300, icmp=60, tcp-established=7440, tcp-unanswered=7440, tcp-opening=240, tcp-closing=240, tcp-reset=240, generic=600',
       collect,
     )
     .option('--no-tcp-loose', 'do not pick up TCP connections in the middle')
@@ -150,7 +151,7 @@ export function buildProgram(done: (code: number) => void): Command {
         ['tapdeck run -p 8080:80 -- python3 -m http.server 80', 'a server with a published port'],
       ])}
 The exit code is the command's own; 126 when it cannot be executed, 127 when there is no such command, 128 and the
-signal's number when a signal ended it, 125 when the deck failed. A daemon is started when none is running, and
+signal's number when a signal ended it, 125 when the deck failed or the options are wrong. A daemon is started when none is running, and
 ends with its last sandbox. What the command leaves running is ended with it.
 `,
     );
@@ -325,7 +326,10 @@ function networkCommands(
     .option('--gateway <address>', "the gateway's address in it", collect)
     .option('--ipv6', 'give it IPv6, also without a subnet')
     .option('--mtu <bytes>', 'largest IP packet; 65520 by default')
-    .option('--internal', 'no way out of the deck')
+    .option(
+      '--internal',
+      'no way out of the deck; its other networks are in reach all the same, until there is isolation',
+    )
     .option('--host-loopback', "let its endpoints reach the host's loopback, at 192.0.0.1")
     .option(
       '-o, --opt <key=value>',
@@ -343,7 +347,10 @@ function networkCommands(
         ['tapdeck network create lab', "the next of Docker's address pools"],
         ['tapdeck network create --subnet 10.9.0.0/24 --subnet fd00:9::/64 --mtu 1500 lab', 'as you say'],
         ['tapdeck network create -o tapdeck.uplink=td1 lab', 'out by another uplink than the first'],
-        ['tapdeck network create --internal lab', 'among themselves'],
+        [
+          'tapdeck network create --internal lab',
+          'no way outside; the other networks of the deck are in reach',
+        ],
       ]),
     );
   network
@@ -415,14 +422,24 @@ function trafficCommands(
     .command('unpublish')
     .description('withdraw published ports, and end the connections that came in by them')
     .argument('<name>', 'name or id of the endpoint')
-    .argument('<spec>', 'as it was published, or HOST_PORT[/tcp|udp] alone')
+    .argument(
+      '<spec...>',
+      'as it was published, or HOST_PORT[-END][/tcp|udp] alone, or ADDRESS:HOST_PORT as `port` prints it; all of them, or none',
+    )
     .addOption(formatOption())
     .action(
-      act(async (name: string, spec: string, flags: CommonFlags) =>
-        (await commands()).unpublish(await client(flags), format(flags), name, spec),
+      act(async (name: string, specs: string[], flags: CommonFlags) =>
+        (await commands()).unpublish(await client(flags), format(flags), name, specs),
       ),
     )
-    .addHelpText('after', examples([['tapdeck unpublish web 8080', 'or 8080:80, as it was published']]));
+    .addHelpText(
+      'after',
+      examples([
+        ['tapdeck unpublish web 8080', 'or 8080:80, as it was published'],
+        ['tapdeck unpublish web 8000-8010 53/udp', 'a range goes as a whole'],
+        ['tapdeck unpublish web 0.0.0.0:8080', 'over IPv4 only'],
+      ]),
+    );
   program
     .command('port')
     .description('show published ports as `docker port` does')
@@ -463,7 +480,7 @@ function trafficCommands(
     .option('--reply-port-src <port>', 'from this port, in the reply direction')
     .option('--reply-port-dst <port>', 'to this port, in the reply direction')
     .option('--state <state>', 'TCP in this state, as ESTABLISHED')
-    .option('--network <name>', 'from or to this network or uplink')
+    .option('--network <name>', 'that come in by this network or uplink, in either direction')
     .addOption(alias('--orig-src <address>').conflicts('src'))
     .addOption(alias('--orig-dst <address>').conflicts('dst'))
     .addOption(alias('--orig-port-src <port>').conflicts('sport'))

@@ -11,6 +11,7 @@ import { newSandboxId, Sandbox } from '../control/sandbox.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
+import { notePorts } from './publish.ts';
 import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
 
 /** Milliseconds between a signal that was passed on and KILL. */
@@ -27,11 +28,18 @@ export async function run(
   command: readonly string[],
   flags: RunFlags,
 ): Promise<number> {
-  // What is wrong in itself is said before anything begins.
-  const options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
-  const uplinks = uplinkOptions(flags);
-  const { hostLoopback = false, network = DEFAULT_NETWORK } = flags;
-  const wish: DaemonWish = { ...(uplinks && { uplinks }), ...(hostLoopback && { hostLoopback: network }) };
+  let options: AttachOptions;
+  let wish: DaemonWish;
+  try {
+    // What is wrong in itself is said before anything begins.
+    options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
+    const uplinks = uplinkOptions(flags);
+    const { hostLoopback = false, network = DEFAULT_NETWORK } = flags;
+    wish = { ...(uplinks && { uplinks }), ...(hostLoopback && { hostLoopback: network }) };
+  } catch (error) {
+    report(error);
+    return EXIT_DECK_FAILED;
+  }
   const signals = new Signals();
   const attempt = new Attempt(paths, host, wish);
   try {
@@ -80,6 +88,7 @@ class Attempt {
     const connection = await this.#open(sandbox, options);
     if (signals.first) return 128 + constants.signals[signals.first];
 
+    notePorts(connection.endpoint, options.publish);
     signals.passTo(sandbox);
     sandbox.go();
     const end = await Promise.race([sandbox.ended, watch(connection)]);

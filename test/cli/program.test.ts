@@ -54,28 +54,35 @@ describe('usage', () => {
     [['network', 'creat'], /unknown command 'creat' \(did you mean create\?\); see tapdeck network --help/],
     [['ps', '--format', 'xml'], /'xml' is invalid.*table, json; see tapdeck ps --help/],
     [['ps', 'surplus'], /too many arguments/],
-    [['run'], /missing required argument 'command'; see tapdeck run --help/],
-    [['run', '-P', '--', 'true'], /unknown option '-P'/],
-    [['run', '-p', '90-80:80', '--', 'true'], /range 90-80 is reversed; did you mean 80-90\?/],
     [['attach', '--netns', 'x', '-p', '1.2.3.4.5:80:80'], /host address "1.2.3.4.5" is not an IPv4 address/],
     [['publish', 'web'], /missing required argument 'spec'/],
     [['publish', 'web', '80-81:80-85'], /the ranges are of unequal length/],
-    [['unpublish', 'web', '70000'], /port 70000 is out of range/],
-    [['port', 'web', '8080:80'], /"8080:80" is not a port of an endpoint/],
+    [['unpublish', 'web', '8080', '70000'], /port 70000 is out of range/],
+    [['port', 'web', '8080:80'], /error: "8080:80" is not a port of an endpoint/],
+    [['port', 'web', 'abc'], /error: "abc" is not a port of an endpoint; write it as in 80 or 53\/udp/],
+    [['port', 'web', '65536'], /error: "65536" is not a port of an endpoint/],
     [['conntrack', '-L', '-D'], /option '-L, --list' cannot be used with option '-D, --delete'/],
     [['conntrack', '-D'], /-D needs a filter/],
     [['conntrack', '-F', '-p', 'tcp'], /-F forgets all connections/],
     [['conntrack', '-p', 'tpc'], /protocol "tpc" is unknown/],
     [['conntrack', '-s', '300.1.1.1'], /"300.1.1.1" is not an IPv4 address/],
+    [
+      ['conntrack', '-s', '10.0.0.0/8'],
+      /connections are chosen by whole addresses, there are no prefixes here/,
+    ],
     [['conntrack', '--dport', '80x'], /port "80x" is not a number/],
     [['conntrack', '--state', 'OPEN'], /state "OPEN" is unknown/],
     [['conntrack', '-f', 'ipx'], /family "ipx" is unknown/],
     [['daemon', '--conntrack-max', '3'], /--conntrack-max 3 is out of range/],
+    [
+      ['daemon', '--conntrack-max', '4294967296'],
+      /--conntrack-max 4294967296 is out of range; use 16 to 4194304/,
+    ],
+    [['daemon', '--conntrack-max', '1e3'], /--conntrack-max "1e3" is not a whole number/],
+    [['daemon', '--conntrack-quota', '9999999999'], /--conntrack-quota 9999999999 is out of range/],
     [['daemon', '--conntrack-quota', '0'], /--conntrack-quota "0" is not a whole number/],
     [['daemon', '--timeout', 'tcp=5'], /with one of the names udp, icmp, tcp-established, /],
     [['daemon', '--timeout', 'udp=0'], /"0" is not a number of seconds/],
-    [['run', '--ip', '999.1.1.1', '--', 'true'], /"999.1.1.1" is not an IPv4 address/],
-    [['run', '--name', '../x', '--', 'true'], /endpoint name "..\/x" is not allowed/],
     [['attach', '--netns', 'x', '--faults', 'nonsense=1'], /--faults: .*nonsense/],
     [['attach', '--netns', 'x', '--mac', '01:00:5e:00:00:01'], /is a group address/],
     [['attach'], /give either --netns PATH or --pid PID/],
@@ -89,6 +96,21 @@ describe('usage', () => {
     const { code, out, err } = await tapdeck(...argv);
     expect(code).toBe(2);
     expect(out).toBe('');
+    expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
+    expect(err).toMatch(message);
+  });
+
+  it.each([
+    [['run'], /missing required argument 'command'; see tapdeck run --help/],
+    [['run', '-P', '--', 'true'], /unknown option '-P'/],
+    [['run', '-p', 'x', '--', 'true'], /publish "x": "x" is not a port number/],
+    [['run', '-p', '90-80:80', '--', 'true'], /range 90-80 is reversed; did you mean 80-90\?/],
+    [['run', '--ip', '999.1.1.1', '--', 'true'], /"999.1.1.1" is not an IPv4 address/],
+    [['run', '--name', '../x', '--', 'true'], /endpoint name "..\/x" is not allowed/],
+    [['run', '--deny', 'clouds', '--', 'true'], /deny="clouds": /],
+  ])('%j is refused in one line, and no code of the command: 125', async (argv, message) => {
+    const { code, out, err } = await tapdeck(...argv);
+    expect([code, out]).toEqual([125, '']);
     expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
     expect(err).toMatch(message);
   });
@@ -254,23 +276,23 @@ describe('with a daemon', () => {
     await tapdeck('attach', '--pid', '1', '--name', 'web', '-p', '8080:80', '--publish', '53:53/udp');
     expect(await tapdeck('port', 'web')).toEqual({
       code: 0,
-      out: '53/udp -> 0.0.0.0:53\n53/udp -> [::]:53\n80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n',
+      out: '53/udp -> 172.17.0.1:53\n53/udp -> [fd74:6170:6465::1]:53\n80/tcp -> 172.17.0.1:8080\n80/tcp -> [fd74:6170:6465::1]:8080\n',
       err: '',
     });
     expect((await tapdeck('ps')).out).toContain(
-      '   0.0.0.0:53->53/udp, [::]:53->53/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp\n',
+      '   172.17.0.1:53->53/udp, [fd74:6170:6465::1]:53->53/udp, 172.17.0.1:8080->80/tcp, [fd74:6170:6465::1]:8080->80/tcp\n',
     );
     expect((await tapdeck('publish', 'web', '172.17.0.1:8000-8010:90-100')).out).toBe(
       '90-100/tcp -> 172.17.0.1:8000-8010\n',
     );
-    expect((await tapdeck('port', 'web', '80')).out).toBe('0.0.0.0:8080\n[::]:8080\n');
+    expect((await tapdeck('port', 'web', '80')).out).toBe('172.17.0.1:8080\n[fd74:6170:6465::1]:8080\n');
     expect((await tapdeck('port', 'web', '93/tcp')).out).toBe('172.17.0.1:8003\n');
     expect((await tapdeck('port')).out).toContain('web 90-100/tcp -> 172.17.0.1:8000-8010\n');
     expect(JSON.parse((await tapdeck('port', 'web', '93', '--format', 'json')).out)).toMatchObject([
       { endpoint: 'web', hostPort: 8000, hostPortEnd: 8010 },
     ]);
     expect((await tapdeck('unpublish', 'web', '8080')).out).toBe(
-      '80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n',
+      '80/tcp -> 172.17.0.1:8080\n80/tcp -> [fd74:6170:6465::1]:8080\n',
     );
     expect(await tapdeck('port', 'web', '80')).toEqual({
       code: 1,
@@ -280,12 +302,32 @@ describe('with a daemon', () => {
     expect(await tapdeck('attach', '--pid', '2', '--name', 'other', '-p', '1:1', '-p', '53:53/udp')).toEqual({
       code: 1,
       out: '',
-      err: 'tapdeck: error: port 53/udp is published by endpoint web already; choose another host port, or take it away first with "tapdeck unpublish web 53/udp"\n',
+      err: 'tapdeck: error: port 53/udp is published by endpoint web already, on all addresses; choose another host port, or take it away first with "tapdeck unpublish web 53/udp"\n',
     });
     expect((await tapdeck('publish', 'web', '127.0.0.1:1:1')).err).toContain(
       'ports of endpoint web cannot be on 127.0.0.1; use 172.17.0.1 (gateway of bridge)',
     );
     expect((await tapdeck('ps', '-q')).out).toBe('web\n');
+  });
+
+  it('says which ports were chosen, and which nobody outside reaches', async () => {
+    const gateways = '(172.17.0.1, fd74:6170:6465::1)';
+    await tapdeck('attach', '--pid', '1', '--name', 'web', '-p', '8080:80', '-p', '443');
+    expect(out).toBe('web 172.17.0.2 fd74:6170:6465::2\n');
+    const chosen =
+      /^tapdeck: 443\/tcp -> 172\.17\.0\.1:(\d+)\ntapdeck: 443\/tcp -> \[fd74:6170:6465::1\]:\1\n/.exec(err)!;
+    expect(err.slice(chosen[0].length)).toBe(
+      `tapdeck: note: network bridge has no uplink; 8080/tcp, ${chosen[1]}/tcp are reachable only at its gateways ${gateways}\n`,
+    );
+    await tapdeck('publish', 'web', '8500:80');
+    expect(err).toBe(
+      `tapdeck: note: network bridge has no uplink; 8500/tcp is reachable only at its gateways ${gateways}\n`,
+    );
+    // Who says where knows where.
+    expect((await tapdeck('publish', 'web', '172.17.0.1:8501:80')).err).toBe('');
+    expect(
+      (await tapdeck('unpublish', 'web', '172.17.0.1:8500', '8501', '8080:80')).out.split('\n'),
+    ).toHaveLength(5);
   });
 
   it('shows, counts and forgets connections', async () => {
@@ -297,7 +339,9 @@ describe('with a daemon', () => {
     expect((await tapdeck('conntrack', '-L', '--format', 'conntrack')).out).toMatch(
       /^tcp {6}6 7439 ESTABLISHED src=172\.17\.0\.2 .* \[ASSURED\] mark=0 use=1\nicmp {5}1 59 src=/,
     );
+    expect(err).toBe('tapdeck: 2 flow entries have been shown.\n');
     expect(JSON.parse((await tapdeck('conntrack', '--format', 'json')).out)).toHaveLength(2);
+    expect(err).toBe('');
     expect((await tapdeck('conntrack', '-C')).out).toBe('2\n');
     expect(await tapdeck('conntrack', '-D', '--dport', '443')).toEqual({
       code: 0,
@@ -306,6 +350,12 @@ describe('with a daemon', () => {
     });
     expect(plane.filters.at(-1)).toEqual({ dstPort: 443 });
     expect(await tapdeck('conntrack', '-D', '-s', 'fd00::1')).toMatchObject({ code: 1 });
+    plane.flowTable = [flowEntry()];
+    expect(await tapdeck('conntrack', '-D', '-p', 'tcp', '--format', 'conntrack')).toEqual({
+      code: 0,
+      out: expect.stringMatching(/^tcp {6}6 7439 ESTABLISHED src=.*\n$/),
+      err: 'tapdeck: 1 flow entries have been deleted.\n',
+    });
     expect(await tapdeck('conntrack', '-F')).toMatchObject({ code: 0 });
     expect(JSON.parse((await tapdeck('conntrack', '-C', '--format', 'json')).out)).toMatchObject({
       entries: 0,

@@ -17,6 +17,7 @@ const web: Endpoint = {
   mtu: 1500,
   ipv4: '10.1.0.2',
   ipv6: null,
+  ipv6Outside: null,
   port: 3,
   netns: null,
   pid: 42,
