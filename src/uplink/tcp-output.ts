@@ -191,23 +191,6 @@ export class TcpOutput {
     }
     if ((words[at + FLAGS]! & TAIL_SENT) !== 0 || words[at + BACKOFF] !== 0) return;
     words[at + RECOVER] = words[at + SND_MAX]!;
-    console.log(
-      'TLP',
-      words[at + SND_MAX] - words[at + SND_UNA],
-      words[at + SND_NXT] - words[at + SND_UNA],
-      'wnd',
-      words[at + SND_WND],
-      'cwnd',
-      words[at + CWND],
-      words[at + FLAGS].toString(2),
-      now - connections.heard[row],
-      now - connections.sentAt[row],
-      'dup',
-      words[at + 32],
-      'sack',
-      words[at + SACK_EDGE] - words[at + SND_UNA],
-      words[at + 49] - words[at + SND_UNA],
-    );
     this.wake(row, RETRANSMIT | TAIL_SENT | IN_RECOVERY);
   }
 
@@ -246,7 +229,10 @@ export class TcpOutput {
     const flags = words[at + FLAGS];
     if ((flags & SYN_DUE) !== 0) return this.#sendSyn(row, arena, now);
     const state = words[at + STATE];
-    if (state < TcpState.ESTABLISHED) return null;
+    if (state < TcpState.ESTABLISHED) {
+      const due = state === TcpState.SYN_RECV && (flags & ACK_DUE) !== 0;
+      return due ? this.#sendAck(row, arena, now) : null;
+    }
     if ((flags & RETRANSMIT) !== 0) {
       const frame = this.#retransmit(row, arena, now);
       if (frame !== null || words[at + STATE] === TcpState.FREE) return frame;
@@ -563,7 +549,8 @@ export class TcpOutput {
       // The right edge never goes back (RFC 9293 §3.8.6), and moves in steps worth a segment (§3.8.6.2.2).
       if (room > window && (room - window >= 4096 || window === 0)) window = room;
     }
-    const field = Math.min(0xffff, window >> shift);
+    // Rounded up to what can be said, so that rounding does not move the edge back either.
+    const field = Math.min(0xffff, (window + (1 << shift) - 1) >> shift);
     words[at + RCV_ADV] = (next + (field << shift)) | 0;
     this.#segments.write(frame, row, sequence, next, control, field, TCP_LEN + options, payload, mss);
   }

@@ -552,7 +552,7 @@ export class TcpSockets {
       this.connections.arm(row, now + this.#output.timeout(row), now);
       return;
     }
-    if ((flags & (READABLE | END_READ)) !== 0 && words[at + STATE] !== TcpState.FIN_WAIT_2) {
+    if ((flags & READABLE) !== 0 && words[at + SND_WND] === 0) {
       // Something waits for the window to open.
       if (++words[at + BACKOFF]! > DATA_RETRIES && silent > SILENCE) {
         this.#giveUp(row);
