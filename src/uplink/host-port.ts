@@ -9,6 +9,7 @@ import {
   EADDRNOTAVAIL,
   EAFNOSUPPORT,
   EINVAL,
+  EMFILE,
   ENODEV,
   type Explanation,
 } from '../device/syscall-error.ts';
@@ -101,6 +102,8 @@ function explanation(number: number, { family, port, ifname }: HostPort): Explan
       };
     case EADDRNOTAVAIL:
       return { why: 'the host has no such address', remedy: 'leave it out for all addresses' };
+    case EMFILE:
+      return { why: 'no descriptor is left for it', remedy: 'raise "ulimit -n", or publish fewer ports' };
     case EAFNOSUPPORT:
       return { why: `the host has no IPv${family}` };
     case EINVAL:

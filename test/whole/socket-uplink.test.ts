@@ -302,6 +302,16 @@ describe('a deck that runs out of descriptors', () => {
     ]);
     expect(performance.now() - begun).toBeLessThan(20_000);
   });
+
+  it('gives none of the ports for which they do not suffice', async () => {
+    const { code, err } = await world.account.tapdeck('publish', 'web', '20000-20299:20000-20299');
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      /^tapdeck: error: cannot listen at 0\.0\.0\.0:20\d+\/tcp: no descriptor is left for it \(EMFILE\); raise "ulimit -n", or publish fewer ports\n$/,
+    );
+    expect(await world.failure(world.far, 'tcp', HOST[4], 20000)).toBe('ConnectionRefusedError');
+    expect(await world.publish('web', '20000-20099:20000-20099')).toHaveLength(2);
+  });
 });
 
 describe('on a host without IPv6', () => {
