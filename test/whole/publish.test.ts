@@ -242,8 +242,11 @@ describe('connections', () => {
     const rules = await lab.account.ok('rules', '-v');
     expect(rules).toMatch(/^ +5 +300 DNAT +tcp +-- .* 0\.0\.0\.0\/0 +tcp dpt:8080 to:\S+:80$/m);
     expect(rules).toMatch(
-      new RegExp(`^ +5 +300 ACCEPT +tcp +-- +!bridge +bridge .* ${a.ipv4} +tcp dpt:80$`, 'm'),
+      new RegExp(
+        `^ +5 +300 ACCEPT +tcp +-- +\\* +bridge .* ${a.ipv4} +tcp dpt:80 ctstate DNAT /\\* a 8080 \\*/$`,
+        'm',
+      ),
     );
-    expect(rules).toMatch(/^ +0 +0 MASQUERADE +tcp .*hairpin \*\/$/m);
+    expect(rules).toMatch(/^ +0 +0 MASQUERADE +tcp .*hairpin, a 8080 \*\/$/m);
   });
 });
