@@ -99,6 +99,8 @@ export const SACK_TOP = 49;
 export const RESENT_AT = 50;
 /** Bytes that the inside has acknowledged, as far as it matters. */
 export const DELIVERED = 51;
+/** Initial sequence number of the inside. */
+export const IRS = 52;
 /** Keep-alive probes that were not answered. */
 export const PROBES = 47;
 /** Traffic class of the last frame from inside. */
