@@ -59,7 +59,12 @@ const MALFORMED: [spec: string, message: RegExp][] = [
 
 /** Of the deck as it is: well-formed, and not to be had. */
 const IMPOSSIBLE: [endpoint: string, specs: string[], code: number, message: RegExp][] = [
-  ['b', ['8080:80'], 1, /port 8080\/tcp is published by endpoint a already, on all addresses; choose another host port/],
+  [
+    'b',
+    ['8080:80'],
+    1,
+    /port 8080\/tcp is published by endpoint a already, on all addresses; choose another host port/,
+  ],
   ['b', ['9005-9006:1-2/udp'], 1, /port 9000-9009\/udp is published by endpoint a already/],
   ['b', ['8000-8100:8000-8100'], 1, /port 8080\/tcp is published by endpoint a already/],
   [`b`, [`${DECK.ipv4}:8080:81`], 1, /port 8080\/tcp is published by endpoint a already/],
