@@ -6,6 +6,8 @@ import { before, HELD, HELD_COUNT } from './tcp-connections.ts';
 const CAPACITY = 512;
 /** Frames that are held for one connection. */
 const PER_CONNECTION = 64;
+/** Frames that wait for sockets which are full. More are not kept: thousands of readers may be slow at the same time. */
+const MOST_BLOCKED = 256;
 
 /**
  * Segments that cannot go into their socket yet: because one before them is missing, or because the socket is full. They
@@ -19,6 +21,7 @@ export class HeldFrames {
   /** Next of the same connection or of the free ones, + 1. */
   readonly #next = new Int32Array(CAPACITY);
   #free = 1;
+  #count = 0;
 
   /** @param words of the connections; `at` below is where a row begins in it */
   constructor(arena: Arena, words: Int32Array) {
@@ -40,9 +43,13 @@ export class HeldFrames {
     return entry === 0 ? null : this.#frames[entry - 1]!;
   }
 
-  /** Keeps a frame; false when there is no room for it. */
-  hold(at: number, frame: Frame): boolean {
+  /**
+   * Keeps a frame; false when there is no room for it.
+   * @param isBlocked its socket is full; no segment before it is missing
+   */
+  hold(at: number, frame: Frame, isBlocked: boolean): boolean {
     const words = this.#words;
+    if (isBlocked && this.#count >= MOST_BLOCKED) return false;
     if (this.#free === 0 || words[at + HELD_COUNT] >= PER_CONNECTION) return false;
     const sequence = tcpSequence(frame.bytes, frame.l4);
     let previous = 0;
@@ -65,6 +72,7 @@ export class HeldFrames {
     if (previous === 0) words[at + HELD] = entry;
     else this.#next[previous - 1] = entry;
     words[at + HELD_COUNT]++;
+    this.#count++;
     return true;
   }
 
@@ -74,6 +82,7 @@ export class HeldFrames {
     const entry = words[at + HELD];
     words[at + HELD] = this.#next[entry - 1];
     words[at + HELD_COUNT]--;
+    this.#count--;
     this.#arena.release(this.#frames[entry - 1]!);
     this.#frames[entry - 1] = null;
     this.#next[entry - 1] = this.#free;

@@ -68,7 +68,7 @@ const EPOLLET = 0x8000_0000 | 0;
 const EVENTS = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 /** Bytes that may wait unsent in a socket at first, and at most: a flow that is drained quickly may have more. */
-export const QUEUE_FIRST = 128 * 1024;
+export const QUEUE_FIRST = 64 * 1024;
 export const QUEUE_MOST = 4 * 1024 * 1024;
 /** Bytes that a socket of a flow that moves data has room for. */
 const RECEIVE_ROOM = 1024 * 1024;

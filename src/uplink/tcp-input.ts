@@ -573,9 +573,11 @@ export class TcpInput {
       this.#output.wake(row, ACK_DUE);
       return true;
     }
-    if (before(next, sequence) || words[at + HELD_COUNT] > 0) {
+    const first = this.#held.first(at);
+    if (before(next, sequence) || first !== null) {
+      const isBlocked = first !== null && !before(next, tcpSequence(first.bytes, first.l4));
       // What was not offered is not kept.
-      if (!before(words[at + RCV_ADV], end)) this.#held.hold(at, frame);
+      if (!before(words[at + RCV_ADV], end)) this.#held.hold(at, frame, isBlocked);
       this.#output.wake(row, ACK_DUE);
       return this.#drain(row);
     }
@@ -583,7 +585,7 @@ export class TcpInput {
     if (left < 0) return false;
     if (left > 0) {
       // The kernel has taken less than it said it would.
-      this.#held.hold(at, frame);
+      this.#held.hold(at, frame, true);
       this.#host.arm(row);
     }
     this.#output.wake(row, ACK_DUE);
