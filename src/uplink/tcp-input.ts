@@ -626,14 +626,22 @@ export class TcpInput {
       const taken = this.#host.push(row, frame.payload + skip, length);
       if (taken < 0) return -1;
       words[at + RCV_NXT] = (words[at + RCV_NXT] + taken) | 0;
+      this.#stretch(at);
       if (taken < length) return length - taken;
     }
     if ((tcpFlags(frame.bytes, frame.l4) & TCP_FIN) !== 0 && length >= 0) {
       words[at + RCV_NXT] = (words[at + RCV_NXT] + 1) | 0;
+      this.#stretch(at);
       words[at + FLAGS] |= FIN_RECEIVED;
       if (words[at + FD] >= 0) this.#host.finish(row);
     }
     return 0;
+  }
+
+  /** What was taken was offered, also from an inside that had sent more. */
+  #stretch(at: number): void {
+    const words = this.#words;
+    if (before(words[at + RCV_ADV]!, words[at + RCV_NXT]!)) words[at + RCV_ADV] = words[at + RCV_NXT]!;
   }
 
   /** An acknowledgment for a segment that is out of bounds: always when it has data, seldom otherwise. */
