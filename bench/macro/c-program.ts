@@ -11,6 +11,8 @@ export interface CPrograms {
   udpBlast: string;
   tcpRr: string;
   tcpCrr: string;
+  httpServer: string;
+  firstByte: string;
 }
 
 /** The top folder of the checkout, from the compiled bench in dist/bench/macro. */
@@ -28,11 +30,13 @@ export async function compile(scope: Scope): Promise<CPrograms> {
     await run(['gcc', '-O2', '-Wall', '-Wextra', '-o', binary, join(ROOT, 'bench', 'c', `${name}.c`)]);
     return binary;
   };
-  const [forwarder, udpBlast, tcpRr, tcpCrr] = await Promise.all([
+  const [forwarder, udpBlast, tcpRr, tcpCrr, httpServer, firstByte] = await Promise.all([
     build('forwarder'),
     build('udp-blast'),
     build('tcp-rr'),
     build('tcp-crr'),
+    build('http-server'),
+    build('first-byte'),
   ]);
-  return { forwarder, udpBlast, tcpRr, tcpCrr };
+  return { forwarder, udpBlast, tcpRr, tcpCrr, httpServer, firstByte };
 }

@@ -1,4 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Why a program did not do what was asked of it: its command line and the end of what it said. */
 export class CommandError extends Error {}
@@ -54,10 +55,10 @@ export function finish(child: ChildProcess, argv: readonly string[], limit = 30_
 }
 
 /**
- * Waits until a program that was started has printed `text`.
+ * Waits until a program that was started has printed `text`, and returns all that it has printed by then.
  * @throws CommandError when it ends before, or does not say so within `limit` ms
  */
-export function awaitOutput(child: ChildProcess, text: string, limit = 10_000): Promise<void> {
+export function awaitOutput(child: ChildProcess, text: string, limit = 10_000): Promise<string> {
   return new Promise((resolve, reject) => {
     let said = '';
     const listen = (chunk: unknown) => {
@@ -72,7 +73,7 @@ export function awaitOutput(child: ChildProcess, text: string, limit = 10_000): 
       child.stderr?.off('data', listen);
       child.off('close', fail);
       child.off('error', fail);
-      if (failure === undefined) resolve();
+      if (failure === undefined) resolve(said);
       else
         reject(
           new CommandError(
@@ -85,6 +86,26 @@ export function awaitOutput(child: ChildProcess, text: string, limit = 10_000): 
     child.once('close', fail);
     child.once('error', fail);
   });
+}
+
+/**
+ * Waits for what a program that was started does without a word; its output must not be read by others.
+ * @throws CommandError when it ends before, or has not done it within ten seconds
+ */
+export async function until(done: () => boolean, what: string, child: ChildProcess): Promise<void> {
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk) => {
+      said = `${said}${chunk}`.slice(-500);
+    });
+  }
+  const end = performance.now() + 10_000;
+  while (!done()) {
+    if (child.exitCode !== null || child.signalCode !== null || performance.now() > end) {
+      throw new CommandError(`waited in vain for ${what}${said && `: ${said.trim()}`}`);
+    }
+    await sleep(10);
+  }
 }
 
 /** Ends a program: SIGTERM, and SIGKILL when it has not gone after three seconds. */

@@ -8,12 +8,16 @@ export interface Path {
   addressB: string;
   /** The port at which A reaches iperf3's port of B; that one itself when left out. */
   bulkPort?: number;
+  /** What is added to every port of B's where A reaches it; 0 when left out. */
+  shift?: number;
 }
 
 /** What a contender has made. */
 export interface Connected extends Path {
-  /** By NAT: the way back in, from outside to a published port. The path itself is the way out then. */
+  /** By NAT and sockets: the way back in, from outside to a published port. The path itself is the way out then. */
   inward?: Path;
+  /** By sockets of the host: the way back in for a program of the host's own that uses its loopback. */
+  local?: Path;
 }
 
 /** Where iperf3 listens. */

@@ -1,7 +1,7 @@
 import type { Measurement } from './options.ts';
 import { median } from './statistics.ts';
 
-/** What a contender must reach, as a ratio to the kernel. */
+/** What must be reached: by a contender as a ratio to the kernel, or by tapdeck as a ratio to a peer. */
 export interface Target {
   /** `least` where more is better, `most` where less is. */
   is: 'least' | 'most';
@@ -19,8 +19,10 @@ export interface Entry {
   /** Takes one sample; larger is not always better. */
   sample(): Promise<Sample>;
   samples: Sample[];
-  /** The entry with which every sample is paired; undefined for the kernel itself. */
+  /** The entry with which every sample is paired: the kernel's or, beside peers, tapdeck's; undefined for itself. */
   reference?: Entry;
+  /** The ratio is the reference's to this one: the line is a peer's, and the reference is tapdeck. */
+  turned?: boolean;
 }
 
 export interface Sample {
@@ -39,7 +41,7 @@ export interface Row {
   median: number;
   min: number;
   max: number;
-  /** Median of the ratios to the kernel's sample of the same round. */
+  /** Median of the ratios to the reference's sample of the same round, or of the reference's to these. */
   ratio?: number;
   target?: Target;
   met?: boolean;
@@ -55,11 +57,14 @@ export const UNITS: Record<Measurement, string> = {
   'nat-crr': 'connections/s',
   'nat-udp': 'frames/s',
   'nat-rr': 'µs p50',
+  'sockets-tcp': 'Gbit/s',
+  'sockets-http': 'requests/s',
+  'sockets-first': 'µs p50',
 };
 
 /** Sums an entry up; null when it has no sample. */
 export function summarize(entry: Entry): Row | null {
-  const { title, measurement, contender, mtu, target, reference, samples } = entry;
+  const { title, measurement, contender, mtu, target, reference, turned, samples } = entry;
   if (samples.length === 0) return null;
   const values = samples.map((sample) => sample.value);
   const middle = median(values);
@@ -74,7 +79,8 @@ export function summarize(entry: Entry): Row | null {
     max: Math.max(...values),
   };
   if (reference !== undefined) {
-    row.ratio = median(values.map((value, round) => value / reference.samples[round]!.value));
+    const ratio = (value: number, round: number) => value / reference.samples[round]!.value;
+    row.ratio = median(values.map((value, round) => ratio(value, round) ** (turned ? -1 : 1)));
   }
   if (target !== undefined && row.ratio !== undefined) {
     row.target = target;

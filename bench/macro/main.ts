@@ -5,7 +5,8 @@
  * that whatever the machine does meanwhile meets all of them: a kernel bridge with veth pairs (docker0's way),
  * a C program that only reads and writes between two TAPs (the limit of any user-space switch), and tapdeck.
  * The way out and back in is measured beside the bridge with nftables' masquerade and DNAT.
- * Needs root, iproute2, nftables, iperf3 and gcc. Exit code 1 when a target is missed, 2 for a wrong argument.
+ * The way through sockets of the host is measured beside slirp4netns and pasta, all three as an ordinary user.
+ * Needs root, iproute2, nftables, iperf3 and gcc, and for the last slirp4netns, passt and wrk. Exit code 1 when a target is missed, 2 for a wrong argument.
  */
 import { compile } from './c-program.ts';
 import { stopAll } from './command.ts';
@@ -58,7 +59,7 @@ async function main(): Promise<number> {
     process.stderr.write('bench: it makes network namespaces, which takes root; run it with sudo\n');
     return 1;
   }
-  const missing = missingTools();
+  const missing = missingTools(options.only);
   if (missing !== undefined) {
     process.stderr.write(`bench: ${missing}\n`);
     return 1;

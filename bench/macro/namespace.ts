@@ -3,15 +3,15 @@ import { randomBytes } from 'node:crypto';
 import { run, start } from './command.ts';
 import type { Scope } from './scope.ts';
 
-/** A network namespace that the bench has made; nothing in it is connected to the machine's own network. */
+/** A network namespace of the bench's own; nothing in it is connected to the machine's own network. */
 export class Namespace {
   readonly name: string;
   /** Where `setns` and `nsenter` find it. */
   readonly path: string;
 
-  private constructor(name: string) {
+  private constructor(name: string, path = `/run/netns/${name}`) {
     this.name = name;
-    this.path = `/run/netns/${name}`;
+    this.path = path;
   }
 
   /** Makes a namespace under a name that nobody else has; it goes when `scope` closes. */
@@ -20,11 +20,23 @@ export class Namespace {
     await run(['ip', 'netns', 'add', namespace.name]);
     scope.defer(() => run(['ip', 'netns', 'del', namespace.name]));
     await namespace.ip('link set lo up');
+    await namespace.#useReno();
+    return namespace;
+  }
+
+  /** That of a program, which has one of its own; it goes when the program ends. */
+  static async of(pid: number): Promise<Namespace> {
+    const namespace = new Namespace(`pid-${pid}`, `/proc/${pid}/ns/net`);
+    await namespace.ip('link set lo up');
+    await namespace.#useReno();
+    return namespace;
+  }
+
+  async #useReno(): Promise<void> {
     // A namespace inherits the host's congestion control, and iperf3 chooses its own only when it is connected. BBR has
     // switched pacing on by then, which stays: on a host whose default is BBR, a "cubic" connection is paced, and the
     // kernel bridge moves a third of what it moves for a real one. Reno does not pace, and may be set in any namespace.
-    await namespace.run(['sh', '-c', 'echo reno > /proc/sys/net/ipv4/tcp_congestion_control']);
-    return namespace;
+    await this.run(['sh', '-c', 'echo reno > /proc/sys/net/ipv4/tcp_congestion_control']);
   }
 
   /** The command line that runs `argv` inside. */
@@ -42,6 +54,6 @@ export class Namespace {
 
   /** One `ip` command inside, as it is written in a shell. */
   ip(command: string): Promise<string> {
-    return run(['ip', '-n', this.name, ...command.split(' ')]);
+    return this.run(['ip', ...command.split(' ')]);
   }
 }

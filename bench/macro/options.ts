@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/** What can be measured: between two containers, and by NAT. */
-export const MEASUREMENTS = ['tcp', 'udp', 'rr', 'nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const;
+/** What can be measured: between two containers, by NAT, and by sockets of the host. */
+export const MEASUREMENTS = [
+  ...(['tcp', 'udp', 'rr'] as const),
+  ...(['nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const),
+  ...(['sockets-tcp', 'sockets-http', 'sockets-first'] as const),
+] as const;
 export type Measurement = (typeof MEASUREMENTS)[number];
 
 export interface Options {
@@ -17,7 +21,7 @@ export interface Options {
   congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|nat|nat-tcp|nat-crr|nat-udp|nat-rr]... [--pairs N] [--congestion NAME]... [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
 
 /** Linux's default, and this machine's own where somebody has set another. */
@@ -39,11 +43,11 @@ export function parseOptions(argv: readonly string[]): Options {
     },
   });
   const { quick, only, format, congestion } = values;
-  // `nat` is all that begins with it.
+  // `nat` and `sockets` are all that begin with them.
   const means = (name: string) => MEASUREMENTS.filter((one) => one === name || one.startsWith(`${name}-`));
   for (const name of only) {
     if (means(name).length === 0) {
-      throw new Error(`--only ${name} is unknown; give nat, ${MEASUREMENTS.join(', ')}`);
+      throw new Error(`--only ${name} is unknown; give nat, sockets, ${MEASUREMENTS.join(', ')}`);
     }
   }
   const pairs = values.pairs === undefined ? (quick ? 3 : 5) : Number(values.pairs);

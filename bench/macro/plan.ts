@@ -2,11 +2,16 @@ import { CForwarder } from './c-forwarder.ts';
 import type { CPrograms } from './c-program.ts';
 import type { Connected, Contender, Path } from './contender.ts';
 import type { Entry, Sample, Target } from './entry.ts';
+import { firstByte } from './first-byte.ts';
+import { httpRate } from './http.ts';
 import { KernelBridge } from './kernel-bridge.ts';
 import { KernelNat } from './kernel-nat.ts';
 import type { Measurement, Options } from './options.ts';
+import { Pasta } from './pasta.ts';
+import { Slirp4netns } from './slirp4netns.ts';
 import { Tapdeck } from './tapdeck.ts';
 import { TapdeckNat } from './tapdeck-nat.ts';
+import { TapdeckSockets } from './tapdeck-sockets.ts';
 import { tcpBulk } from './tcp-bulk.ts';
 import { tcpCrr } from './tcp-crr.ts';
 import { tcpRr } from './tcp-rr.ts';
@@ -24,6 +29,8 @@ interface Lengths {
   udpSteps: number;
   rrMilliseconds: number;
   crrMilliseconds: number;
+  httpSeconds: number;
+  firstByteMilliseconds: number;
 }
 
 const LENGTHS: Lengths = {
@@ -32,6 +39,8 @@ const LENGTHS: Lengths = {
   udpSteps: 6,
   rrMilliseconds: 1000,
   crrMilliseconds: 1500,
+  httpSeconds: 2,
+  firstByteMilliseconds: 1500,
 };
 const QUICK: Lengths = {
   tcpSeconds: 1,
@@ -39,6 +48,8 @@ const QUICK: Lengths = {
   udpSteps: 5,
   rrMilliseconds: 500,
   crrMilliseconds: 500,
+  httpSeconds: 1,
+  firstByteMilliseconds: 500,
 };
 
 /** Something to measure: who, what, and what it must reach. */
@@ -49,8 +60,10 @@ interface Line {
   target?: Target;
   /** Congestion control of a bulk transfer. */
   congestion?: string;
-  /** By NAT: whether from outside to a published port, and not out by masquerade. */
-  inward?: boolean;
+  /** By NAT and sockets: from where to a published port; left out for the way out. */
+  way?: 'inward' | 'local';
+  /** HTTP: whether connections are kept. */
+  keepAlive?: boolean;
 }
 
 /** Everything that a run measures, and those that have to be up for it. */
@@ -63,7 +76,8 @@ export interface Plan {
 /**
  * The plan: at MTU 1500 everybody on equal terms; at 65520 what each side's own default makes of a bulk
  * transfer, against the kernel bridge at its default of 1500. The bridge at 65520 is there for orientation.
- * By NAT each side has its default, and the way outside is of MTU 1500 for both.
+ * By NAT each side has its default, and the way outside is of MTU 1500 for both. By sockets of the host tapdeck is the
+ * reference, and its peers are measured at both MTUs.
  */
 export function plan(options: Options, programs: CPrograms): Plan {
   const lengths = options.quick ? QUICK : LENGTHS;
@@ -81,7 +95,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
     title: string,
     measurement: Measurement,
     who: [Contender, Target?][],
-    how: Pick<Line, 'congestion' | 'inward'> = {},
+    how: Pick<Line, 'congestion' | 'way' | 'keepAlive'> = {},
   ) => {
     for (const [contender, target] of who) {
       lines.push({ title, contender, measurement, ...(target && { target }), ...how });
@@ -106,16 +120,16 @@ export function plan(options: Options, programs: CPrograms): Plan {
     [deckLarge, { is: 'most', ratio: 1.2 }],
   ]);
   const ways = [
-    ['masquerade, container to outside', false],
-    ['a published port, outside to container', true],
+    ['masquerade, container to outside', {}],
+    ['a published port, outside to container', { way: 'inward' }],
   ] as const;
   for (const congestion of options.congestion) {
-    for (const [way, inward] of ways) {
+    for (const [name, way] of ways) {
       measure(
-        `TCP bulk through ${way} (iperf3), ${congestion}, Gbit/s`,
+        `TCP bulk through ${name} (iperf3), ${congestion}, Gbit/s`,
         'nat-tcp',
         [[nat], [deckNat, atLeast(1)]],
-        { congestion, inward },
+        { congestion, ...way },
       );
     }
   }
@@ -132,14 +146,47 @@ export function plan(options: Options, programs: CPrograms): Plan {
     [nat],
     [deckNat],
   ]);
+  for (const mtu of [DECK_MTU, ETHERNET_MTU]) {
+    const [sockets, slirp, pasta] = [new TapdeckSockets(mtu), new Slirp4netns(mtu), new Pasta(mtu)];
+    const beside = (toSlirp?: number, toPasta?: number): [Contender, Target?][] => [
+      [sockets],
+      toSlirp === undefined ? [slirp] : [slirp, atLeast(toSlirp)],
+      toPasta === undefined ? [pasta] : [pasta, atLeast(toPasta)],
+    ];
+    const large = mtu === DECK_MTU;
+    const bulk = (name: string, who: [Contender, Target?][], way: Pick<Line, 'way'>) =>
+      measure(`TCP bulk by sockets, MTU ${mtu}, ${name} (iperf3), Gbit/s`, 'sockets-tcp', who, way);
+    bulk('container to host', large ? beside(3, 3) : beside(8, 8), {});
+    bulk('host to a published port', large ? beside(1.5, 1) : beside(8, 8), { way: 'inward' });
+    // pasta splices these, whatever the MTU.
+    bulk("host's loopback to a published port", large ? beside(1.5, 1) : beside(8), { way: 'local' });
+    if (!large) continue;
+    for (const keepAlive of [true, false]) {
+      measure(
+        `HTTP to a published port, 32 connections, ${keepAlive ? 'keep-alive' : 'one per request'} (wrk), requests/s`,
+        'sockets-http',
+        beside(1.5),
+        { way: 'inward', keepAlive },
+      );
+    }
+    measure('TCP from connect to first byte, container to host, p50 in µs', 'sockets-first', beside());
+    measure(
+      'TCP from connect to first byte, host to a published port, p50 in µs',
+      'sockets-first',
+      beside(),
+      {
+        way: 'inward',
+      },
+    );
+  }
   const wanted = lines.filter((line) => options.only.includes(line.measurement));
   return {
     contenders: [...new Set(wanted.map((line) => line.contender))],
     entries(paths) {
       const entries: Entry[] = [];
-      for (const { title, contender, measurement, target, congestion, inward } of wanted) {
+      for (const { title, contender, measurement, target, congestion, way, keepAlive } of wanted) {
         const connected = paths.get(contender)!;
-        const path = inward ? connected.inward! : connected;
+        const path = way === undefined ? connected : connected[way]!;
         const reference = entries.find((entry) => entry.title === title);
         entries.push({
           title,
@@ -148,7 +195,8 @@ export function plan(options: Options, programs: CPrograms): Plan {
           mtu: contender.mtu,
           ...(target !== undefined && { target }),
           ...(reference !== undefined && { reference }),
-          sample: () => sample(measurement, path, programs, lengths, congestion),
+          ...(measurement.startsWith('sockets-') && { turned: true }),
+          sample: () => sample(measurement, path, programs, lengths, { congestion, keepAlive }),
           samples: [],
         });
       }
@@ -162,11 +210,12 @@ async function sample(
   path: Path,
   programs: CPrograms,
   lengths: Lengths,
-  congestion: string | undefined,
+  { congestion, keepAlive = true }: { congestion: string | undefined; keepAlive: boolean | undefined },
 ): Promise<Sample> {
   switch (measurement) {
     case 'tcp':
     case 'nat-tcp':
+    case 'sockets-tcp':
       return { value: await tcpBulk(path, lengths.tcpSeconds, congestion) };
     case 'udp':
     case 'nat-udp': {
@@ -185,6 +234,19 @@ async function sample(
         value: rate,
         detail: `failed ${failed}, p50 ${p50.toFixed(0)} µs, p99 ${p99.toFixed(0)} µs`,
       };
+    }
+    case 'sockets-http': {
+      const { rate, failed, p50, p99 } = await httpRate(
+        path,
+        programs.httpServer,
+        lengths.httpSeconds,
+        keepAlive,
+      );
+      return { value: rate, detail: `failed ${failed}, p50 ${p50}, p99 ${p99}` };
+    }
+    case 'sockets-first': {
+      const { failed, p50, p99 } = await firstByte(path, programs.firstByte, lengths.firstByteMilliseconds);
+      return { value: p50, detail: `p99 ${p99.toFixed(0)} µs, failed ${failed}` };
     }
   }
 }

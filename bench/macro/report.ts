@@ -49,6 +49,7 @@ export function table(rows: readonly Row[], about: Machine, pairs: number, comma
   const lines = [
     `Linux ${about.kernel}, ${about.cpus} × ${about.cpu}, Node ${about.node}, load ${about.load.toFixed(2)}`,
     `${pairs} interleaved rounds; RATIO is the median of the ratios to the kernel at MTU 1500 in the same round`,
+    `(sockets of the host: of tapdeck to the peer on the line)`,
     `made by: ${command}`,
     '',
     print(cells[0]!),

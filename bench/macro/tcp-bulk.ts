@@ -10,12 +10,13 @@ const OMIT_SECONDS = 1;
  * @returns what arrived at B, in Gbit/s
  */
 export async function tcpBulk(path: Path, seconds: number, congestion?: string): Promise<number> {
+  const port = path.bulkPort ?? BULK_PORT + (path.shift ?? 0);
   const server = path.nsB.start(['iperf3', '-s', '-1', '-p', String(BULK_PORT), '--forceflush']);
   try {
     await awaitOutput(server, 'Server listening');
     const report = await path.nsA.run(
       [
-        ...['iperf3', '-J', '-c', path.addressB, '-p', String(path.bulkPort ?? BULK_PORT)],
+        ...['iperf3', '-J', '-c', path.addressB, '-p', String(port)],
         ...['-t', String(seconds), '-O', String(OMIT_SECONDS)],
         ...(congestion === undefined ? [] : ['-C', congestion]),
       ],

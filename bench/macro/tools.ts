@@ -1,8 +1,9 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import type { Measurement } from './options.ts';
 
 /** Programs that the bench runs, and the Debian packages that bring them. */
-const PACKAGES: Record<string, string> = {
+const PACKAGES: Readonly<Record<string, string>> = {
   gcc: 'gcc libc6-dev',
   ip: 'iproute2',
   iperf3: 'iperf3',
@@ -10,11 +11,24 @@ const PACKAGES: Record<string, string> = {
   nsenter: 'util-linux',
 };
 
+/** And those that it runs to measure sockets of the host. */
+const SOCKETS_PACKAGES: Readonly<Record<string, string>> = {
+  pasta: 'passt',
+  setpriv: 'util-linux',
+  slirp4netns: 'slirp4netns',
+  wrk: 'wrk',
+};
+
 /** One line that says what is missing and how to get it; undefined when everything is there. */
-export function missingTools(path = process.env['PATH'] ?? ''): string | undefined {
-  const missing = Object.keys(PACKAGES).filter((tool) => !isThere(tool, path));
+export function missingTools(
+  measurements: readonly Measurement[],
+  path = process.env['PATH'] ?? '',
+): string | undefined {
+  const sockets = measurements.some((measurement) => measurement.startsWith('sockets-'));
+  const wanted = { ...PACKAGES, ...(sockets && SOCKETS_PACKAGES) };
+  const missing = Object.keys(wanted).filter((tool) => !isThere(tool, path));
   if (missing.length === 0) return undefined;
-  const packages = missing.map((tool) => PACKAGES[tool]).join(' ');
+  const packages = missing.map((tool) => wanted[tool]).join(' ');
   return `${missing.join(', ')} not found; install with apt-get install -y ${packages}`;
 }
 
