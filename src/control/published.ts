@@ -384,7 +384,7 @@ function meantEntries(endpoint: string, own: readonly Entry[], { by, spec }: Unp
   }
   // What left the host port open is named by the endpoint's port, if that is enough.
   const entries = by === 'place' ? [] : own.filter((entry) => isMeant(entry, spec));
-  const names = Array.from(new Set(entries.map(named)));
+  const names = Array.from(new Set(entries.map(named))).sort();
   if (names.length === 1) return entries;
   if (names.length > 1) {
     throw conflict(

@@ -278,7 +278,9 @@ describe('unpublish', () => {
       .endpoint('web')
       .ports.filter(({ port }) => port === 443)
       .map(({ hostPort }) => hostPort);
-    const names = Array.from(new Set(ports), (port) => `${port}/tcp`).join(', ');
+    const names = Array.from(new Set(ports), (port) => `${port}/tcp`)
+      .sort()
+      .join(', ');
     for (const spec of ['443', '0:443']) {
       const refused = deck.unpublish('web', spec);
       await expect(refused).rejects.toMatchObject({ code: 'conflict' });
