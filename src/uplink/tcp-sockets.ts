@@ -208,7 +208,8 @@ export class TcpSockets {
 
   /** When `expire` has something to do, monotonic milliseconds; Infinity for never. */
   get deadline(): number {
-    return Math.min(this.connections.next, this.#output.tails.deadline);
+    const { tails, acks } = this.#output;
+    return Math.min(this.connections.next, tails.deadline, acks.deadline);
   }
 
   /** Whether `receive` may have a frame without anything new from the host. */
@@ -260,12 +261,14 @@ export class TcpSockets {
     const state = words[at + STATE];
     // Of a socket that was closed after the kernel had made the event.
     if (state === TcpState.FREE || ((words[at + SERIAL]! ^ serial) & SERIAL_MASK) !== 0) return;
+    // Also what comes with the news that it is connected: a server may have spoken and closed by then, and the edge does not
+    // come again.
+    if ((events & EPOLLPRI) !== 0) words[at + FLAGS] |= WARY;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) words[at + FLAGS] |= HANGUP;
     if (state === TcpState.CONNECTING) {
       if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.#connected(row, now);
       return;
     }
-    if ((events & EPOLLPRI) !== 0) words[at + FLAGS] |= WARY;
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) words[at + FLAGS] |= HANGUP;
     if ((events & EPOLLERR) !== 0) {
       // What came before the error is delivered before it, unless nothing can be read any more.
       const synchronized = state !== TcpState.SYN_RECV && state !== TcpState.SYN_SENT;
@@ -363,6 +366,7 @@ export class TcpSockets {
     for (let row = this.connections.due(now); row >= 0; row = this.connections.due(now)) {
       this.#timeout(row, now);
     }
+    this.#output.flush(now);
     const { tails } = this.#output;
     for (let row = tails.pop(now); row >= 0; row = tails.pop(now)) this.#output.remind(row, now);
   }
