@@ -147,6 +147,10 @@ export const WATCHING = 1 << 19;
 export const TAIL_SENT = 1 << 20;
 /** The socket's receive buffer was made larger. */
 export const ROOMY = 1 << 21;
+/** An acknowledgment may wait for something to go with. */
+export const ACK_LATER = 1 << 22;
+/** In the queue of those whose acknowledgment has waited. */
+export const ACK_QUEUED = 1 << 23;
 /** A keep-alive probe has to go out. */
 export const KEEPALIVE_DUE = 1 << 17;
 

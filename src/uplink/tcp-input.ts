@@ -93,6 +93,8 @@ const CWND_STEP = 64 * 1024;
 const DISCARD = 128 * 1024;
 /** Bytes after which a connection is one that moves data, and is given room in the socket for it. */
 const STEADY = 512 * 1024;
+/** Bytes of a segment whose acknowledgment may wait: what asks for an answer is small, as a rule. */
+const SMALL = 2048;
 /** Challenge ACKs that a connection sends in a second (RFC 5961 §7). */
 const CHALLENGES_PER_SECOND = 10;
 const DUPLICATES = 3;
@@ -300,7 +302,7 @@ export class TcpInput {
     // Seventh, the data, and eighth, the FIN.
     if (payload + fin > 0) {
       if ((words[at + FLAGS] & FIN_RECEIVED) !== 0) this.#output.wake(row, ACK_DUE);
-      else if (!this.#receive(row, frame, sequence, end)) return Outcome.BROKEN;
+      else if (!this.#receive(row, frame, sequence, end, now)) return Outcome.BROKEN;
     }
     return this.#settle(row);
   }
@@ -564,7 +566,7 @@ export class TcpInput {
   }
 
   /** Data or FIN within the window. False when the socket is broken. */
-  #receive(row: number, frame: Frame, sequence: number, end: number): boolean {
+  #receive(row: number, frame: Frame, sequence: number, end: number, now: number): boolean {
     const words = this.#words;
     const at = row * ROW;
     const next = words[at + RCV_NXT];
@@ -588,7 +590,9 @@ export class TcpInput {
       this.#held.hold(at, frame, true);
       this.#host.arm(row);
     }
-    this.#output.wake(row, ACK_DUE);
+    const isSmall = frame.end - frame.payload < SMALL && (words[at + FLAGS] & FIN_RECEIVED) === 0;
+    if (isSmall && left === 0) this.#output.acknowledge(row, now);
+    else this.#output.wake(row, ACK_DUE);
     return true;
   }
 

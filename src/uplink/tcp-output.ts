@@ -22,6 +22,8 @@ import type { HeldFrames } from './held-frames.ts';
 import { TailQueue } from './tail-queue.ts';
 import {
   ACK_DUE,
+  ACK_LATER,
+  ACK_QUEUED,
   BACKOFF,
   before,
   CWND,
@@ -39,6 +41,7 @@ import {
   MAX_WND,
   PEEK,
   PROBE,
+  QUEUE_LIMIT,
   QUEUED,
   RCV_ADV,
   RCV_NXT,
@@ -80,6 +83,8 @@ const LOWEST_RTO = 200;
 const HIGHEST_RTO = 60_000;
 /** Milliseconds of silence: longer than an inside delays an acknowledgment for, which is 40 in Linux. */
 const TAIL_DELAY = 50;
+/** Milliseconds: most answers come sooner, and who waits for the acknowledgment alone hardly notices. */
+const ACK_DELAY = 1;
 /** Before anything was measured (RFC 6298 §2.1). */
 const FIRST_RTO = 1000;
 
@@ -89,6 +94,8 @@ export class TcpOutput {
   resent = 0;
   /** Connections whose last frame may be lost. */
   readonly tails: TailQueue;
+  /** Connections whose acknowledgment waits. */
+  readonly acks: TailQueue;
   readonly #connections: TcpConnections;
   readonly #words: Int32Array;
   readonly #host: TcpHost;
@@ -125,6 +132,7 @@ export class TcpOutput {
     this.#onBroken = onBroken;
     // Rows that went away leave something behind in it.
     this.tails = new TailQueue(2 * connections.capacity, TAIL_DELAY);
+    this.acks = new TailQueue(2 * connections.capacity, ACK_DELAY);
     this.#queue = new Int32Array(2 * connections.capacity);
   }
 
@@ -165,6 +173,32 @@ export class TcpOutput {
       return frame;
     }
     return null;
+  }
+
+  /** Notes that an acknowledgment has to go out soon: with an answer, if there is one by then (RFC 9293 §3.8.6.3). */
+  acknowledge(row: number, now: number): void {
+    const words = this.#words;
+    const at = row * ROW + FLAGS;
+    if ((words[at]! & (ACK_LATER | ACK_DUE)) !== 0 || !this.#acknowledged(row, now)) this.wake(row, ACK_DUE);
+    else words[at]! |= ACK_LATER;
+  }
+
+  /** Sends the acknowledgments that have waited long enough. */
+  flush(now: number): void {
+    const words = this.#words;
+    for (let row = this.acks.pop(now); row >= 0; row = this.acks.pop(now)) {
+      const at = row * ROW + FLAGS;
+      words[at]! &= ~ACK_QUEUED;
+      if ((words[at]! & ACK_LATER) !== 0) this.wake(row, ACK_DUE);
+    }
+  }
+
+  #acknowledged(row: number, now: number): boolean {
+    const at = row * ROW + FLAGS;
+    if ((this.#words[at]! & ACK_QUEUED) !== 0) return true;
+    if (!this.acks.push(row, now)) return false;
+    this.#words[at]! |= ACK_QUEUED;
+    return true;
   }
 
   /** Notes that the row has something under way, and may have to be reminded of it. */
@@ -535,16 +569,20 @@ export class TcpOutput {
     const at = row * ROW;
     const next = words[at + RCV_NXT];
     const shift = words[at + RCV_SHIFT];
-    const due = (words[at + FLAGS] & ACK_DUE) !== 0;
-    words[at + FLAGS] &= ~ACK_DUE;
+    const due = (words[at + FLAGS] & (ACK_DUE | ACK_LATER)) !== 0;
+    words[at + FLAGS] &= ~(ACK_DUE | ACK_LATER);
     words[at + LAST_ACK] = next;
     if ((words[at + FLAGS] & TIMESTAMPS) !== 0) {
       const tcp = this.#segments.headerAt(frame, row);
       this.#segments.writeTimestamps(frame.bytes, tcp + TCP_LEN, now | 0, words[at + TS_RECENT]);
     }
     let window = (words[at + RCV_ADV] - next) | 0;
-    // Without news from inside, there is none for it either.
-    if (due && (words[at + FLAGS] & FIN_RECEIVED) === 0) {
+    // Without much news from inside, there is none for it either.
+    if (
+      due &&
+      window < words[at + QUEUE_LIMIT] - (words[at + QUEUE_LIMIT] >> 2) &&
+      (words[at + FLAGS] & FIN_RECEIVED) === 0
+    ) {
       const room = Math.min(this.#host.room(row) >> shift, 0xffff) << shift;
       // The right edge never goes back (RFC 9293 §3.8.6), and moves in steps worth a segment (§3.8.6.2.2).
       if (room > window && (room - window >= 4096 || window === 0)) window = room;

@@ -186,6 +186,8 @@ export class Wire {
     for (;;) {
       const frame = this.uplink.receive(this.arena, this.now);
       if (frame !== null) return this.#read(frame);
+      // Acknowledgments wait for a moment.
+      if (this.uplink.deadline() <= this.now + 1) this.now = Math.max(this.now, this.uplink.deadline());
       if (performance.now() >= end) return null;
       Atomics.wait(SLEEPER, 0, 0, 1);
     }
