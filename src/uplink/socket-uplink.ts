@@ -28,6 +28,8 @@ export interface SocketUplinkOptions {
   key: HashKey;
   /** TCP connections at once. */
   connections?: number;
+  /** Whether the kernel has SO_PEEK_OFF for TCP; found out when left out. */
+  peekOffset?: boolean;
   /** Told what the host does not permit, once. */
   log?: (line: string) => void;
 }
@@ -60,7 +62,15 @@ export class SocketUplink implements Device {
   #next = 0;
   #burst = 0;
 
-  constructor({ arena, segment, mtu = 65_520, key, connections, log = () => {} }: SocketUplinkOptions) {
+  constructor({
+    arena,
+    segment,
+    mtu = 65_520,
+    key,
+    connections,
+    peekOffset,
+    log = () => {},
+  }: SocketUplinkOptions) {
     const epoll = this.#epoll;
     const errors = new IcmpErrors(segment);
     this.#errors = errors;
@@ -74,6 +84,7 @@ export class SocketUplink implements Device {
       key,
       mtu,
       ...(connections !== undefined && { capacity: connections }),
+      ...(peekOffset !== undefined && { peekOffset }),
     });
     this.udp = new UdpSockets({ segment, epoll, tag: (row) => (row << KIND_BITS) | Kind.UDP, errors, mtu });
     this.ping = new PingSockets({

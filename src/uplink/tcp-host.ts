@@ -7,7 +7,17 @@ import {
 } from '../../wire/address.ts';
 import { EPOLLIN, EPOLLOUT, type Epoll } from '../device/epoll.ts';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
-import { close, errno, ioctl, O_CLOEXEC, O_NONBLOCK, recv, setsockopt, socket } from '../device/syscall.ts';
+import {
+  addressOf,
+  close,
+  errno,
+  ioctl,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  recv,
+  setsockopt,
+  socket,
+} from '../device/syscall.ts';
 import { EAGAIN, ENETUNREACH } from '../device/syscall-error.ts';
 import {
   connect,
@@ -46,12 +56,14 @@ import {
   ARMED,
   FD,
   FLAGS,
+  HANGUP,
   HEAD,
   IS_IPV6,
   OUTSIDE,
   PEEK,
   PORTS,
   QUEUE_LIMIT,
+  READABLE,
   ROW,
   TAKEN,
   type TcpConnections,
@@ -78,6 +90,9 @@ const MEMINFO_SNDBUF = 3;
 const MEMINFO_WMEM_QUEUED = 5;
 const MEMINFO_WORDS = 9;
 
+/** Bytes under way at most where all of them have to be read again for every further one. */
+const SKIPPED = 1024 * 1024;
+
 /** Answers of `peek` that are no number of bytes. */
 export const END = 0;
 export const NOTHING = -1;
@@ -87,6 +102,8 @@ export const BROKEN = -2;
 export class TcpHost {
   /** Error number of the last call that failed. */
   error = 0;
+  /** What a row has to be looked at for again after an acknowledgment: reading had an end that was not the socket's. */
+  readonly again: number;
   /** Sockets that are open. */
   size = 0;
   readonly #words: Int32Array;
@@ -99,20 +116,32 @@ export class TcpHost {
   readonly #value = new Int32Array(MEMINFO_WORDS);
   readonly #length = new Int32Array(1);
   readonly #linger = Int32Array.of(1, 0);
+  readonly #peeksAt: boolean;
+  /** Where goes what is read once more. */
+  readonly #skipped: Uint8Array;
+  readonly #skippedAt: number;
 
-  /** @param tag under which `epoll` knows the socket of a row */
+  /**
+   * @param tag under which `epoll` knows the socket of a row
+   * @param peekOffset whether the kernel reads TCP sockets from where it is told to, and takes nothing out
+   */
   constructor(
     connections: TcpConnections,
     bytes: Uint8Array,
     epoll: Epoll,
     segment: Segment,
     tag: (row: number) => number,
+    peekOffset = hasPeekOffset(),
   ) {
     this.#words = connections.words;
     this.#payload = new Message(bytes);
     this.#epoll = epoll;
     this.#segment = segment;
     this.#tag = tag;
+    this.#peeksAt = peekOffset;
+    this.again = peekOffset ? 0 : READABLE;
+    this.#skipped = new Uint8Array(peekOffset ? 0 : SKIPPED);
+    this.#skippedAt = peekOffset ? 0 : Number(addressOf(this.#skipped));
   }
 
   /** Opens a socket and begins to connect to the outside of the row; 0, or the number of the error. */
@@ -215,6 +244,7 @@ export class TcpHost {
     const words = this.#words;
     const at = row * ROW;
     const fd = words[at + FD];
+    if (!this.#peeksAt) return this.#peekBehind(row, sequence, to, length);
     if (words[at + PEEK] !== sequence) {
       this.#set(fd, SOL_SOCKET, SO_PEEK_OFF, (sequence - words[at + HEAD]) | 0);
       words[at + PEEK] = sequence;
@@ -227,6 +257,29 @@ export class TcpHost {
     }
     this.error = errno();
     return this.error === EAGAIN ? NOTHING : BROKEN;
+  }
+
+  /**
+   * As `peek`, by reading once more all that was read before, to where nobody looks: for kernels that have SO_PEEK_OFF for
+   * unix sockets alone (before Linux 6.9, over IPv6 before 6.11).
+   */
+  #peekBehind(row: number, sequence: number, to: number, length: number): number {
+    const words = this.#words;
+    const at = row * ROW;
+    const skip = (sequence - words[at + HEAD]!) | 0;
+    if (skip > this.#skipped.length) return NOTHING;
+    if (skip === 0) this.#payload.at(to, length);
+    else this.#payload.behind(this.#skippedAt, skip, to, length);
+    const count = this.#payload.receive(words[at + FD]!, MSG_PEEK | MSG_DONTWAIT);
+    if (count > skip || (count === 0 && skip === 0)) return count - skip;
+    if (count < 0) {
+      this.error = errno();
+      return this.error === EAGAIN ? NOTHING : BROKEN;
+    }
+    // Nothing behind what is known: for now, for ever, or because of an error, which the kernel keeps to itself until then.
+    if ((words[at + FLAGS]! & HANGUP) === 0) return NOTHING;
+    this.error = this.failure(row);
+    return this.error === 0 ? END : BROKEN;
   }
 
   /** Takes what the inside has acknowledged, up to `sequence`, out of the socket. */
@@ -288,7 +341,7 @@ export class TcpHost {
     this.#set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, QUEUE_FIRST);
     // Urgent data stays in its place among the other.
     this.#set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
-    this.#set(fd, SOL_SOCKET, SO_PEEK_OFF, 0);
+    if (this.#peeksAt) this.#set(fd, SOL_SOCKET, SO_PEEK_OFF, 0);
   }
 
   #watch(row: number): number {
@@ -339,3 +392,14 @@ export class TcpHost {
 }
 
 const EINPROGRESS = 115;
+
+/** Whether SO_PEEK_OFF is there for TCP, over IPv6 too when the host has it. */
+function hasPeekOffset(): boolean {
+  return [AF_INET, AF_INET6].every((family) => {
+    const fd = socket(family, SOCK_STREAM | O_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0) return true;
+    const answer = setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, Int32Array.of(0), 4);
+    close(fd);
+    return answer >= 0;
+  });
+}

@@ -487,7 +487,7 @@ export class TcpInput {
     if (done || ((read - words[at + HEAD]) | 0) >= DISCARD) this.#host.discard(row, read);
     this.#connections.arm(row, now + (done ? IDLE : this.#output.timeout(row)), now);
     if (!done) this.#output.watch(row, now);
-    this.#output.wake(row, 0);
+    this.#output.wake(row, this.#host.again);
   }
 
   /** RFC 6298 §2, of one segment at a time. */

@@ -128,6 +128,8 @@ export interface TcpOptions {
   mtu: number;
   /** Connections at once. */
   capacity?: number;
+  /** Whether the kernel has SO_PEEK_OFF for TCP (see tcp-host.ts); found out when left out. */
+  peekOffset?: boolean;
 }
 
 /**
@@ -172,7 +174,7 @@ export class TcpSockets {
   };
 
   constructor(options: TcpOptions) {
-    const { arena, segment, epoll, tag, errors, key, mtu, capacity = CAPACITY } = options;
+    const { arena, segment, epoll, tag, errors, key, mtu, capacity = CAPACITY, peekOffset } = options;
     const connections = new TcpConnections(capacity, key);
     const { words } = connections;
     this.connections = connections;
@@ -181,9 +183,8 @@ export class TcpSockets {
     this.#segment = segment;
     this.#errors = errors;
     this.#held = new HeldFrames(arena, words);
-    this.host = new TcpHost(connections, arena.bytes, epoll, segment, (row) =>
-      tag(row, words[row * ROW + SERIAL]!),
-    );
+    const tagOf = (row: number) => tag(row, words[row * ROW + SERIAL]!);
+    this.host = new TcpHost(connections, arena.bytes, epoll, segment, tagOf, peekOffset);
     this.#segments = new TcpSegments(words, segment);
     this.#output = new TcpOutput(
       connections,

@@ -146,7 +146,16 @@ describe('a reader that is slow', () => {
   });
 });
 
-describe('what the outside sends', () => {
+describe.each([
+  ['where the kernel reads from where it is told to', {}],
+  ['where it can only read all again', { peekOffset: false }],
+])('what the outside sends, %s', (_, options) => {
+  beforeEach(() => {
+    wire.close();
+    wire = new Wire(options);
+    listener = wire.listen(80);
+  });
+
   it('comes in segments of the size that the inside has asked for, in one frame', () => {
     const inside = Inside.connect(wire, listener, { options: WIDE });
     inside.segment({ flags: 'A', window: 1000 });
@@ -285,6 +294,33 @@ describe('what the outside sends', () => {
     inside.segment({ flags: 'A', seq: 1004, data: 'new', options: stampOption(2001) });
     expect(wire.expect('A').ack).toBe(1007);
     expect(inside.peer.text()).toBe('abcnew');
+  });
+
+  it('is whole, however much of it is under way, and ends with its end', () => {
+    const inside = Inside.connect(wire, listener, { options: [...mssOption(8960), ...scaleOption(10)] });
+    inside.segment({ flags: 'A', window: 60_000 });
+    const length = 4 * 1024 * 1024;
+    const sent = stream(0, length);
+    const parts: Buffer[] = [];
+    let written = 0;
+    for (let fin = false; !fin; ) {
+      if (written < length) {
+        const count = inside.peer.write(sent.subarray(written));
+        if (count > 0) written += count;
+        if (written === length) inside.peer.finish();
+      }
+      const taken = wire.drain(0);
+      for (const { seq, data, flags } of taken) {
+        if (seq !== inside.ack) continue;
+        parts.push(data);
+        fin = flags.includes('F');
+        inside.ack = (inside.ack + data.length + (fin ? 1 : 0)) | 0;
+      }
+      // Every other time, it is acknowledged only later.
+      if (parts.length % 2 === 0 || taken.length === 0) inside.segment({ flags: 'A', window: 60_000 });
+    }
+    expect(Buffer.concat(parts).equals(sent)).toBe(true);
+    expect(wire.arena.free).toBe(320);
   });
 
   it('offers windows with the top bit set, and takes them', () => {
