@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { TcpState } from '../../src/uplink/tcp-connections.ts';
+import { STATE, TcpState } from '../../src/uplink/tcp-connections.ts';
 import { get16, get32 } from '../../wire/bytes.ts';
+import { DEVICE } from './outside-world.ts';
 import {
   Inside,
   mssOption,
@@ -183,31 +184,90 @@ describe('a connection from inside', () => {
 });
 
 describe('a connection from outside', () => {
-  /** Accepts by hand what `Listeners` would bring. */
+  const CLIENT = { mac: DEVICE.mac, ipv4: '198.51.100.9' };
+  /** Accepts by hand what `Listeners` would bring: row 1, whose other end is the socket of row 0. */
   const accepted = () => {
     const listener = wire.listen(81);
-    // A pair of the host's own: the uplink is given its far end.
-    wire.send({ flags: 'S', seq: 1, dstPort: 81 });
+    wire.send({ flags: 'S', seq: 1, dstPort: 81, options: mssOption(1460) });
     const synack = wire.expect('SA');
     const near = wire.accept(listener);
+    near.disown();
     const client = Uint8Array.of(2, 0, 0x15, 0xb3, 198, 51, 100, 9, 0, 0, 0, 0, 0, 0, 0, 0);
-    const local = Uint8Array.of(2, 0, 0, 80, 203, 0, 113, 5, 0, 0, 0, 0, 0, 0, 0, 0);
+    const local = Uint8Array.of(2, 0, 0, 80, 192, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0);
     wire.uplink.tcp.accept(near.fd, client, local, wire.now);
-    void synack;
-    return near;
+    const syn = wire.expect('S');
+    wire.send({ flags: 'A', seq: 2, ack: synack.seq + 1, dstPort: 81 });
+    const answer = (flags: string, seq: number, ack: number, data = '') =>
+      wire.send({ flags, seq, ack, data, srcPort: 80, dstPort: 0x15b3, to: CLIENT });
+    return {
+      syn,
+      answer,
+      say: (data: string) => wire.send({ flags: 'PA', seq: 2, ack: synack.seq + 1, dstPort: 81, data }),
+    };
   };
 
   it('comes with a SYN from its own address', () => {
-    accepted();
-    const syn = wire.expect('S');
+    const { syn } = accepted();
     expect([syn.srcPort, syn.dstPort, syn.ack]).toEqual([0x15b3, 80, 0]);
     expect(optionOf(syn.options, 3)).toEqual([7]);
     expect(optionOf(syn.options, 4)).toEqual([]);
     expect(optionOf(syn.options, 8)).toBeDefined();
   });
+
+  it('is established by the answer, and has what was said before', () => {
+    const { syn, answer, say } = accepted();
+    say('early bird');
+    answer('SA', 9000, syn.seq + 1);
+    const taken = [wire.take()!, ...wire.drain()].filter(({ dstPort }) => dstPort === 80);
+    expect(taken.every(({ ack }) => ack === 9001)).toBe(true);
+    expect(Buffer.concat(taken.map(({ data }) => data)).toString()).toBe('early bird');
+  });
+
+  it('is established when both ends open at once (RFC 9293 §3.5)', () => {
+    const { syn, answer, say } = accepted();
+    answer('S', 9000, 0);
+    expect(wire.expect('SA')).toMatchObject({ seq: syn.seq, ack: 9001 });
+    answer('SA', 9000, syn.seq + 1);
+    expect(wire.expect('A')).toMatchObject({ seq: syn.seq + 1, ack: 9001 });
+    say('hello');
+    const taken = [wire.take()!, ...wire.drain()].filter(({ dstPort }) => dstPort === 80);
+    expect(Buffer.concat(taken.map(({ data }) => data)).toString()).toBe('hello');
+  });
+
+  it('is over when the inside refuses it: the client is reset', () => {
+    const { syn, answer } = accepted();
+    answer('RA', 0, syn.seq + 1);
+    expect(wire.uplink.tcp.counters.reset).toBe(1);
+    // Row 0 is the client here.
+    wire.expect('RA');
+    expect(wire.uplink.tcp.connections.size).toBe(0);
+  });
+
+  it('is not over by a reset or an answer with another number', () => {
+    const { syn, answer } = accepted();
+    answer('RA', 0, syn.seq + 2);
+    answer('R', 0, 0);
+    wire.silence();
+    answer('SA', 9000, syn.seq + 2);
+    expect(wire.expect('R').seq).toBe((syn.seq + 2) | 0);
+    answer('A', 9000, syn.seq + 5);
+    expect(wire.expect('R').seq).toBe((syn.seq + 5) | 0);
+    answer('SA', 9000, syn.seq + 1);
+    expect(wire.expect('A').ack).toBe(9001);
+  });
+
+  it('asks five times more, and then gives up', () => {
+    const { syn } = accepted();
+    for (let i = 0; i < 5; i++) {
+      wire.pass(40_000);
+      expect(wire.drain().filter(({ flags }) => flags === 'S')).toMatchObject([{ seq: syn.seq }]);
+    }
+    wire.pass(70_000);
+    wire.drain();
+    expect(wire.uplink.tcp.counters.timedOut).toBe(1);
+  });
 });
 
 function stateOf({ uplink }: Wire): number {
-  const { words } = uplink.tcp.connections;
-  return words[13]!;
+  return uplink.tcp.connections.words[STATE]!;
 }

@@ -26,7 +26,7 @@ import {
 import { SocketUplink, type SocketUplinkOptions } from '../../src/uplink/socket-uplink.ts';
 import { Arena, type Frame } from '../../switch/frame.ts';
 import { parseIpv4 } from '../../wire/address.ts';
-import { get16, get32, set16, set32 } from '../../wire/bytes.ts';
+import { get32, set16, set32 } from '../../wire/bytes.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { icmpCode, icmpType } from '../../wire/icmp.ts';
 import { parse } from '../../wire/parse.ts';
@@ -227,7 +227,7 @@ export class Wire {
     const gso = gsoSize(bytes, frame.at - VNET_LEN);
     if (gso === 0) completeChecksum(frame);
     if (!transportChecksumOk(frame)) throw new Error('the device made a wrong checksum');
-    const { l3, l4, payload, end } = frame;
+    const { l4, payload, end } = frame;
     const taken: TakenSegment = {
       flags: '',
       seq: 0,
@@ -254,7 +254,6 @@ export class Wire {
       const quoted = Buffer.from(bytes.slice(l4 + 8, end));
       taken.icmp = { type: icmpType(bytes, l4), code: icmpCode(bytes, l4), quoted };
     }
-    void l3;
     this.arena.release(frame);
     return taken;
   }
@@ -300,6 +299,11 @@ export class Peer {
     this.close();
   }
 
+  /** Somebody else closes it. */
+  disown(): void {
+    this.#forget();
+  }
+
   close(): void {
     this.#forget();
     close(this.fd);
@@ -338,8 +342,6 @@ export function wordsOf(option: readonly number[]): number[] {
   return Array.from({ length: bytes.length >> 2 }, (_, i) => get32(bytes, 4 * i));
 }
 
-export { get16 };
-
 /** A connection of the inside's, with the numbers that are next. */
 export class Inside {
   readonly wire: Wire;
@@ -348,7 +350,7 @@ export class Inside {
   seq: number;
   ack: number;
   readonly synack: TakenSegment;
-  #stamps: boolean;
+  readonly #stamps: boolean;
 
   private constructor(
     wire: Wire,
