@@ -76,7 +76,8 @@ static int send_all(char **argv) {
       }
       int sent = sendmmsg(fd, messages, count, 0);
       if (sent > 0) sequence += (uint64_t)sent;
-      else if (errno == ENOBUFS || errno == EAGAIN) refused++, sequence++;
+      // ECONNREFUSED: the receiver has given up. The flow is lost, and counts as that.
+      else if (errno == ENOBUFS || errno == EAGAIN || errno == ECONNREFUSED) refused++, sequence++;
       else if (errno != EINTR) die("sendmmsg");
       // A sender that cannot keep up with its rate must still end in time.
       if (rate > 0 && nanoseconds() - start >= limit) break;
@@ -133,7 +134,8 @@ static int receive_all(char **argv) {
       uint64_t number;
       memcpy(&number, bytes[i], sizeof number);
       if (number == END) {
-        ended = 1;
+        // Before the first datagram it is a late one of the flow before.
+        ended = received > 0;
         continue;
       }
       received++;
