@@ -128,13 +128,19 @@ def reply(port):
 
 
 def ask(host, port, text):
-    """Sends one UDP datagram; says what comes back."""
+    """Sends a UDP datagram, again when it may have been lost; says what comes back."""
     udp = socket.socket(family(host), socket.SOCK_DGRAM)
     # Connected: what comes from elsewhere is not heard, and a refusal is.
     udp.connect(socket.getaddrinfo(host, port)[0][4])
-    udp.settimeout(5)
-    udp.send(text.encode())
-    say(udp.recv(BLOCK).decode())
+    udp.settimeout(0.25)
+    for left in reversed(range(40)):
+        udp.send(text.encode())
+        try:
+            say(udp.recv(BLOCK).decode())
+            return
+        except TimeoutError:
+            if left == 0:
+                raise
 
 
 def datagrams(host, port, size, count, per_call):
