@@ -1,3 +1,4 @@
+import type { DropReason } from './drop-reason.ts';
 import type { Arena, Frame } from './frame.ts';
 
 /** What became of a frame handed to `transmit`. */
@@ -13,7 +14,23 @@ export const Transmit = {
   /** The device does not understand the frame's virtio-net header; others may pass. */
   INVALID: 4,
 } as const;
-export type Transmit = (typeof Transmit)[keyof typeof Transmit];
+/** One of these, or a reason for which the device has discarded the frame: see `discarded`. */
+export type Transmit = (typeof Transmit)[keyof typeof Transmit] | Discarded;
+
+/** Above all answers of `Transmit`: the number of a drop reason is added to it. */
+const DISCARDED = 0x100;
+/** A drop reason as an answer to `transmit`. */
+export type Discarded = number & { readonly discarded: DropReason };
+
+/** The answer of a device that knows why it does not send a frame. */
+export function discarded(reason: DropReason): Discarded {
+  return (DISCARDED + reason) as Discarded;
+}
+
+/** Why the device has discarded the frame; 0 when it gave no reason of its own. */
+export function discardReason(status: Transmit): DropReason {
+  return (status < DISCARDED ? 0 : status - DISCARDED) as DropReason;
+}
 
 /**
  * Where frames come from and go to. A device knows nothing of switching. Live: `TapDevice`; in memory:

@@ -66,9 +66,9 @@ export const DropReason = {
   IP_TTL_EXCEEDED: 44,
   /** A multicast or broadcast packet for the gateway that no protocol of it listens to. */
   IP_GROUP: 45,
-  /** A protocol the gateway does not speak. */
+  /** A protocol the gateway does not speak, or no socket of the host. */
   UNHANDLED_PROTO: 46,
-  /** No service of the gateway listens on this TCP or UDP port. */
+  /** No service of the gateway listens on this TCP or UDP port, or the segment is of no connection of uplink socket. */
   NO_SOCKET: 47,
   /** Next hop did not answer ARP or ND. */
   NEIGH_FAILED: 48,
@@ -113,6 +113,36 @@ export const DropReason = {
   DESTINATION_DENIED: 67,
   /** The uplink's device has gone: nothing can leave by it. */
   UPLINK_GONE: 68,
+
+  /** Source address is not that of the endpoint behind the port: port security. */
+  MAC_SPOOF: 69,
+  /** IPv4 or IPv6 source is not an address of the endpoint behind the port (RFC 2827, RFC 6620): port security. */
+  IP_SPOOF: 70,
+  /** A DHCP message for a client, which only a server sends, from a container port (RFC 7610). */
+  DHCP_GUARD: 71,
+  /** More VLAN tags than port security looks behind. */
+  VLAN_DEPTH: 72,
+  /** From one network of the deck to another (DOCKER-ISOLATION-STAGE-2). */
+  NETWORK_ISOLATED: 73,
+  /** Into or out of an internal network (DOCKER-ISOLATION-STAGE-1). */
+  NETWORK_INTERNAL: 74,
+  /** A rule in DOCKER-USER says DROP. */
+  USER_DROP: 75,
+  /** A rule in DOCKER-USER says REJECT: the sender has been told. */
+  USER_REJECT: 76,
+  /** Uplink socket: no descriptor, memory or row is left for another socket of the host. */
+  SOCKET_EXHAUSTED: 69,
+  /** Uplink socket: the host could not send it (no route, not permitted, too long), and the sender was told. */
+  SOCKET_ERROR: 70,
+  /** Uplink socket: the host's socket has no room. */
+  SOCKET_FULL: 71,
+  /** Uplink socket: the host permits neither ping sockets nor raw ones. */
+  PING_FORBIDDEN: 72,
+
+  /** UDP to the gateway's port 53 that is no question: too short, or itself an answer. */
+  DNS_MALFORMED: 80,
+  /** A question about a name outside, while too many others are under way. */
+  DNS_BUSY: 81,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

@@ -1,5 +1,5 @@
 import type { Bridge } from '../../switch/bridge.ts';
-import { type Device, Transmit } from '../../switch/device.ts';
+import { type Device, discardReason, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame, PortId } from '../../switch/frame.ts';
 import { FrameRing } from '../../switch/frame-ring.ts';
@@ -225,5 +225,6 @@ export class Egress {
 /** Why a frame was dropped that a device did not take. */
 function reasonOf(status: Transmit): DropReason {
   if (status === Transmit.GONE) return DropReason.PORT_GONE;
-  return status === Transmit.INVALID ? DropReason.VNET_INHDR : DropReason.LINK_DOWN;
+  if (status === Transmit.INVALID) return DropReason.VNET_INHDR;
+  return discardReason(status) || DropReason.LINK_DOWN;
 }

@@ -115,7 +115,7 @@ export class FaultyDevice implements Device {
         this.#retryAt = now + RETRY;
         return false;
       }
-      if (status === Transmit.REFUSED || status === Transmit.INVALID) this.refused++;
+      if (status !== Transmit.SENT && status !== Transmit.GONE) this.refused++;
       this.#stuck = null;
       this.#arena.release(frame);
     }

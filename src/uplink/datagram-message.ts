@@ -1,10 +1,8 @@
-import { addressOf, errno, recvmsg, sendmsg } from '../device/syscall.ts';
+import { addressOf, errno } from '../device/syscall.ts';
+import { MSG_DONTWAIT, MSG_NOSIGNAL, SOCKADDR_IN6 } from './host-socket.ts';
+import { Message } from './message.ts';
 
 // bits/socket.h, linux/in.h, linux/in6.h, linux/udp.h.
-export const MSG_DONTWAIT = 0x40;
-export const MSG_TRUNC = 0x20;
-export const MSG_NOSIGNAL = 0x4000;
-export const MSG_ERRQUEUE = 0x2000;
 export const SOL_IP = 0;
 export const SOL_UDP = 17;
 export const SOL_IPV6 = 41;
@@ -19,24 +17,10 @@ const IPV6_TCLASS = 67;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
 
-/** sockaddr_in: family, port and address in network order, 8 bytes of padding. */
-export const SOCKADDR_IN = 16;
-/** sockaddr_in6: family, port, flow information, address, scope. */
-export const SOCKADDR_IN6 = 28;
 /** Where both have the port, in network order. */
 export const SOCKADDR_PORT = 2;
 export const SOCKADDR_IN_ADDRESS = 4;
 export const SOCKADDR_IN6_ADDRESS = 8;
-
-// struct msghdr in 32-bit words.
-const NAME = 0;
-const NAME_LENGTH = 2;
-const IOVEC = 4;
-const IOVEC_LENGTH = 6;
-const CONTROL = 8;
-const CONTROL_LENGTH = 10;
-const FLAGS = 12;
-const MSGHDR_WORDS = 14;
 
 /** cmsghdr: length of itself and its data (8 bytes), level, type. The next begins at a multiple of 8. */
 const CMSG_HEADER = 16;
@@ -73,20 +57,8 @@ export class DatagramMessage {
   /** Where in `control` the sock_extended_err is, -1 for none. */
   errorAt = -1;
 
-  readonly #header = new Uint32Array(MSGHDR_WORDS);
-  readonly #iovec = new Uint32Array(8);
-  readonly #headAddress: number;
-  #bytes: Uint8Array | null = null;
-  /** User addresses have 47 bits: a double holds them exactly. */
-  #start = 0;
-
-  constructor() {
-    const header = this.#header;
-    writePointer(header, NAME, Number(addressOf(this.name)));
-    writePointer(header, IOVEC, Number(addressOf(this.#iovec)));
-    writePointer(header, CONTROL, Number(addressOf(this.control)));
-    this.#headAddress = Number(addressOf(this.head));
-  }
+  readonly #message = new Message(this.name, this.control);
+  readonly #headAddress = Number(addressOf(this.head));
 
   /**
    * Sends `length` bytes from `bytes[at]` on to `name`.
@@ -102,8 +74,8 @@ export class DatagramMessage {
     length: number,
     controlLength = 0,
   ): number {
-    this.#point(0, bytes, at, length);
-    return this.#send(fd, nameLength, 1, controlLength);
+    this.#message.at(bytes, at, length);
+    return this.#send(fd, nameLength, controlLength);
   }
 
   /** As `send`, with the first `headLength` bytes of `head` in front. */
@@ -115,19 +87,12 @@ export class DatagramMessage {
     at: number,
     length: number,
   ): number {
-    const iovec = this.#iovec;
-    writePointer(iovec, 0, this.#headAddress);
-    iovec[2] = headLength;
-    this.#point(4, bytes, at, length);
-    return this.#send(fd, nameLength, 2, 0);
+    this.#message.behind(this.#headAddress, headLength, bytes, at, length);
+    return this.#send(fd, nameLength, 0);
   }
 
-  #send(fd: number, nameLength: number, parts: number, controlLength: number): number {
-    const header = this.#header;
-    header[NAME_LENGTH] = nameLength;
-    header[IOVEC_LENGTH] = parts;
-    header[CONTROL_LENGTH] = controlLength;
-    const count = sendmsg(fd, header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  #send(fd: number, nameLength: number, controlLength: number): number {
+    const count = this.#message.send(fd, MSG_DONTWAIT | MSG_NOSIGNAL, nameLength, controlLength);
     return count < 0 ? -errno() : count;
   }
 
@@ -137,20 +102,12 @@ export class DatagramMessage {
    * @returns its length (that of the datagram, also when it did not fit), or the error number, negative
    */
   receive(fd: number, bytes: Uint8Array, at: number, room: number, flags = 0): number {
-    const header = this.#header;
-    this.#point(0, bytes, at, room);
-    header[NAME_LENGTH] = SOCKADDR_IN6;
-    header[IOVEC_LENGTH] = 1;
-    header[CONTROL_LENGTH] = CONTROL_ROOM;
-    const count = recvmsg(fd, header, MSG_DONTWAIT | flags);
+    const message = this.#message;
+    message.at(bytes, at, room);
+    const count = message.receive(fd, MSG_DONTWAIT | flags, SOCKADDR_IN6, CONTROL_ROOM);
     if (count < 0) return -errno();
-    this.#readControl(header[CONTROL_LENGTH]!);
+    this.#readControl(message.controlLength);
     return count;
-  }
-
-  /** Whether the datagram last received did not fit. */
-  get truncated(): boolean {
-    return (this.#header[FLAGS]! & MSG_TRUNC) !== 0;
   }
 
   /** Asks the kernel to cut what is sent into datagrams of `size` bytes; returns the length of control messages now. */
@@ -222,18 +179,4 @@ export class DatagramMessage {
       at += (length + 7) & ~7;
     }
   }
-
-  #point(word: number, bytes: Uint8Array, at: number, length: number): void {
-    if (bytes !== this.#bytes) {
-      this.#bytes = bytes;
-      this.#start = Number(addressOf(bytes));
-    }
-    writePointer(this.#iovec, word, this.#start + at);
-    this.#iovec[word + 2] = length;
-  }
-}
-
-function writePointer(words: Uint32Array, at: number, address: number): void {
-  words[at] = address >>> 0;
-  words[at + 1] = (address / 0x1_0000_0000) >>> 0;
 }

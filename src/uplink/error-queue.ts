@@ -2,11 +2,11 @@ import { ICMP_UNREACH_FRAG_NEEDED, ICMP_UNREACHABLE } from '../../wire/icmp.ts';
 import { ICMPV6_PACKET_TOO_BIG } from '../../wire/icmpv6.ts';
 import {
   DatagramMessage,
-  MSG_ERRQUEUE,
   SOCKADDR_IN_ADDRESS,
   SOCKADDR_IN6_ADDRESS,
   SOCKADDR_PORT,
 } from './datagram-message.ts';
+import { MSG_ERRQUEUE } from './host-socket.ts';
 
 // linux/errqueue.h: struct sock_extended_err { u32 errno; u8 origin, type, code, pad; u32 info, data }, then the offender.
 const EE_ERRNO = 0;

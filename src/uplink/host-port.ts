@@ -13,6 +13,15 @@ import {
   ENODEV,
   type Explanation,
 } from '../device/syscall-error.ts';
+import {
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOCKADDR_IN,
+  SOCKADDR_IN6,
+  SOL_SOCKET,
+} from './host-socket.ts';
 
 /** A port of the host that is an endpoint's: where a socket waits for whoever comes from outside. */
 export interface HostPort {
@@ -25,17 +34,9 @@ export interface HostPort {
   port: number;
 }
 
-export const SOCK_STREAM = 1;
-export const SOCK_DGRAM = 2;
-const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_BINDTODEVICE = 25;
-const IPPROTO_IPV6 = 41;
-const IPV6_V6ONLY = 26;
 const TCP = 6;
-
-/** Bytes of a sockaddr_in6, the longest that is used here. */
-export const SOCKADDR = 28;
 
 /**
  * Opens a non-blocking socket and binds it to the port. Throws a `SyscallError` of one line that says what to do; nothing
@@ -69,7 +70,7 @@ export function bindHostPort(hostPort: HostPort): number {
 
 /** A sockaddr_in or sockaddr_in6. */
 function socketAddress({ family, host, port }: HostPort): Uint8Array {
-  const bytes = new Uint8Array(family === 4 ? 16 : SOCKADDR);
+  const bytes = new Uint8Array(family === 4 ? SOCKADDR_IN : SOCKADDR_IN6);
   const view = new DataView(bytes.buffer);
   view.setUint16(0, family === 4 ? AF_INET : AF_INET6, true);
   view.setUint16(2, port);

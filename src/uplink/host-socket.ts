@@ -1,10 +1,10 @@
 /**
- * The host's sockets as the socket uplink uses them: calls that `src/device/syscall.ts` does not have, addresses, and
- * transfers between a socket and the middle of a slot. Structures are laid out for 64-bit little-endian Linux.
+ * The host's sockets as the socket uplink uses them: calls that `src/device/syscall.ts` does not have, options, and
+ * addresses. Structures are laid out for 64-bit little-endian Linux.
  */
 import koffi from 'koffi';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
-import { addressOf, type Memory, recvmsg, sendmsg } from '../device/syscall.ts';
+import type { Memory } from '../device/syscall.ts';
 
 const libc = koffi.load(null);
 
@@ -87,112 +87,4 @@ export function writeSockaddr6(out: Uint8Array, words: Int32Array, at: number, p
     out[11 + 4 * i] = word;
   }
   return SOCKADDR_IN6;
-}
-
-// struct msghdr in 32-bit words.
-const MSG_NAME = 0;
-const MSG_NAMELEN = 2;
-const MSG_IOV = 4;
-const MSG_IOVLEN = 6;
-const MSG_CONTROL = 8;
-const MSG_CONTROLLEN = 10;
-const MSG_FLAGS = 12;
-
-/**
- * A struct msghdr with up to two pieces of memory, used again for every transfer: an address in the middle of a slot costs
- * no object, because it is written as two halves. The views given stay in use as long as this does.
- */
-export class Message {
-  /** What sendmsg and recvmsg take. */
-  readonly header = new Uint32Array(14);
-  readonly #iovec = new Uint32Array(8);
-  readonly #start: number;
-  readonly #nameLength: number;
-  readonly #controlLength: number;
-  /** The header only points to these: somebody has to hold them. */
-  readonly held: readonly unknown[];
-
-  /**
-   * @param bytes the arena's memory
-   * @param name room for an address, if one is to be sent or received
-   * @param control room for control messages
-   */
-  constructor(bytes: Uint8Array, name?: Uint8Array, control?: NodeJS.ArrayBufferView) {
-    this.#start = bytes.length === 0 ? 0 : Number(addressOf(bytes));
-    this.#nameLength = name?.length ?? 0;
-    this.#controlLength = control?.byteLength ?? 0;
-    this.held = [bytes, name, control];
-    this.#pointer(MSG_IOV, this.#iovec);
-    this.header[MSG_IOVLEN] = 1;
-    if (name !== undefined) this.#pointer(MSG_NAME, name);
-    if (control !== undefined) this.#pointer(MSG_CONTROL, control);
-    this.reset();
-  }
-
-  /** Room for name and control as at first: the kernel writes there what it has used. */
-  reset(): void {
-    this.header[MSG_NAMELEN] = this.#nameLength;
-    this.header[MSG_CONTROLLEN] = this.#controlLength;
-    this.header[MSG_FLAGS] = 0;
-  }
-
-  get nameLength(): number {
-    return this.header[MSG_NAMELEN];
-  }
-
-  set nameLength(length: number) {
-    this.header[MSG_NAMELEN] = length;
-  }
-
-  get controlLength(): number {
-    return this.header[MSG_CONTROLLEN];
-  }
-
-  set controlLength(length: number) {
-    this.header[MSG_CONTROLLEN] = length;
-  }
-
-  /** MSG_TRUNC and others, after recvmsg. */
-  get flags(): number {
-    return this.header[MSG_FLAGS];
-  }
-
-  /** The next transfer is of `length` bytes at offset `at` of the arena. User addresses have 47 bits: a double holds them exactly. */
-  at(at: number, length: number): void {
-    const iovec = this.#iovec;
-    const address = this.#start + at;
-    iovec[0] = address >>> 0;
-    iovec[1] = (address / 0x1_0000_0000) >>> 0;
-    iovec[2] = length;
-    this.header[MSG_IOVLEN] = 1;
-  }
-
-  /** The next transfer is first of `skip` bytes of other memory (an `addressOf`, as a number), then as with `at`. */
-  behind(other: number, skip: number, at: number, length: number): void {
-    const iovec = this.#iovec;
-    const address = this.#start + at;
-    iovec[0] = other >>> 0;
-    iovec[1] = (other / 0x1_0000_0000) >>> 0;
-    iovec[2] = skip;
-    iovec[4] = address >>> 0;
-    iovec[5] = (address / 0x1_0000_0000) >>> 0;
-    iovec[6] = length;
-    this.header[MSG_IOVLEN] = 2;
-  }
-
-  /** Bytes sent, or -1. */
-  send(fd: number, flags: number): number {
-    return sendmsg(fd, this.header, flags);
-  }
-
-  /** Bytes received, or -1. */
-  receive(fd: number, flags: number): number {
-    return recvmsg(fd, this.header, flags);
-  }
-
-  #pointer(word: number, view: NodeJS.ArrayBufferView): void {
-    const address = addressOf(view);
-    this.header[word] = Number(address & 0xffff_ffffn);
-    this.header[word + 1] = Number(address >> 32n);
-  }
 }

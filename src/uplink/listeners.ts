@@ -11,7 +11,8 @@ import {
   setsockopt,
 } from '../device/syscall.ts';
 import { checked, EAGAIN, EMFILE, ENFILE } from '../device/syscall-error.ts';
-import { bindHostPort, type HostPort, SOCKADDR } from './host-port.ts';
+import { bindHostPort, type HostPort } from './host-port.ts';
+import { SO_LINGER, SOCKADDR_IN6, SOL_SOCKET } from './host-socket.ts';
 
 /** Ports to listen at: each from `from` to `to`. */
 export interface ListenOptions extends Omit<HostPort, 'protocol' | 'port'> {
@@ -37,8 +38,6 @@ const BACKLOG = 4096;
 const BURST = 64;
 /** Milliseconds for which nothing is accepted when even refusing takes a descriptor that there is not. */
 const PAUSE = 100;
-const SOL_SOCKET = 1;
-const SO_LINGER = 13;
 
 /**
  * The host's listening TCP sockets, one for each published port, with an epoll descriptor of their own. Opening and
@@ -50,8 +49,8 @@ export class Listeners {
   readonly #accept: Accept;
   /** By descriptor: the publish it belongs to, and whether its address is known without asking. */
   readonly #sockets = new Map<number, { listener: number; local: Uint8Array | null }>();
-  readonly #client = new Uint8Array(SOCKADDR);
-  readonly #local = new Uint8Array(SOCKADDR);
+  readonly #client = new Uint8Array(SOCKADDR_IN6);
+  readonly #local = new Uint8Array(SOCKADDR_IN6);
   readonly #length = new Int32Array(1);
   /** A descriptor to give up when there is none left, so that whoever comes can be refused. */
   #spare: EventFd | null = new EventFd();
@@ -139,7 +138,7 @@ export class Listeners {
   }
 
   #next(fd: number): number {
-    this.#length[0] = SOCKADDR;
+    this.#length[0] = SOCKADDR_IN6;
     return accept4(fd, this.#client, this.#length, O_NONBLOCK | O_CLOEXEC);
   }
 
@@ -174,7 +173,7 @@ export class Listeners {
   }
 
   #addressOf(fd: number): Uint8Array {
-    this.#length[0] = SOCKADDR;
+    this.#length[0] = SOCKADDR_IN6;
     getsockname(fd, this.#local, this.#length);
     return this.#local;
   }

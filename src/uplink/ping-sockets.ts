@@ -1,4 +1,5 @@
-import { Transmit } from '../../switch/device.ts';
+import { discarded, Transmit } from '../../switch/device.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import { get16, set16 } from '../../wire/bytes.ts';
 import { sum, update16 } from '../../wire/checksum.ts';
@@ -24,10 +25,10 @@ import { EPOLLERR, EPOLLIN, type Epoll } from '../device/epoll.ts';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
 import { close, errno, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../device/syscall.ts';
 import { EACCES, EAGAIN, EINTR, EMFILE, EPERM } from '../device/syscall-error.ts';
-import { DatagramMessage, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_PORT } from './datagram-message.ts';
+import { DatagramMessage, SOCKADDR_PORT } from './datagram-message.ts';
 import { ErrorQueue } from './error-queue.ts';
 import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts';
-import { SOCK_DGRAM } from './host-port.ts';
+import { SOCK_DGRAM, SOCK_RAW, SOCKADDR_IN, SOCKADDR_IN6 } from './host-socket.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import { IdleQueue } from './idle-queue.ts';
 import { LOOPBACK_IPV4 } from './loopback.ts';
@@ -35,7 +36,6 @@ import type { Segment } from './segment.ts';
 import { SegmentHeaders } from './segment-headers.ts';
 import { SocketOptions } from './socket-options.ts';
 
-const SOCK_RAW = 3;
 const SOL_RAW = 255;
 const ICMP_FILTER = 1;
 const SOL_ICMPV6 = 58;
@@ -186,18 +186,18 @@ export class PingSockets {
 
   // ---- outwards ----
 
-  /** Sends an echo request. The frame is SENT also when the host did not send it; other ICMP no socket can send. */
+  /** Sends an echo request; other ICMP no socket can send. */
   transmit(frame: Frame, now: number): Transmit {
     const { bytes, l3, l4 } = frame;
     const isIpv6 = frame.etherType === ETHERTYPE_IPV6;
     const request = isIpv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO_REQUEST;
-    if (
-      frame.end - l4 < ICMP_LEN ||
-      get16(bytes, l4) !== request << 8 ||
-      !this.#headers.writeName(this.#message, bytes, l3, isIpv6, LOOPBACK_IPV4)
-    ) {
+    if (frame.end - l4 < ICMP_LEN || get16(bytes, l4) !== request << 8) {
       this.refused++;
-      return Transmit.SENT;
+      return discarded(DropReason.ICMP_UNHANDLED);
+    }
+    if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, LOOPBACK_IPV4)) {
+      this.refused++;
+      return discarded(DropReason.IP_MARTIAN_DESTINATION);
     }
     this.#message.nameView.setUint16(SOCKADDR_PORT, 0);
     const identifier = icmpIdentifier(bytes, l4);
@@ -205,8 +205,9 @@ export class PingSockets {
     if (row < 0) {
       row = this.#open(identifier, isIpv6);
       if (row < 0) {
-        if (row !== NOT_ALLOWED) this.#tell(frame, -row);
-        return Transmit.SENT;
+        if (row === NOT_ALLOWED) return discarded(DropReason.PING_FORBIDDEN);
+        this.#tell(frame, -row);
+        return discarded(isExhausted(-row) ? DropReason.SOCKET_EXHAUSTED : DropReason.SOCKET_ERROR);
       }
     }
     this.#idle.touch(row, now);
@@ -222,14 +223,14 @@ export class PingSockets {
       this.#options.setIpv4(socketRow, fd, bytes[l3 + IPV4_TTL]!, bytes[l3 + IPV4_TOS]!, whole);
     }
     const number = this.#send(row, frame, isIpv6);
-    if (number !== 0) {
-      if (isShortage(number)) this.overrun++;
-      else {
-        this.unsent++;
-        this.#tell(frame, number);
-      }
+    if (number === 0) return Transmit.SENT;
+    if (isShortage(number)) {
+      this.overrun++;
+      return discarded(DropReason.SOCKET_FULL);
     }
-    return Transmit.SENT;
+    this.unsent++;
+    this.#tell(frame, number);
+    return discarded(DropReason.SOCKET_ERROR);
   }
 
   /** @returns 0, or the number of an error that is about this request and no earlier one */

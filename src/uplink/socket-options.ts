@@ -1,5 +1,6 @@
 import { setsockopt } from '../device/syscall.ts';
 import { SOL_IP, SOL_IPV6, SOL_UDP } from './datagram-message.ts';
+import { IPV6_V6ONLY, SOL_SOCKET } from './host-socket.ts';
 
 // linux/in.h, linux/in6.h, linux/udp.h, asm-generic/socket.h.
 const IP_TOS = 1;
@@ -13,13 +14,11 @@ const IPV6_UNICAST_HOPS = 16;
 const IPV6_MTU_DISCOVER = 23;
 const IPV6_MTU = 24;
 const IPV6_RECVERR = 25;
-const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_RECVHOPLIMIT = 51;
 const IPV6_RECVTCLASS = 66;
 const IPV6_TCLASS = 67;
 const UDP_GRO = 104;
-const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 /** Of IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: cut what is too long, or never. */
 const PMTUDISC_DONT = 0;

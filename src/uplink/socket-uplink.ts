@@ -1,4 +1,5 @@
-import { type Device, Transmit } from '../../switch/device.ts';
+import { type Device, discarded, Transmit } from '../../switch/device.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
@@ -49,8 +50,6 @@ export class SocketUplink implements Device {
   readonly tcp: TcpSockets;
   readonly udp: UdpSockets;
   readonly ping: PingSockets;
-  /** Frames of protocols that no socket speaks. */
-  unspoken = 0;
   readonly #epoll = new Epoll();
   readonly #errors: IcmpErrors;
   readonly #listeners: Listeners;
@@ -155,12 +154,10 @@ export class SocketUplink implements Device {
       if (frame.protocol === PROTO_UDP) return this.udp.transmit(frame, now);
       if (frame.protocol === PROTO_ICMP) return this.ping.transmit(frame, now);
       if (frame.protocol === PROTO_ICMPV6) {
-        this.udp.tooBig(frame);
-        return this.ping.transmit(frame, now);
+        return this.udp.tooBig(frame) ? Transmit.SENT : this.ping.transmit(frame, now);
       }
     }
-    this.unspoken++;
-    return Transmit.REFUSED;
+    return discarded(DropReason.UNHANDLED_PROTO);
   }
 
   deadline(): number {

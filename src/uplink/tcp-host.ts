@@ -25,7 +25,6 @@ import {
   IPPROTO_IPV6,
   IPPROTO_TCP,
   IPV6_V6ONLY,
-  Message,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   MSG_PEEK,
@@ -51,6 +50,7 @@ import {
   writeSockaddr6,
 } from './host-socket.ts';
 import { LOOPBACK_IPV4 } from './loopback.ts';
+import { Message } from './message.ts';
 import type { Segment } from './segment.ts';
 import {
   ARMED,
@@ -110,7 +110,8 @@ export class TcpHost {
   readonly #epoll: Epoll;
   readonly #segment: Segment;
   readonly #tag: (row: number) => number;
-  readonly #payload: Message;
+  readonly #bytes: Uint8Array;
+  readonly #payload = new Message();
   readonly #address = new Uint8Array(SOCKADDR_IN6);
   readonly #loopback6 = Int32Array.of(0, 0, 0, 1);
   readonly #value = new Int32Array(MEMINFO_WORDS);
@@ -134,7 +135,7 @@ export class TcpHost {
     peekOffset = hasPeekOffset(),
   ) {
     this.#words = connections.words;
-    this.#payload = new Message(bytes);
+    this.#bytes = bytes;
     this.#epoll = epoll;
     this.#segment = segment;
     this.#tag = tag;
@@ -185,7 +186,7 @@ export class TcpHost {
 
   /** Sends `length` bytes at offset `from` of the arena; answers how many the kernel took, or -1 when the socket is broken. */
   push(row: number, from: number, length: number): number {
-    this.#payload.at(from, length);
+    this.#payload.at(this.#bytes, from, length);
     const count = this.#payload.send(this.#words[row * ROW + FD], MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count >= 0) {
       this.#words[row * ROW + TAKEN] += count;
@@ -249,7 +250,7 @@ export class TcpHost {
       this.#set(fd, SOL_SOCKET, SO_PEEK_OFF, (sequence - words[at + HEAD]) | 0);
       words[at + PEEK] = sequence;
     }
-    this.#payload.at(to, length);
+    this.#payload.at(this.#bytes, to, length);
     const count = this.#payload.receive(fd, MSG_PEEK | MSG_DONTWAIT);
     if (count >= 0) {
       words[at + PEEK] = (sequence + count) | 0;
@@ -268,8 +269,8 @@ export class TcpHost {
     const at = row * ROW;
     const skip = (sequence - words[at + HEAD]!) | 0;
     if (skip > this.#skipped.length) return NOTHING;
-    if (skip === 0) this.#payload.at(to, length);
-    else this.#payload.behind(this.#skippedAt, skip, to, length);
+    if (skip === 0) this.#payload.at(this.#bytes, to, length);
+    else this.#payload.behind(this.#skippedAt, skip, this.#bytes, to, length);
     const count = this.#payload.receive(words[at + FD]!, MSG_PEEK | MSG_DONTWAIT);
     if (count > skip || (count === 0 && skip === 0)) return count - skip;
     if (count < 0) {

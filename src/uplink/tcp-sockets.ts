@@ -1,4 +1,5 @@
-import { Transmit } from '../../switch/device.ts';
+import { discarded, Transmit } from '../../switch/device.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
 import { FrameRing } from '../../switch/frame-ring.ts';
 import { get32 } from '../../wire/bytes.ts';
@@ -223,31 +224,27 @@ export class TcpSockets {
     return this.#segments.starved;
   }
 
-  /** A segment from the deck. */
+  /** A segment from the deck. It is SENT also when our TCP has no use for it: it may be one that was sent again. */
   transmit(frame: Frame, now: number): Transmit {
     const words = this.#words;
     const { bytes, l4 } = frame;
     if (!transportChecksumOk(frame)) {
       this.#counters.corrupt++;
-      return Transmit.REFUSED;
+      return discarded(DropReason.L4_CSUM);
     }
     const row = this.#find(frame);
     if (row < 0) {
-      if ((tcpFlags(bytes, l4) & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) this.#open(frame, now);
-      else this.#refuse(frame);
-      return Transmit.SENT;
+      if ((tcpFlags(bytes, l4) & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) return this.#open(frame, now);
+      return this.#refuse(frame);
     }
     switch (words[row * ROW + STATE]) {
       case TcpState.CONNECTING:
-        this.#whileConnecting(row, frame);
-        break;
+        return this.#whileConnecting(row, frame);
       case TcpState.SYN_SENT:
-        this.#conclude(row, frame, this.#input.answer(row, frame, now), now);
-        break;
+        return this.#conclude(row, frame, this.#input.answer(row, frame, now), now);
       default:
-        this.#conclude(row, frame, this.#input.segment(row, frame, now), now);
+        return this.#conclude(row, frame, this.#input.segment(row, frame, now), now);
     }
-    return Transmit.SENT;
   }
 
   /** The next segment for the deck, in a slot held for the caller; null when there is none, or no slot. */
@@ -417,7 +414,7 @@ export class TcpSockets {
   }
 
   /** A SYN from inside: the host is asked to connect, and the answer waits for it. */
-  #open(frame: Frame, now: number): void {
+  #open(frame: Frame, now: number): Transmit {
     const words = this.#words;
     const { bytes, l3, l4 } = frame;
     const isIpv6 = frame.etherType === ETHERTYPE_IPV6;
@@ -431,25 +428,26 @@ export class TcpSockets {
     if (row < 0) {
       this.#counters.exhausted++;
       this.#refuse(frame);
-      return;
+      return discarded(DropReason.SOCKET_EXHAUSTED);
     }
     words[row * ROW + STATE] = TcpState.CONNECTING;
     this.#input.synchronize(row, frame);
     const number = this.host.open(row);
     if (number === 0) {
       this.#counters.opened++;
-      return;
+      return Transmit.SENT;
     }
+    this.#forget(row);
     if (isExhausted(number)) {
       this.#counters.exhausted++;
       this.#refuse(frame);
-    } else {
-      this.#counters.failed++;
-      const error = icmpOfErrno(number, isIpv6);
-      if (number === ECONNREFUSED) this.#refuse(frame);
-      else this.#errors.about(frame, error >> 8, error & 0xff, 0);
+      return discarded(DropReason.SOCKET_EXHAUSTED);
     }
-    this.#forget(row);
+    this.#counters.failed++;
+    const error = icmpOfErrno(number, isIpv6);
+    if (number === ECONNREFUSED) this.#refuse(frame);
+    else this.#errors.about(frame, error >> 8, error & 0xff, 0);
+    return discarded(DropReason.SOCKET_ERROR);
   }
 
   /** The host has connected, or has not. */
@@ -471,55 +469,54 @@ export class TcpSockets {
   }
 
   /** More from an inside whose SYN was not answered yet. */
-  #whileConnecting(row: number, frame: Frame): void {
+  #whileConnecting(row: number, frame: Frame): Transmit {
     const { bytes, l4 } = frame;
     const flags = tcpFlags(bytes, l4);
     const at = row * ROW;
     const sequence = tcpSequence(bytes, l4);
     if ((flags & TCP_RST) !== 0) {
-      if (sequence !== this.#words[at + RCV_NXT]) return;
+      if (sequence !== this.#words[at + RCV_NXT]) return Transmit.SENT;
       this.#counters.reset++;
       this.host.abort(row);
       this.#forget(row);
-      return;
+      return Transmit.SENT;
     }
     // Another SYN is a new attempt with other numbers; the one before is given up.
     if ((flags & TCP_SYN) !== 0 && (flags & TCP_ACK) === 0) {
       if (((sequence + 1) | 0) !== this.#words[at + RCV_NXT]) this.#input.synchronize(row, frame);
-    } else if ((flags & TCP_ACK) !== 0) this.#refuse(frame);
+    } else if ((flags & TCP_ACK) !== 0) return this.#refuse(frame);
+    return Transmit.SENT;
   }
 
-  #conclude(row: number, frame: Frame, outcome: Outcome, now: number): void {
+  #conclude(row: number, frame: Frame, outcome: Outcome, now: number): Transmit {
     switch (outcome) {
       case Outcome.KEEP:
-        return;
+        break;
       case Outcome.RESET:
         this.#counters.reset++;
         this.host.abort(row);
         this.#forget(row);
-        return;
+        break;
       case Outcome.BROKEN:
         this.#break(row, now);
-        return;
-      case Outcome.CLOSED: {
+        break;
+      case Outcome.CLOSED:
         this.host.close(row);
         this.#forget(row);
-        return;
-      }
+        break;
       case Outcome.STRANGE:
-        this.#refuse(frame);
-        return;
+        return this.#refuse(frame);
       case Outcome.REUSE:
         this.#forget(row);
         this.#find(frame);
-        this.#open(frame, now);
-        return;
+        return this.#open(frame, now);
       case Outcome.TIME_WAIT:
         this.host.close(row);
         this.#held.clear(row * ROW);
         this.#wait(row);
         this.connections.arm(row, now + TIME_WAIT, now);
     }
+    return Transmit.SENT;
   }
 
   #timeout(row: number, now: number): void {
@@ -648,14 +645,15 @@ export class TcpSockets {
   }
 
   /** RST for a segment that belongs to no connection (RFC 9293 §3.10.7.1), or not to the one it names. */
-  #refuse(frame: Frame): void {
+  #refuse(frame: Frame): Transmit {
     const { bytes, l3, l4 } = frame;
     const flags = tcpFlags(bytes, l4);
-    if ((flags & TCP_RST) !== 0) return;
+    const status = discarded(DropReason.NO_SOCKET);
+    if ((flags & TCP_RST) !== 0) return status;
     this.#counters.strange++;
-    if (this.#resets.full) return;
+    if (this.#resets.full) return status;
     const reset = this.#segments.allocate(this.#arena, false);
-    if (reset === undefined) return;
+    if (reset === undefined) return status;
     const acknowledges = (flags & TCP_ACK) !== 0;
     const control = (flags & TCP_SYN ? 1 : 0) + (flags & TCP_FIN ? 1 : 0);
     const next = (tcpSequence(bytes, l4) + frame.end - frame.payload + control) | 0;
@@ -668,6 +666,7 @@ export class TcpSockets {
       acknowledges ? TCP_RST : TCP_RST | TCP_ACK,
     );
     this.#resets.push(reset);
+    return status;
   }
 
   /** Tells the inside by ICMP why its SYN came to nothing: the SYN is written once more, to be quoted. */

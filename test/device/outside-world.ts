@@ -4,6 +4,8 @@ import { Epoll } from '../../src/device/epoll.ts';
 import { inNamespace, openNamespace } from '../../src/device/netns.ts';
 import { IcmpErrors } from '../../src/uplink/icmp-errors.ts';
 import type { Segment } from '../../src/uplink/segment.ts';
+import { discardReason, type Transmit } from '../../switch/device.ts';
+import { DROP_REASON_NAMES } from '../../switch/drop-reason.ts';
 import { Arena, type Frame } from '../../switch/frame.ts';
 import { parse } from '../../wire/parse.ts';
 import { clearVnet, VNET_LEN } from '../../wire/virtio-net.ts';
@@ -24,6 +26,11 @@ export const SEGMENT: Segment = {
     ipv6: [0xfd746170 | 0, 0x6465ffff, 0, 1],
   },
 };
+
+/** Why a device did not send a frame, by name. */
+export function reasonOf(status: Transmit): string {
+  return DROP_REASON_NAMES[discardReason(status)] ?? `no reason (${status})`;
+}
 
 /** Somebody outside, as what the deck sends to. */
 export const FAR = { mac: DEVICE.mac, ipv4: '10.2.0.2', ipv6: 'fd02::2' };

@@ -5,7 +5,6 @@ import { inNamespace, newNamespace } from '../../src/device/netns.ts';
 import { socket } from '../../src/device/syscall.ts';
 import { icmp, icmpEcho, type Station } from '../../src/testing/frames.ts';
 import { PingMode, PingSockets } from '../../src/uplink/ping-sockets.ts';
-import { Transmit } from '../../switch/device.ts';
 import type { Frame } from '../../switch/frame.ts';
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
 import { get16, get32, set16 } from '../../wire/bytes.ts';
@@ -20,6 +19,7 @@ import {
   FAR,
   OutsideWorld,
   ROUTER,
+  reasonOf,
   SEGMENT,
   withoutDescriptors,
 } from './outside-world.ts';
@@ -29,6 +29,8 @@ let world: OutsideWorld;
 let bench: Bench;
 let sockets: PingSockets;
 let log: string[];
+/** Why requests were not sent. */
+const dropped: string[] = [];
 
 beforeAll(() => {
   world = new OutsideWorld();
@@ -41,6 +43,7 @@ beforeEach(() => {
 afterEach(() => {
   sockets.close();
   bench.close();
+  expect(dropped.splice(0)).toEqual([]);
 });
 
 function make(more: { capacity?: number; socket?: typeof socket } = {}): PingSockets {
@@ -76,7 +79,8 @@ function send(family: 4 | 6, { largestFragment = 0, ...more }: Request = {}, now
   );
   frame.largestFragment = largestFragment;
   const before = frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length);
-  expect(world.in(world.host, () => sockets.transmit(frame, now))).toBe(Transmit.SENT);
+  const status = world.in(world.host, () => sockets.transmit(frame, now));
+  if (status !== 0) dropped.push(reasonOf(status));
   expect(frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length)).toEqual(before);
   bench.arena.release(frame);
 }
@@ -220,13 +224,14 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
       expect(error.line).toBe(`${who} > ${deck} error ${family === 4 ? '3/4' : '2/0'}`);
       expect(get32(error.frame.bytes, error.frame.l4 + 4)).toBe(1400);
     }
+    expect(dropped.splice(0)).toEqual(['SOCKET_ERROR']);
   });
 
   it('says that there is no way', () => {
     const frame = bench.frame(icmpEcho({ from: station(family, DECK), to: station(family, FAR) }));
     const namespace = newNamespace('nowhere');
     try {
-      inNamespace(namespace, () => sockets.transmit(frame, 0));
+      expect(reasonOf(inNamespace(namespace, () => sockets.transmit(frame, 0)))).toBe('SOCKET_ERROR');
     } finally {
       namespace.close();
       bench.arena.release(frame);
@@ -247,6 +252,7 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
       });
     }
     expect(sockets.refused).toBe(bad.length);
+    expect(dropped.splice(0)).toEqual(bad.map(() => 'IP_MARTIAN_DESTINATION'));
     expect(hear(50)).toBeNull();
   });
 
@@ -255,7 +261,7 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
       const frame = bench.frame(
         icmp({ from: station(family, DECK), to: station(family, FAR), type, code, data: 60 }),
       );
-      world.in(world.host, () => sockets.transmit(frame, 0));
+      dropped.push(reasonOf(world.in(world.host, () => sockets.transmit(frame, 0))));
       bench.arena.release(frame);
     };
     // A reply, a request of an unknown code, an error, something else.
@@ -263,6 +269,12 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
     for (const type of family === 4 ? [0, 3, 13] : [129, 1, 143]) sent(type);
     sent(request, 1);
     expect(sockets.refused).toBe(4);
+    expect(dropped.splice(0)).toEqual([
+      'ICMP_UNHANDLED',
+      'ICMP_UNHANDLED',
+      'ICMP_UNHANDLED',
+      'ICMP_UNHANDLED',
+    ]);
     expect(sockets.size).toBe(0);
   });
 
@@ -287,6 +299,7 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
     const lines = Array.from({ length: 3 }, () => hear()!.line);
     expect(lines).toContain(`${device} > ${deck} error ${family === 4 ? '3/13' : '1/1'}`);
     expect(sockets.exhausted).toBe(1);
+    expect(dropped.splice(0)).toEqual(['SOCKET_EXHAUSTED']);
     sockets.close();
     sockets = make();
     const frame = bench.frame(icmpEcho({ from: station(family, DECK), to: station(family, FAR) }));
@@ -316,6 +329,7 @@ describe('a host that permits neither', () => {
       send(6, { sequence: i });
     }
     expect(sockets.forbidden).toBe(6);
+    expect(dropped.splice(0)).toEqual(new Array(6).fill('PING_FORBIDDEN'));
     expect(refusals).toBe(4);
     expect(sockets.size).toBe(0);
     expect(log).toHaveLength(1);
@@ -333,6 +347,7 @@ describe('ping sockets', () => {
     send(4);
     expect(hear()!.line).toBe('192.0.0.1 > 192.0.0.2 error 3/13');
     expect(sockets.exhausted).toBe(1);
+    expect(dropped.splice(0)).toEqual(['SOCKET_EXHAUSTED']);
     watch.mockRestore();
     expect(sockets.size).toBe(0);
     expect(openDescriptors()).toBe(before);

@@ -24,6 +24,7 @@ import {
   writeSockaddr4,
 } from '../../src/uplink/host-socket.ts';
 import { SocketUplink, type SocketUplinkOptions } from '../../src/uplink/socket-uplink.ts';
+import type { Transmit } from '../../switch/device.ts';
 import { Arena, type Frame } from '../../switch/frame.ts';
 import { parseIpv4 } from '../../wire/address.ts';
 import { get32, set16, set32 } from '../../wire/bytes.ts';
@@ -142,7 +143,7 @@ export class Wire {
     data = '',
     urgent = 0,
     ...rest
-  }: SentSegment): void {
+  }: SentSegment): Transmit {
     const { srcPort = 40000, dstPort = 80, to = DEVICE } = rest;
     const payload = typeof data === 'string' ? Buffer.from(data) : data;
     const header = TCP_LEN + 4 * Math.ceil(options.length / 4);
@@ -153,11 +154,11 @@ export class Wire {
     set16(segment, 18, urgent);
     segment.set(options, TCP_LEN);
     segment.set(payload, header);
-    this.transmit(ip({ from: DECK, to, via: DEVICE }, PROTO_TCP, segment));
+    return this.transmit(ip({ from: DECK, to, via: DEVICE }, PROTO_TCP, segment));
   }
 
   /** Any frame; answers what the device said. */
-  transmit(bytes: Uint8Array): number {
+  transmit(bytes: Uint8Array): Transmit {
     const frame = this.arena.allocate(bytes.length);
     if (frame === undefined) throw new Error('no slot is free');
     clearVnet(frame.bytes, frame.at - VNET_LEN);

@@ -5,7 +5,8 @@ import { inNamespace, newNamespace } from '../../src/device/netns.ts';
 import { bind, close, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../../src/device/syscall.ts';
 import { icmp, type Station, udp } from '../../src/testing/frames.ts';
 import { DatagramMessage } from '../../src/uplink/datagram-message.ts';
-import { UdpSockets } from '../../src/uplink/udp-sockets.ts';
+import { Descriptors } from '../../src/uplink/descriptors.ts';
+import { type UdpOptions, UdpSockets } from '../../src/uplink/udp-sockets.ts';
 import { Transmit } from '../../switch/device.ts';
 import type { Frame } from '../../switch/frame.ts';
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from '../../wire/address.ts';
@@ -30,6 +31,7 @@ import {
   FAR,
   OutsideWorld,
   ROUTER,
+  reasonOf,
   SEGMENT,
   withoutDescriptors,
 } from './outside-world.ts';
@@ -39,6 +41,8 @@ let world: OutsideWorld;
 let bench: Bench;
 let sockets: UdpSockets;
 const peers: Peer[] = [];
+/** Why datagrams were not sent. */
+const dropped: string[] = [];
 
 beforeAll(() => {
   world = new OutsideWorld();
@@ -52,9 +56,10 @@ afterEach(() => {
   sockets.close();
   bench.close();
   for (const peer of peers.splice(0)) peer.close();
+  expect(dropped.splice(0)).toEqual([]);
 });
 
-function make(more: { capacity?: number; socket?: typeof socket } = {}): UdpSockets {
+function make(more: Partial<UdpOptions> = {}): UdpSockets {
   return new UdpSockets({
     segment: SEGMENT,
     epoll: bench.epoll,
@@ -167,6 +172,7 @@ function send(family: 4 | 6, more: Sending = {}): Transmit {
   frame.largestFragment = largestFragment;
   const before = frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length);
   const status = world.in(world.host, () => sockets.transmit(frame, 0));
+  if (status !== Transmit.SENT) dropped.push(reasonOf(status));
   // Whoever floods has others who read the same bytes.
   expect(frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length)).toEqual(before);
   bench.arena.release(frame);
@@ -310,6 +316,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
       expect(get32(bytes, l4 + 4)).toBe(1400);
       expect(get16(bytes, l4 + 8 + header - 8)).toBe(40000);
     }
+    expect(dropped.splice(0)).toEqual(['SOCKET_ERROR']);
     send(family, { data: 1400 - header });
     expect(await peer.hear()).toHaveLength(1400 - header);
     expect(hear(50)).toBeNull();
@@ -325,7 +332,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
     const lonely = make();
     const namespace = newNamespace('nowhere');
     try {
-      inNamespace(namespace, () => lonely.transmit(frame, 0));
+      expect(reasonOf(inNamespace(namespace, () => lonely.transmit(frame, 0)))).toBe('SOCKET_ERROR');
     } finally {
       namespace.close();
       lonely.close();
@@ -344,6 +351,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
       send(family, { to });
     }
     expect(sockets.refused).toBe(bad.length);
+    expect(dropped.splice(0)).toEqual(bad.map(() => 'IP_MARTIAN_DESTINATION'));
     expect(sockets.size).toBe(0);
   });
 
@@ -408,6 +416,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
       data: size * 3,
       dontFragment: true,
     });
+    world.forgetPaths();
     send(family, { data: 1450 });
     hear();
     for (const [frameBytes, refused] of [
@@ -427,8 +436,9 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
         6,
       );
       const before = sockets.unsent;
-      world.in(world.host, () => sockets.transmit(frame, 0));
+      const status = world.in(world.host, () => sockets.transmit(frame, 0));
       bench.arena.release(frame);
+      expect(status === Transmit.SENT).toBe(refused === 0);
       expect(sockets.unsent - before).toBe(refused);
     }
     const lines: string[] = [];
@@ -464,6 +474,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
     expect(hear(100)).toBeNull();
     send(family, { from, srcPort: 8053, data: 'nobody' });
     expect(sockets.refused).toBe(1);
+    expect(dropped.splice(0)).toEqual(['NO_SOCKET']);
   });
 
   it('publishes a port on one address, beside another on another', async () => {
@@ -607,6 +618,7 @@ describe('UDP sockets', () => {
     for (let i = 0; i < 3; i++) send(4, { srcPort: 40000 + i, data: `${i}` });
     expect(sockets.size).toBe(2);
     expect(sockets.exhausted).toBe(1);
+    expect(dropped.splice(0)).toEqual(['SOCKET_EXHAUSTED']);
     expect(hear()!.line).toBe('192.0.0.1 > 192.0.0.2 icmp 3/13');
     send(4, { srcPort: 40001, data: 'again' });
     const heard = [await peer.hear(), await peer.hear(), await peer.hear()];
@@ -621,7 +633,8 @@ describe('UDP sockets', () => {
     );
     world.in(world.host, () =>
       withoutDescriptors(() => {
-        for (const frame of frames) expect(sockets.transmit(frame, 0)).toBe(Transmit.SENT);
+        expect(reasonOf(sockets.transmit(frames[0]!, 0))).toBe('SOCKET_EXHAUSTED');
+        expect(sockets.transmit(frames[1]!, 0)).toBe(Transmit.SENT);
       }),
     );
     expect(sockets.exhausted).toBe(1);
@@ -663,6 +676,7 @@ describe('UDP sockets', () => {
       '192.0.0.1 > 192.0.0.2 icmp 3/0',
       'fd74:6170:6465:ffff::1 > fd74:6170:6465:ffff::2 icmp 1/0',
     ]);
+    expect(dropped.splice(0)).toEqual(['SOCKET_ERROR', 'SOCKET_ERROR']);
     expect(sockets.size).toBe(0);
   });
 
@@ -674,6 +688,7 @@ describe('UDP sockets', () => {
     send(4);
     expect(hear()!.line).toBe('192.0.0.1 > 192.0.0.2 icmp 3/13');
     expect(sockets.exhausted).toBe(1);
+    expect(dropped.splice(0)).toEqual(['SOCKET_EXHAUSTED']);
     expect(() =>
       world.in(world.host, () =>
         sockets.publish(7, { family: 4, host: null, ifname: null, from: 8070, to: 8071 }),
@@ -684,6 +699,21 @@ describe('UDP sockets', () => {
     expect(openDescriptors()).toBe(before);
     send(4);
     expect(sockets.size).toBe(1);
+  });
+
+  it('leave descriptors to others', () => {
+    const descriptors = new Descriptors(3);
+    descriptors.used = 1;
+    sockets = make({ descriptors });
+    for (let i = 0; i < 3; i++) send(4, { srcPort: 40000 + i });
+    expect(sockets.size).toBe(2);
+    expect(dropped.splice(0)).toEqual(['SOCKET_EXHAUSTED']);
+    expect(hear()!.line).toBe('192.0.0.1 > 192.0.0.2 icmp 3/13');
+    descriptors.used--;
+    send(4, { srcPort: 40002 });
+    expect(sockets.size).toBe(3);
+    sockets.close();
+    expect(descriptors.used).toBe(0);
   });
 
   it('are all closed in the end', () => {
