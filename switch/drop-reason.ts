@@ -131,13 +131,13 @@ export const DropReason = {
   /** A rule in DOCKER-USER says REJECT: the sender has been told. */
   USER_REJECT: 76,
   /** Uplink socket: no descriptor, memory or row is left for another socket of the host. */
-  SOCKET_EXHAUSTED: 69,
+  SOCKET_EXHAUSTED: 84,
   /** Uplink socket: the host could not send it (no route, not permitted, too long), and the sender was told. */
-  SOCKET_ERROR: 70,
+  SOCKET_ERROR: 85,
   /** Uplink socket: the host's socket has no room. */
-  SOCKET_FULL: 71,
+  SOCKET_FULL: 86,
   /** Uplink socket: the host permits neither ping sockets nor raw ones. */
-  PING_FORBIDDEN: 72,
+  PING_FORBIDDEN: 87,
 
   /** UDP to the gateway's port 53 that is no question: too short, or itself an answer. */
   DNS_MALFORMED: 80,
