@@ -25,7 +25,7 @@ export interface EndpointFlags {
 export function endpointOptions(flags: EndpointFlags): Omit<AttachOptions, 'netns' | 'pid'> {
   const { network, name, ip, ip6, mac, ifname, mtu, faults, publish } = flags;
   if (network !== undefined) checkName('network', network);
-  if (name !== undefined) checkName('endpoint', name);
+  if (name !== undefined) checkName('container', name);
   if (ip !== undefined) parseAddress(4, ip);
   if (ip6 !== undefined) parseAddress(6, ip6);
   if (mac !== undefined) parseStationMac(mac);

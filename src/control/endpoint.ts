@@ -1,11 +1,15 @@
 import type { PortId } from '../../switch/frame.ts';
 import type { PublishedPort } from './published.ts';
 
-/** What connects one namespace to one network: an interface there, a port here, and the addresses. */
+/** What connects one container to one network: an interface there, a port here, and the addresses. */
 export interface Endpoint {
   /** 64 hexadecimal digits. */
   readonly id: string;
+  /** Name of its container. */
   readonly name: string;
+  /** The same, as what it is. */
+  readonly container: string;
+  readonly containerId: string;
   /** Name of the network. */
   readonly network: string;
   /** The interface inside the namespace. */
@@ -23,22 +27,22 @@ export interface Endpoint {
   /** The namespace as it was given: a path, or null when it was given by a process. */
   readonly netns: string | null;
   readonly pid: number | null;
+  /** Further names by which others of the network find it. */
+  readonly aliases: readonly string[];
+  /** Containers and the names by which this one finds them, as `db:database`. */
+  readonly links: readonly string[];
+  /** Of the endpoints of a container, that with the highest is its way out; then the first network by name. */
+  readonly gatewayPriority: number;
+  /** Whether it may send under other addresses than its own. */
+  readonly allowSpoof: boolean;
   /** What is published of it at this time. */
   readonly ports: readonly PublishedPort[];
   /** RFC 3339. */
   readonly createdAt: string;
 }
 
-/** What an endpoint is to be. What is left out is chosen. */
-export interface AttachOptions {
-  /** Path of the network namespace. Either this or `pid`. */
-  netns?: string;
-  /** A process in the network namespace. */
-  pid?: number;
-  /** Name of the network; `bridge`. */
-  network?: string;
-  /** By default the namespace's file name if it is free, else `endpoint-` and a part of the id. */
-  name?: string;
+/** What an endpoint in one network is to be. What is left out is chosen. */
+export interface ConnectOptions {
   /** By default the lowest free address. */
   ip?: string;
   ip6?: string;
@@ -48,8 +52,31 @@ export interface AttachOptions {
   ifname?: string;
   /** By default, and at most, the network's. */
   mtu?: number;
+  /** Further names by which others of the network find it. */
+  aliases?: string[];
+  /** Containers and the names by which this one finds them: `db:database`, or `db` for its own name. */
+  links?: string[];
+  /** 0 by default; see `Endpoint`. */
+  gatewayPriority?: number;
+  /** No by default. */
+  allowSpoof?: boolean;
   /** Faults to inject on purpose, as `loss=1%,delay=10ms,seed=7`: what `src/device/faults.ts` reads. */
   faults?: string;
+}
+
+/** What a container and its first endpoint are to be. What is left out is chosen. */
+export interface AttachOptions extends ConnectOptions {
+  /** Path of the network namespace. Either this or `pid`. */
+  netns?: string;
+  /** A process in the network namespace. */
+  pid?: number;
+  /** Name of the network; `bridge`. */
+  network?: string;
+  /** By default the namespace's file name if it is free, else `container-` and a part of the id. */
+  name?: string;
+  /** The container's own idea of its name; for name resolution. */
+  hostname?: string;
+  labels?: Record<string, string>;
   /** Ports to publish, in Docker's grammar: `8080:80`, `192.0.2.2:53:53/udp`. */
   publish?: string[];
 }

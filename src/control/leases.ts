@@ -115,7 +115,7 @@ export class Leases {
       // The processes first: they may have something to say to somebody before they end.
       await hold.endProcesses(DEFAULT_GRACE);
       // Somebody may have detached it before.
-      await this.#deck.detach(endpoint.id).catch(() => {});
+      await this.#deck.detach(endpoint.containerId).catch(() => {});
       hold.release();
       stream.end();
       this.#leases.delete(id);

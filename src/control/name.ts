@@ -11,8 +11,11 @@ export function isName(name: string): boolean {
   return name.length <= LONGEST_NAME && /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name);
 }
 
-/** Checks the name of a network or an endpoint: Docker's rule. Throws a `DeckError`. */
-export function checkName(kind: 'network' | 'endpoint', name: string): string {
+/** What names are for. */
+export type NameKind = 'network' | 'container' | 'host' | 'alias' | 'auxiliary address';
+
+/** Checks a name: Docker's rule. Throws a `DeckError`. */
+export function checkName(kind: NameKind, name: string): string {
   if (name.length > LONGEST_NAME) {
     throw invalid(`${kind} name ${quote(name)} is too long: at most ${LONGEST_NAME} characters`);
   }
@@ -45,10 +48,10 @@ export function quote(text: string): string {
 
 /** The names in use of one kind. A name is reserved before anything else begins, so two can never have it. */
 export class Names {
-  readonly #kind: 'network' | 'endpoint';
+  readonly #kind: NameKind;
   readonly #taken = new Set<string>();
 
-  constructor(kind: 'network' | 'endpoint') {
+  constructor(kind: NameKind) {
     this.#kind = kind;
   }
 

@@ -314,7 +314,7 @@ export class PublishedPorts {
 }
 
 function left({ endpoint }: Entry): DeckError {
-  return notFound(`there is no endpoint ${quote(endpoint)} any more`);
+  return notFound(`there is no container ${quote(endpoint)} any more`);
 }
 
 /** Name of the errno, of an error of the data plane's. */

@@ -106,7 +106,7 @@ describe('usage', () => {
     [['run', '-p', 'x', '--', 'true'], /publish "x": "x" is not a port number/],
     [['run', '-p', '90-80:80', '--', 'true'], /range 90-80 is reversed; did you mean 80-90\?/],
     [['run', '--ip', '999.1.1.1', '--', 'true'], /"999.1.1.1" is not an IPv4 address/],
-    [['run', '--name', '../x', '--', 'true'], /endpoint name "..\/x" is not allowed/],
+    [['run', '--name', '../x', '--', 'true'], /container name "..\/x" is not allowed/],
     [['run', '--deny', 'clouds', '--', 'true'], /deny="clouds": /],
   ])('%j is refused in one line, and no code of the command: 125', async (argv, message) => {
     const { code, out, err } = await tapdeck(...argv);
@@ -201,7 +201,7 @@ describe('with a daemon', () => {
     expect(await tapdeck('detach', 'web', 'nobody')).toMatchObject({
       code: 1,
       out: 'web\n',
-      err: expect.stringContaining('there is no endpoint "nobody"'),
+      err: expect.stringContaining('there is no container "nobody"'),
     });
     expect(JSON.parse((await tapdeck('ps', '--format', 'json')).out)).toEqual([]);
   });
@@ -250,7 +250,7 @@ describe('with a daemon', () => {
   it('answers conflicts and wrong wishes in one line, with exit codes 1 and 2', async () => {
     await tapdeck('attach', '--pid', '1', '--name', 'web');
     const rows: [string[], number, string][] = [
-      [['attach', '--pid', '2', '--name', 'web'], 1, 'endpoint web exists already'],
+      [['attach', '--pid', '2', '--name', 'web'], 1, 'container web exists already'],
       [['attach', '--pid', '2', '--ip', '172.17.0.2'], 1, 'address 172.17.0.2 is in use'],
       [['attach', '--pid', '2', '--ip', '10.0.0.2'], 2, 'lies outside the network'],
       [['attach', '--pid', '2', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
@@ -259,7 +259,7 @@ describe('with a daemon', () => {
       [['network', 'create', '--subnet', '10.0.0.1/24', 'x'], 2, 'has host bits set'],
       [['network', 'create', '--mtu', '70000', 'x'], 2, 'MTU 70000 is out of range'],
       [['network', 'rm', '../endpoints'], 1, 'there is no network "../endpoints"'],
-      [['detach', 'a/b'], 1, 'there is no endpoint "a/b"'],
+      [['detach', 'a/b'], 1, 'there is no container "a/b"'],
       [['fdb', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
       [['neigh', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
       [['fdb', '--network', '../fdb'], 2, 'network name "../fdb" is not allowed'],

@@ -11,6 +11,8 @@ import type { NetworkInfo } from '../../src/control/network.ts';
 const web: Endpoint = {
   id: 'e'.repeat(64),
   name: 'web',
+  container: 'web',
+  containerId: 'c'.repeat(64),
   network: 'lab',
   ifname: 'eth0',
   mac: '02:42:0a:01:00:02',
@@ -21,6 +23,10 @@ const web: Endpoint = {
   port: 3,
   netns: null,
   pid: 42,
+  aliases: [],
+  links: [],
+  gatewayPriority: 0,
+  allowSpoof: false,
   ports: [],
   createdAt: '2026-01-01T00:00:00.000Z',
 };

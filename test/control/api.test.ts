@@ -53,7 +53,10 @@ describe('API', () => {
     expect(made).toMatchObject({ status: 201, body: { name: 'a', ipv4: '172.17.0.2', mtu: 1500 } });
     expect((await call('GET', '/v1/endpoints')).body).toEqual([made.body]);
     expect((await call('GET', '/v1/endpoints/a')).body).toEqual(made.body);
-    expect((await call('DELETE', '/v1/endpoints/a')).body).toEqual(made.body);
+    expect((await call('DELETE', '/v1/endpoints/a')).body).toMatchObject({
+      name: 'a',
+      endpoints: [made.body],
+    });
     expect((await call('GET', '/v1/endpoints')).body).toEqual([]);
   });
 

@@ -123,16 +123,14 @@ describe('attach', () => {
     expect(opened[0]!.netns).toBe(42);
   });
 
-  it('gives a second endpoint of a namespace the next interface and no default route', async () => {
-    await deck.createNetwork({ name: 'other' });
+  it('makes one container of a namespace', async () => {
     await deck.attach({ pid: 7, name: 'a' });
-    const second = await deck.attach({ pid: 7, name: 'b', network: 'other' });
-    expect(second.ifname).toBe('eth1');
-    expect(opened[1]).not.toHaveProperty('gateway4');
-    expect(opened[1]).not.toHaveProperty('gateway6');
-    await expect(deck.attach({ pid: 7, ifname: 'eth1' })).rejects.toThrow(
-      'has an interface eth1 on this deck already',
+    await expect(deck.attach({ pid: 7, name: 'b' })).rejects.toThrow(
+      'process 7 is container a already; connect it to further networks with "tapdeck network connect NETWORK a"',
     );
+    expect(deck.containers().map(({ name }) => name)).toEqual(['a']);
+    await deck.detach('a');
+    await expect(deck.attach({ pid: 7, name: 'b' })).resolves.toMatchObject({ container: 'b' });
   });
 
   it('proposes no names from /proc, and none that is taken or not allowed', async () => {
@@ -140,10 +138,10 @@ describe('attach', () => {
     for (const netns of ['/proc/12/ns/net', '/run/netns/x', '/var/run/netns/x', '/run/netns/-odd']) {
       names.push((await deck.attach({ netns })).name);
     }
-    expect(names[0]).toMatch(/^endpoint-[0-9a-f]{8}$/);
+    expect(names[0]).toMatch(/^container-[0-9a-f]{8}$/);
     expect(names[1]).toBe('x');
-    expect(names[2]).toMatch(/^endpoint-/);
-    expect(names[3]).toMatch(/^endpoint-/);
+    expect(names[2]).toMatch(/^container-/);
+    expect(names[3]).toMatch(/^container-/);
   });
 
   it('never gives two endpoints the same address, MAC, name or port when they attach at once', async () => {
@@ -291,6 +289,102 @@ describe('detach', () => {
   });
 });
 
+describe('connect and disconnect', () => {
+  const seen: [string, string, string][] = [];
+  beforeEach(async () => {
+    seen.length = 0;
+    await deck.createNetwork({ name: 'other', ipv6: true });
+    await deck.attach({ pid: 7, name: 'a' });
+    for (const what of ['attach', 'detach', 'gone'] as const) {
+      deck.events.on(what, ({ container, network }) => seen.push([what, container, network]));
+    }
+  });
+
+  it('give a container the next interface, in a further network, and take it away', async () => {
+    const second = await deck.connect('other', 'a', {
+      aliases: ['b'],
+      links: ['db', 'x:y'],
+      ip: '172.18.0.9',
+    });
+    expect(second).toMatchObject({
+      name: 'a',
+      container: 'a',
+      containerId: deck.container('a').id,
+      network: 'other',
+      ifname: 'eth1',
+      ipv4: '172.18.0.9',
+      aliases: ['b'],
+      links: ['db:db', 'x:y'],
+      gatewayPriority: 0,
+      allowSpoof: false,
+    });
+    expect(opened[1]).not.toHaveProperty('gateway4');
+    expect(opened[1]).not.toHaveProperty('gateway6');
+    expect(deck.container('a').endpoints.map(({ network }) => network)).toEqual(['bridge', 'other']);
+    expect(deck.network('other').endpoints).toEqual(['a']);
+    expect(await deck.disconnect('other', 'a')).toEqual(second);
+    await deck.disconnect('bridge', 'a');
+    expect(deck.container('a').endpoints).toEqual([]);
+    expect(plane.ports.size).toBe(0);
+    await deck.connect('other', 'a');
+    expect(opened[2]).toMatchObject({ ifname: 'eth0', gateway4: '172.18.0.1' });
+    expect(seen).toEqual([
+      ['attach', 'a', 'other'],
+      ['detach', 'a', 'other'],
+      ['detach', 'a', 'bridge'],
+      ['attach', 'a', 'other'],
+    ]);
+  });
+
+  it('refuse what is not there, or there already, and leave nothing half-done', async () => {
+    await expect(deck.connect('bridge', 'a')).rejects.toThrow('container a is in network bridge already');
+    await expect(deck.disconnect('other', 'a')).rejects.toThrow(
+      'container a is not in network other; it is in bridge',
+    );
+    await expect(deck.connect('nowhere', 'a')).rejects.toThrow('there is no network "nowhere"');
+    await expect(deck.connect('other', 'nobody')).rejects.toThrow('there is no container "nobody"');
+    for (const wish of [
+      { ip: '10.0.0.1' },
+      { ip6: '10.0.0.1' },
+      { mac: '01:00:00:00:00:00' },
+      { ifname: 'eth0' },
+      { aliases: ['a b'] },
+      { links: ['a:b:c'] },
+      { gatewayPriority: 0.5 },
+    ]) {
+      await expect(deck.connect('other', 'a', wish), JSON.stringify(wish)).rejects.toBeInstanceOf(DeckError);
+    }
+    openFails = new Error('no TAP today');
+    await expect(deck.connect('other', 'a')).rejects.toThrow('no TAP today');
+    openFails = undefined;
+    expect(deck.network('other').endpoints).toEqual([]);
+    expect(await deck.connect('other', 'a')).toMatchObject({ ipv4: '172.18.0.2', ifname: 'eth1' });
+  });
+
+  it('happen one after the other, however many ask', async () => {
+    const results = await Promise.allSettled([
+      deck.connect('other', 'a'),
+      deck.connect('other', 'a'),
+      deck.disconnect('bridge', 'a'),
+      deck.disconnect('bridge', 'a'),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'rejected']);
+    expect(deck.container('a').endpoints.map(({ network }) => network)).toEqual(['other']);
+  });
+
+  it('end together with the container', async () => {
+    await deck.connect('other', 'a');
+    const removed = await deck.detach('a');
+    expect(removed.endpoints).toHaveLength(2);
+    expect(seen.slice(1)).toEqual([
+      ['detach', 'a', 'bridge'],
+      ['detach', 'a', 'other'],
+    ]);
+    expect(deck.containers()).toEqual([]);
+    await expect(deck.connect('other', 'a')).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
 describe('a namespace that vanishes', () => {
   it('takes its endpoint along, and nothing else', async () => {
     const one = await deck.attach({ pid: 1, name: 'one' });
@@ -321,7 +415,9 @@ describe('networks', () => {
       mac: '02:42:0a:09:00:fe',
     });
     await deck.attach({ pid: 1, network: 'lab' });
-    await expect(deck.removeNetwork('lab')).rejects.toThrow(/has endpoints .*detach them first/);
+    await expect(deck.removeNetwork('lab')).rejects.toThrow(
+      /^network lab is in use by container-[0-9a-f]{8}; take it away first/,
+    );
     await deck.detach(deck.endpoints()[0]!.name);
     await deck.removeNetwork(network.id);
     expect(deck.networks().map(({ name }) => name)).toEqual(['bridge']);

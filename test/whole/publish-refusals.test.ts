@@ -72,7 +72,7 @@ const IMPOSSIBLE: [endpoint: string, specs: string[], code: number, message: Reg
   ['b', ['192.0.2.3:8081:80'], 2, /192\.0\.2\.3\b.*; use 192\.0\.2\.2 \(uplink up0\)/],
   ['b', ['127.0.0.1:8081:80'], 2, /127\.0\.0\.1\b.*; use 192\.0\.2\.2/],
   ['old', ['[2001:db8::2]:8081:80'], 2, /endpoint old has no IPv6 address/],
-  ['nobody', ['8081:80'], 1, /there is no endpoint "nobody"/],
+  ['nobody', ['8081:80'], 1, /there is no container "nobody"/],
   // What comes before the mistake is not done either.
   ['b', ['81:81', '8080:80'], 1, /port 8080\/tcp is published by endpoint a already/],
   ['b', ['81:81', '82:82/udp', '80-82:80-82'], 2, /port 81\/tcp is asked for twice/],
@@ -157,7 +157,7 @@ it('says what is not published when it is to be taken back', async () => {
     ['a', '8080/udp', 1, /endpoint a does not publish "8080\/udp"/],
     ['a', '9003/udp', 1, /endpoint a does not publish "9003\/udp" alone; 9000-9009\/udp goes as a whole/],
     ['b', '8080:80', 1, /endpoint b does not publish "8080:80", no port/],
-    ['nobody', '8080', 1, /there is no endpoint "nobody"/],
+    ['nobody', '8080', 1, /there is no container "nobody"/],
     ['a', '80-70', 2, /range 80-70 is reversed/],
   ] as const) {
     const { code, out, err } = await lab.account.tapdeck('unpublish', endpoint, spec);

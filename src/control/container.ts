@@ -1,0 +1,116 @@
+import type { Endpoint } from './endpoint.ts';
+import type { NamespaceTarget } from './namespace.ts';
+import type { NetworkRecord } from './network.ts';
+import type { PublishedPort } from './published.ts';
+
+/** One network namespace under a name, with an endpoint in each network that it is connected to. */
+export interface Container {
+  /** 64 hexadecimal digits. */
+  readonly id: string;
+  readonly name: string;
+  /** The namespace as it was given: a path, or null when it was given by a process. */
+  readonly netns: string | null;
+  readonly pid: number | null;
+  /** The oldest first. */
+  readonly endpoints: readonly Endpoint[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly hostname: string | null;
+  /** What is published of it at this time. */
+  readonly ports: readonly PublishedPort[];
+  /** RFC 3339. */
+  readonly createdAt: string;
+}
+
+/** What the deck knows of an endpoint beyond what it shows. */
+export interface EndpointRecord {
+  endpoint: Endpoint;
+  readonly container: ContainerRecord;
+  readonly network: NetworkRecord;
+  readonly ipv4: bigint | null;
+  readonly ipv6: bigint | null;
+  /** Gives back everything that was reserved for it. */
+  readonly release: () => void;
+  /** Set from the moment on that it is being removed. */
+  leaving: Promise<void> | null;
+}
+
+type Fields = Pick<
+  ContainerRecord,
+  'id' | 'name' | 'target' | 'namespace' | 'labels' | 'hostname' | 'createdAt'
+>;
+
+/** One container of the deck. */
+export class ContainerRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly target: NamespaceTarget;
+  /** Identity of its namespace. */
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly hostname: string | null;
+  readonly createdAt: string;
+  /** By the network's name, the oldest first. */
+  readonly endpoints = new Map<string, EndpointRecord>();
+  /** Set from the moment on that it is being removed. */
+  leaving: Promise<void> | null = null;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor({ id, name, target, namespace, labels, hostname, createdAt }: Fields) {
+    this.id = id;
+    this.name = name;
+    this.target = target;
+    this.namespace = namespace;
+    this.labels = labels;
+    this.hostname = hostname;
+    this.createdAt = createdAt;
+  }
+
+  get netns(): string | null {
+    return 'path' in this.target ? this.target.path : null;
+  }
+
+  get pid(): number | null {
+    return 'pid' in this.target ? this.target.pid : null;
+  }
+
+  /** The endpoint by which packets leave for everywhere else, and on which ports are published; null without one. */
+  get wayOut(): EndpointRecord | null {
+    return firstWayOut(Array.from(this.endpoints.values()));
+  }
+
+  /** Runs `work` when all that was asked of this container before is done: connects and disconnects do not mix. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work, work);
+    this.#turn = mine.catch(() => {});
+    return mine;
+  }
+
+  /** @param ports what is published of it */
+  describe(ports: readonly PublishedPort[]): Container {
+    const { id, name, netns, pid, labels, hostname, createdAt } = this;
+    const endpoints = Array.from(this.endpoints.values(), ({ endpoint }) => endpoint);
+    return Object.freeze({ id, name, netns, pid, endpoints, labels, hostname, ports, createdAt });
+  }
+}
+
+/** What is asked of an endpoint to know whether it leads out. */
+interface Candidate {
+  readonly network: NetworkRecord;
+  readonly endpoint: Pick<Endpoint, 'gatewayPriority'>;
+}
+
+/**
+ * Of several endpoints that by which packets leave, as Docker chooses it: the highest gateway priority, then the first
+ * network by name. An internal network leads nowhere.
+ */
+export function firstWayOut<T extends Candidate>(endpoints: readonly T[]): T | null {
+  return (
+    endpoints
+      .filter(({ network }) => !network.way.internal)
+      .sort(
+        (one, other) =>
+          other.endpoint.gatewayPriority - one.endpoint.gatewayPriority ||
+          (one.network.name < other.network.name ? -1 : 1),
+      )[0] ?? null
+  );
+}

@@ -1,0 +1,21 @@
+import { randomBytes } from 'node:crypto';
+
+/** 64 hexadecimal digits, as Docker's. */
+export function newId(): string {
+  return randomBytes(32).toString('hex');
+}
+
+/** By name, else by id or the unique beginning of one, as Docker does it. */
+export function findNamed<T extends { readonly id: string }>(
+  all: ReadonlyMap<string, T>,
+  nameOrId: string,
+): T | undefined {
+  return all.get(nameOrId) ?? findId(all.values(), nameOrId, ({ id }) => id);
+}
+
+/** By id or the unique beginning of one, of at least four digits. */
+export function findId<T>(all: Iterable<T>, id: string, idOf: (one: T) => string): T | undefined {
+  if (!/^[0-9a-f]{4,64}$/.test(id)) return undefined;
+  const matches = Array.from(all).filter((one) => idOf(one).startsWith(id));
+  return matches.length === 1 ? matches[0] : undefined;
+}
