@@ -95,6 +95,8 @@ const DISCARD = 128 * 1024;
 const STEADY = 512 * 1024;
 /** Bytes of a segment whose acknowledgment may wait: what asks for an answer is small, as a rule. */
 const SMALL = 2048;
+/** Bytes of room of which the inside is told by a segment of their own (RFC 9293 §3.8.6.2.2). */
+const WORTH_TELLING = 4096;
 /** Challenge ACKs that a connection sends in a second (RFC 5961 §7). */
 const CHALLENGES_PER_SECOND = 10;
 const DUPLICATES = 3;
@@ -315,9 +317,9 @@ export class TcpInput {
     const edge = words[at + RCV_ADV];
     if (words[at + HELD_COUNT] > 0 && !this.#drain(row)) return false;
     const room = this.#host.room(row);
-    // What the inside does not know yet is worth a segment when it is a good deal more.
+    // The inside may be waiting for as much as a whole segment, and nothing else will tell it of the room.
     const offered = (edge - words[at + RCV_NXT]) | 0;
-    if (room > offered && (offered < 4096 || room - offered >= room >> 1)) this.#output.wake(row, ACK_DUE);
+    if (room - offered >= WORTH_TELLING) this.#output.wake(row, ACK_DUE);
     return true;
   }
 
