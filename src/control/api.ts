@@ -7,6 +7,7 @@ import { conntrackRoutes } from './routes/conntrack.ts';
 import { daemonRoutes } from './routes/daemon.ts';
 import { endpointRoutes } from './routes/endpoints.ts';
 import { networkRoutes } from './routes/networks.ts';
+import { openApiRoutes } from './routes/openapi.ts';
 import { ruleRoutes } from './routes/rules.ts';
 import { sandboxRoutes } from './routes/sandboxes.ts';
 import { tableRoutes } from './routes/tables.ts';
@@ -18,6 +19,16 @@ const STATUS: Record<DeckErrorCode, number> = {
   conflict: 409,
   unavailable: 503,
 };
+
+/** Milliseconds in which a request must have come as a whole; who sends half of one is cut off then. */
+const REQUEST_TIMEOUT = 10_000;
+/**
+ * Milliseconds after which a connection is cut off on which nothing moves, as when a client does not read its answer. Streams
+ * of events are exempt: they have bounds of their own.
+ */
+const IDLE_TIMEOUT = 60_000;
+/** Connections that the kernel keeps for us when many come at once. */
+const BACKLOG = 4096;
 
 /** The areas of the API, each in a file of its own. */
 const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
@@ -41,16 +52,21 @@ export interface ApiParts {
   onDefect(error: Error, request: string): void;
 }
 
-/** The management API: JSON over HTTP, every path under /v1. Not listening yet. */
+/** The management API: JSON over HTTP, every path under /v1. Not listening yet; see `listenAt`. */
 export function buildApi(parts: ApiParts): FastifyInstance {
   const app = fastify({
     logger: false,
     // Clients that hold sandboxes must not keep the daemon from ending.
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 1024 },
+    requestTimeout: REQUEST_TIMEOUT,
+    connectionTimeout: IDLE_TIMEOUT,
+    http: { headersTimeout: REQUEST_TIMEOUT, connectionsCheckingInterval: REQUEST_TIMEOUT / 4 },
     // What is sent is meant: nothing is dropped or turned into another type.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });
+  // Schemas of answers describe; they do not choose what is sent.
+  app.setSerializerCompiler(() => JSON.stringify);
 
   app.setErrorHandler((error: FastifyError | DeckError, request, reply) => {
     if (error instanceof DeckError) return refuse(reply, error.code, error.message);
@@ -62,9 +78,18 @@ export function buildApi(parts: ApiParts): FastifyInstance {
   app.setNotFoundHandler((request, reply) =>
     refuse(reply, 'not-found', `there is no ${request.method} ${request.url} in this version`),
   );
-
-  for (const register of ROUTES) register(app, parts);
+  registerRoutes(app, parts);
   return app;
+}
+
+/** Listens at a unix socket. */
+export async function listenAt(app: FastifyInstance, path: string): Promise<void> {
+  await app.listen({ path, backlog: BACKLOG });
+}
+
+function registerRoutes(app: FastifyInstance, parts: ApiParts): void {
+  for (const register of ROUTES) register(app, parts);
+  openApiRoutes(app, (other) => registerRoutes(other, parts));
 }
 
 function refuse(

@@ -153,7 +153,7 @@ export class Daemon {
     // The socket must never be open to others, not even between its making and chmod.
     const umask = process.umask(0o077);
     try {
-      await this.#app.listen({ path: this.paths.socket });
+      await (await import('./api.ts')).listenAt(this.#app, this.paths.socket);
     } catch (error) {
       throw invalid(
         `cannot listen at ${this.paths.socket}: ${(error as Error).message}; choose another place with --host unix:///PATH`,

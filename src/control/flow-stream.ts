@@ -29,6 +29,7 @@ export async function streamFlows(deck: Deck, query: FlowQuery, stream: ServerRe
   stream.on('close', end);
   // What was lost at the end of a burst must not wait for the next.
   stream.on('drain', sayLost);
+  stream.setTimeout(0);
   stream.writeHead(200, { 'content-type': 'application/x-ndjson' });
   stream.flushHeaders();
 }

@@ -83,6 +83,8 @@ export class Leases {
       return;
     }
     stream.on('close', () => void this.#close(lease));
+    // Nothing may happen for days.
+    stream.setTimeout(0);
     stream.writeHead(200, { 'content-type': 'application/x-ndjson' });
     write(stream, { event: 'attached', endpoint });
   }

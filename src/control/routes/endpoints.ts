@@ -1,37 +1,91 @@
+import { Type } from '@sinclair/typebox';
 import type { FastifyInstance } from 'fastify';
+import { ContainerAnswer, EndpointAnswer, PublishedPortAnswer } from '../answers.ts';
 import type { ApiParts } from '../api.ts';
 import { AttachBody, NameParams, PublishBody, UnpublishQuery } from '../api-schema.ts';
+import { answers } from '../schema.ts';
+
+const Ports = Type.Array(PublishedPortAnswer);
 
 /** Endpoints, and their published ports. */
 export function endpointRoutes(app: FastifyInstance, { deck }: ApiParts): void {
-  app.get('/v1/endpoints', async () => deck.endpoints());
-  app.post<{ Body: AttachBody }>('/v1/endpoints', { schema: { body: AttachBody } }, async ({ body }, reply) =>
-    reply.code(201).send(await deck.attach(body)),
+  app.get(
+    '/v1/endpoints',
+    {
+      schema: {
+        summary: 'List the endpoints',
+        response: answers(Type.Array(EndpointAnswer), 'All endpoints, the oldest first'),
+      },
+    },
+    async () => deck.endpoints(),
+  );
+  app.post<{ Body: AttachBody }>(
+    '/v1/endpoints',
+    {
+      schema: {
+        summary: 'Connect a network namespace to a network',
+        body: AttachBody,
+        response: answers(EndpointAnswer, 'The endpoint', 201),
+      },
+    },
+    async ({ body }, reply) => reply.code(201).send(await deck.attach(body)),
   );
   app.get<{ Params: NameParams }>(
     '/v1/endpoints/:name',
-    { schema: { params: NameParams } },
+    {
+      schema: {
+        summary: 'Show an endpoint',
+        params: NameParams,
+        response: answers(EndpointAnswer, 'The endpoint'),
+      },
+    },
     async ({ params }) => deck.endpoint(params.name),
   );
   app.delete<{ Params: NameParams }>(
     '/v1/endpoints/:name',
-    { schema: { params: NameParams } },
+    {
+      schema: {
+        summary: 'Remove a container: its interfaces disappear',
+        params: NameParams,
+        response: answers(ContainerAnswer, 'The container as it was'),
+      },
+    },
     async ({ params }) => deck.detach(params.name),
   );
 
   app.get<{ Params: NameParams }>(
     '/v1/endpoints/:name/ports',
-    { schema: { params: NameParams } },
+    {
+      schema: {
+        summary: 'List the published ports of an endpoint',
+        params: NameParams,
+        response: answers(Ports, 'Its published ports'),
+      },
+    },
     async ({ params }) => deck.endpoint(params.name).ports,
   );
   app.post<{ Params: NameParams; Body: PublishBody }>(
     '/v1/endpoints/:name/ports',
-    { schema: { params: NameParams, body: PublishBody } },
+    {
+      schema: {
+        summary: 'Publish ports: all that are asked for, or none',
+        params: NameParams,
+        body: PublishBody,
+        response: answers(Ports, 'What was published', 201),
+      },
+    },
     async ({ params, body }, reply) => reply.code(201).send(await deck.publish(params.name, body.publish)),
   );
   app.delete<{ Params: NameParams; Querystring: UnpublishQuery }>(
     '/v1/endpoints/:name/ports',
-    { schema: { params: NameParams, querystring: UnpublishQuery } },
+    {
+      schema: {
+        summary: 'Withdraw published ports: all that are named, or none',
+        params: NameParams,
+        querystring: UnpublishQuery,
+        response: answers(Ports, 'What was withdrawn'),
+      },
+    },
     async ({ params, query }) => deck.unpublish(params.name, query.spec),
   );
 }

@@ -1,0 +1,256 @@
+import { Type } from '@sinclair/typebox';
+import { FILTERINGS } from '../dataplane/commands.ts';
+import type { FlowsClosed, SandboxClosed, SandboxEvent, VersionInfo } from './api-schema.ts';
+import type { Container } from './container.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { FlowEventView, FlowView } from './flows.ts';
+import type { NetworkInfo } from './network.ts';
+import type { PublishedPort } from './published.ts';
+import type { ChainView } from './rules.ts';
+import { Count, nullable, object, oneOf, schemaOf, Time } from './schema.ts';
+import type { UplinkInfo } from './uplink.ts';
+import type { CountersView, DropView, FdbView, NeighborView } from './views.ts';
+
+/** What the API answers, as schemas. Each is the type that it names: where the two differ, the compiler says so. */
+
+const Text = Type.String();
+const Id = Type.String({ pattern: '^[0-9a-f]{64}$' });
+const Port = Type.Integer({ minimum: 0, maximum: 65535 });
+
+export const HealthAnswer = object('Health', { status: oneOf('ok') });
+
+export const VersionAnswer = schemaOf<VersionInfo>()(
+  object('Version', {
+    version: Text,
+    pid: Type.Integer(),
+    startedAt: Time,
+    untilEmpty: Type.Boolean({ description: 'Whether the daemon ends with its last endpoint.' }),
+    uplinks: Type.Array(Text),
+    notices: Type.Array(Text, { description: 'What it had to clean up when it started.' }),
+  }),
+);
+
+const Segment = object('Subnet', { subnet: Text, gateway: Text });
+
+export const NetworkAnswer = schemaOf<NetworkInfo>()(
+  object('Network', {
+    id: Id,
+    name: Text,
+    driver: oneOf('tapdeck'),
+    mtu: Type.Integer(),
+    mac: Type.String({ description: "The gateway's." }),
+    ipv4: nullable(Segment),
+    ipv6: nullable(Segment),
+    internal: Type.Boolean(),
+    uplink: nullable(Text),
+    npt: nullable(Text),
+    hostLoopback: Type.Boolean(),
+    endpoints: Type.Array(Text, { description: 'Names of the endpoints.' }),
+    createdAt: Time,
+  }),
+);
+
+const UplinkAddresses = object('UplinkAddresses', {
+  subnet: Text,
+  addresses: Type.Array(Text),
+  gateway: Text,
+});
+
+export const UplinkAnswer = schemaOf<UplinkInfo>()(
+  object('Uplink', {
+    name: Text,
+    kind: oneOf('tap', 'packet', 'socket'),
+    ifname: nullable(Text),
+    netns: nullable(Text),
+    mac: Text,
+    mtu: Type.Integer(),
+    ipv4: nullable(UplinkAddresses),
+    ipv6: nullable(UplinkAddresses),
+    filtering: oneOf(...FILTERINGS),
+    state: oneOf('up', 'gone'),
+    default: Type.Boolean(),
+    spec: Text,
+  }),
+);
+
+export const PublishedPortAnswer = schemaOf<PublishedPort>()(
+  object('PublishedPort', {
+    endpoint: Text,
+    protocol: oneOf('tcp', 'udp'),
+    host: Text,
+    hostPort: Port,
+    hostPortEnd: Port,
+    port: Port,
+    portEnd: Port,
+    gateway: Type.Optional(Text),
+  }),
+);
+
+export const EndpointAnswer = schemaOf<Endpoint>()(
+  object('Endpoint', {
+    id: Id,
+    name: Text,
+    container: Text,
+    containerId: Id,
+    network: Text,
+    ifname: Text,
+    mac: Text,
+    mtu: Type.Integer(),
+    ipv4: nullable(Text),
+    ipv6: nullable(Text),
+    ipv6Outside: nullable(Text),
+    port: Type.Integer(),
+    netns: nullable(Text),
+    pid: nullable(Type.Integer()),
+    aliases: Type.Array(Text),
+    links: Type.Array(Text, {
+      description: 'Containers and the names by which this one finds them: db:database.',
+    }),
+    gatewayPriority: Type.Integer(),
+    allowSpoof: Type.Boolean(),
+    ports: Type.Array(PublishedPortAnswer),
+    createdAt: Time,
+  }),
+);
+
+export const ContainerAnswer = schemaOf<Container>()(
+  object('Container', {
+    id: Id,
+    name: Text,
+    netns: nullable(Text),
+    pid: nullable(Type.Integer()),
+    endpoints: Type.Array(EndpointAnswer),
+    labels: Type.Record(Text, Text),
+    hostname: nullable(Text),
+    ports: Type.Array(PublishedPortAnswer),
+    createdAt: Time,
+  }),
+);
+
+export const SandboxEventAnswer = schemaOf<SandboxEvent>()(
+  Type.Union([
+    object('SandboxAttached', { event: Type.Literal('attached'), endpoint: EndpointAnswer }),
+    object('SandboxChanged', { event: oneOf('detached', 'gone', 'closing') }),
+  ]),
+);
+
+export const SandboxClosedAnswer = schemaOf<SandboxClosed>()(
+  object('SandboxClosed', { ending: Type.Boolean() }),
+);
+
+export const FdbAnswer = schemaOf<FdbView>()(
+  object('FdbEntry', {
+    mac: Text,
+    network: Text,
+    endpoint: Text,
+    ifname: nullable(Text),
+    port: Type.Integer(),
+    state: oneOf('static', 'learned'),
+    age: nullable(Type.Number({ description: 'Seconds.' })),
+  }),
+);
+
+export const NeighborAnswer = schemaOf<NeighborView>()(
+  object('Neighbor', {
+    address: Text,
+    network: Text,
+    mac: nullable(Text),
+    state: Type.String({ description: "Linux's NUD state." }),
+    age: nullable(Type.Number({ description: 'Seconds.' })),
+  }),
+);
+
+export const DropAnswer = schemaOf<Omit<DropView, 'reason'>>()(
+  object('Drop', { reason: Text, count: Count, text: Text }),
+);
+
+export const CountersAnswer = schemaOf<CountersView>()(
+  object('Counters', {
+    ledger: object('Ledger', {
+      received: Count,
+      originated: Count,
+      copies: Count,
+      sent: Count,
+      consumed: Count,
+      held: Count,
+      dropped: Count,
+      balanced: Type.Boolean(),
+    }),
+    ports: Type.Array(
+      object('PortCounters', {
+        port: Type.Integer(),
+        network: Text,
+        endpoint: Text,
+        ifname: nullable(Text),
+        rxFrames: Count,
+        rxBytes: Count,
+        rxDropped: Count,
+        txFrames: Count,
+        txBytes: Count,
+        txDropped: Count,
+      }),
+    ),
+  }),
+);
+
+export const ChainAnswer = schemaOf<ChainView>()(
+  object('Chain', {
+    table: oneOf('nat', 'filter'),
+    name: Text,
+    policy: nullable(oneOf('ACCEPT', 'DROP')),
+    references: Count,
+    rules: Type.Array(
+      object('Rule', {
+        target: Text,
+        protocol: oneOf('all', 'tcp', 'udp'),
+        in: Text,
+        out: Text,
+        source: Type.Array(Text),
+        destination: Type.Array(Text),
+        detail: Text,
+        packets: nullable(Count),
+        bytes: nullable(Count),
+      }),
+    ),
+  }),
+);
+
+const FlowDirection = object('FlowDirection', {
+  network: Text,
+  src: Text,
+  dst: Text,
+  srcPort: Port,
+  dstPort: Port,
+  packets: Count,
+  bytes: Count,
+});
+
+export const FlowAnswer = schemaOf<FlowView>()(
+  object('Flow', {
+    id: Type.Integer(),
+    protocol: Text,
+    protocolNumber: Type.Integer(),
+    family: Type.Union([Type.Literal(4), Type.Literal(6)]),
+    state: nullable(Text),
+    original: FlowDirection,
+    reply: FlowDirection,
+    unreplied: Type.Boolean(),
+    assured: Type.Boolean(),
+    icmp: nullable(object('IcmpQuery', { type: Type.Integer(), code: Type.Integer(), id: Type.Integer() })),
+    snat: Type.Boolean(),
+    dnat: Type.Boolean(),
+    remaining: Type.Number({ description: 'Seconds.' }),
+    published: nullable(Text),
+  }),
+);
+
+export const FlowEventAnswer = schemaOf<FlowEventView>()(
+  Type.Union([
+    object('FlowEvent', { event: oneOf('NEW', 'UPDATE', 'DESTROY'), flow: FlowAnswer }),
+    object('FlowEventsLost', { event: Type.Literal('LOST'), count: Count }),
+  ]),
+);
+
+export const FlowsClosedAnswer = schemaOf<FlowsClosed>()(object('FlowsClosed', { closed: Count }));
+
+export const FlowCountAnswer = object('FlowCount', { entries: Count, capacity: Count });
