@@ -102,7 +102,8 @@ class DataPlaneWorker {
     const { arena } = this.#dataplane;
     // Sockets are never replayed, so their secrets need no seed.
     const key: HashKey = [randomInt(2 ** 32) | 0, randomInt(2 ** 32) | 0];
-    const device = new SocketUplink({ arena, segment, mtu, key });
+    const log = (message: string) => this.#notify({ notice: 'log', level: 'warn', message });
+    const device = new SocketUplink({ arena, segment, mtu, key, log });
     const { mac, ipv4, ipv6 } = segment.device;
     const port = this.#addDevice(device, { network, mtu, mac, ipv4, ipv6 }, true);
     this.#sockets.set(network, { device, port });

@@ -4,7 +4,7 @@
  */
 import koffi from 'koffi';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
-import type { Memory } from '../device/syscall.ts';
+import { close, type Memory, setsockopt } from '../device/syscall.ts';
 
 const libc = koffi.load(null);
 
@@ -58,6 +58,14 @@ export const SIOCOUTQNSD = 0x894b;
 /** Bytes of a sockaddr_in and a sockaddr_in6. */
 export const SOCKADDR_IN = 16;
 export const SOCKADDR_IN6 = 28;
+
+const LINGER_NOT = Int32Array.of(1, 0);
+
+/** Closes a TCP socket; its other end is reset. */
+export function abort(fd: number): void {
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, LINGER_NOT, 8);
+  close(fd);
+}
 
 /** Writes a sockaddr_in; answers its length. */
 export function writeSockaddr4(out: Uint8Array, address: number, port: number): number {

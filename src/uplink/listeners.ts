@@ -1,18 +1,10 @@
 import { EPOLLIN, Epoll } from '../device/epoll.ts';
 import { EventFd } from '../device/eventfd.ts';
-import {
-  accept4,
-  close,
-  errno,
-  getsockname,
-  listen,
-  O_CLOEXEC,
-  O_NONBLOCK,
-  setsockopt,
-} from '../device/syscall.ts';
+import { accept4, close, errno, getsockname, listen, O_CLOEXEC, O_NONBLOCK } from '../device/syscall.ts';
 import { checked, EAGAIN, EMFILE, ENFILE } from '../device/syscall-error.ts';
+import type { Descriptors } from './descriptors.ts';
 import { bindHostPort, type HostPort } from './host-port.ts';
-import { SO_LINGER, SOCKADDR_IN6, SOL_SOCKET } from './host-socket.ts';
+import { abort, SOCKADDR_IN6 } from './host-socket.ts';
 
 /** Ports to listen at: each from `from` to `to`. */
 export interface ListenOptions extends Omit<HostPort, 'protocol' | 'port'> {
@@ -47,6 +39,7 @@ export class Listeners {
   /** Readable while connections wait. */
   readonly #epoll = new Epoll();
   readonly #accept: Accept;
+  readonly #descriptors: Descriptors;
   /** By descriptor: the publish it belongs to, and whether its address is known without asking. */
   readonly #sockets = new Map<number, { listener: number; local: Uint8Array | null }>();
   readonly #client = new Uint8Array(SOCKADDR_IN6);
@@ -58,8 +51,10 @@ export class Listeners {
   /** Connections that were refused because there were no descriptors left. */
   refused = 0;
 
-  constructor(accept: Accept) {
+  /** @param descriptors counts the listening sockets too */
+  constructor(accept: Accept, descriptors: Descriptors) {
     this.#accept = accept;
+    this.#descriptors = descriptors;
   }
 
   /** Descriptor to wait on with epoll. */
@@ -89,6 +84,7 @@ export class Listeners {
         opened.push(fd);
         checked(listen(fd, BACKLOG), `cannot listen at port ${port}/tcp`);
         this.#epoll.add(fd, fd, this.#resume === Number.POSITIVE_INFINITY ? EPOLLIN : 0);
+        this.#descriptors.used++;
         this.#sockets.set(fd, { listener, local: where.host === null ? null : this.#addressOf(fd).slice() });
       }
     } catch (error) {
@@ -149,7 +145,7 @@ export class Listeners {
     this.#spare = null;
     const connection = this.#next(fd);
     if (connection >= 0) {
-      reset(connection);
+      abort(connection);
       this.refused++;
     }
     try {
@@ -179,13 +175,7 @@ export class Listeners {
   }
 
   #close(fd: number): void {
-    this.#sockets.delete(fd);
+    if (this.#sockets.delete(fd)) this.#descriptors.used--;
     close(fd);
   }
-}
-
-/** Closes a connection with a RST. */
-function reset(fd: number): void {
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, Int32Array.of(1, 0), 8);
-  close(fd);
 }

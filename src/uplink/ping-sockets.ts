@@ -26,6 +26,7 @@ import { AF_INET, AF_INET6 } from '../device/inet.ts';
 import { close, errno, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../device/syscall.ts';
 import { EACCES, EAGAIN, EINTR, EMFILE, EPERM } from '../device/syscall-error.ts';
 import { DatagramMessage, SOCKADDR_PORT } from './datagram-message.ts';
+import { Descriptors } from './descriptors.ts';
 import { ErrorQueue } from './error-queue.ts';
 import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts';
 import { SOCK_DGRAM, SOCK_RAW, SOCKADDR_IN, SOCKADDR_IN6 } from './host-socket.ts';
@@ -75,6 +76,8 @@ export interface PingOptions {
   log: (line: string) => void;
   /** Identifiers at once. */
   capacity?: number;
+  /** What all sockets together may have; without end when left out. */
+  descriptors?: Descriptors;
   /** Makes a socket, for tests. */
   socket?: typeof socket;
 }
@@ -113,6 +116,7 @@ export class PingSockets {
   readonly #log: (line: string) => void;
   readonly #socket: typeof socket;
   readonly #capacity: number;
+  readonly #descriptors: Descriptors;
   readonly #message = new DatagramMessage();
   readonly #errorQueue = new ErrorQueue();
   readonly #options: SocketOptions;
@@ -145,6 +149,7 @@ export class PingSockets {
     this.#log = log;
     this.#socket = options.socket ?? socket;
     this.#capacity = capacity;
+    this.#descriptors = options.descriptors ?? new Descriptors(Number.MAX_SAFE_INTEGER);
     // Behind the rows of identifiers are those of the raw sockets, IPv4 and IPv6.
     this.#options = new SocketOptions(capacity + 2);
     this.#fd = new Int32Array(capacity + 2).fill(-1);
@@ -179,7 +184,7 @@ export class PingSockets {
   close(): void {
     while (this.#idle.oldest >= 0) this.#close(this.#idle.oldest);
     for (const row of [this.#capacity, this.#capacity + 1]) {
-      if (this.#fd[row]! >= 0) close(this.#fd[row]!);
+      if (this.#fd[row]! >= 0) this.#release(this.#fd[row]!);
       this.#fd[row] = -1;
     }
   }
@@ -353,12 +358,14 @@ export class PingSockets {
 
   /** A socket that is watched: its descriptor, or the number of the error, negative. */
   #make(row: number, type: number, isIpv6: boolean): number {
+    if (this.#descriptors.left <= 0) return -EMFILE;
     const family = isIpv6 ? AF_INET6 : AF_INET;
     const fd = this.#socket(family, type | O_NONBLOCK | O_CLOEXEC, isIpv6 ? PROTO_ICMPV6 : PROTO_ICMP);
     if (fd < 0) return -errno();
     this.#options.prepare(row, fd, isIpv6);
     try {
       this.#epoll.add(fd, this.#tag(row), EPOLLIN);
+      this.#descriptors.used++;
       return fd;
     } catch {
       // fs.epoll.max_user_watches: there is none left for us, as with descriptors.
@@ -371,11 +378,16 @@ export class PingSockets {
     const half = this.#isIpv6[row] === 1 ? IDENTIFIERS : 0;
     this.#byIdentifier[half + this.#identifier[row]!] = 0;
     if (this.#isRaw(row)) this.#byOutside[half + this.#outside[row]!] = 0;
-    else close(this.#fd[row]!);
+    else this.#release(this.#fd[row]!);
     this.#idle.remove(row);
     this.#fd[row] = -1;
     this.#free.push(row);
     this.#size--;
+  }
+
+  #release(fd: number): void {
+    close(fd);
+    this.#descriptors.used--;
   }
 
   #mode(isIpv6: boolean): PingMode {

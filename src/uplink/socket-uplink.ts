@@ -5,6 +5,7 @@ import type { HashKey } from '../../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 import { Random } from '../../wire/random.ts';
 import { Epoll } from '../device/epoll.ts';
+import { Descriptors, socketLimit } from './descriptors.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { Listeners, type ListenOptions } from './listeners.ts';
 import { PingSockets } from './ping-sockets.ts';
@@ -16,6 +17,9 @@ import { UdpSockets } from './udp-sockets.ts';
 const Kind = { TCP: 0, UDP: 1, LISTENERS: 2, PING: 3 } as const;
 const KIND_BITS = 2;
 const SERIAL_BITS = 8;
+/** Connections are small, and those in TIME-WAIT, which have no socket, make room for others. */
+const MOST_CONNECTIONS = 65_536;
+const LEAST_CONNECTIONS = 4096;
 /** Datagrams taken from one socket before the next has its turn. */
 const BURST = 32;
 
@@ -27,8 +31,10 @@ export interface SocketUplinkOptions {
   mtu?: number;
   /** Random: of hashes and of TCP's initial sequence numbers. */
   key: HashKey;
-  /** TCP connections at once. */
+  /** TCP connections at once, those in TIME-WAIT included; enough for all sockets when left out. */
   connections?: number;
+  /** Sockets at once, of all protocols; most of what the process may open when left out. */
+  sockets?: number;
   /** Whether the kernel has SO_PEEK_OFF for TCP; found out when left out. */
   peekOffset?: boolean;
   /** Told what the host does not permit, once. */
@@ -66,12 +72,14 @@ export class SocketUplink implements Device {
     segment,
     mtu = 65_520,
     key,
-    connections,
+    sockets = socketLimit(),
+    connections = Math.min(MOST_CONNECTIONS, Math.max(LEAST_CONNECTIONS, 2 * sockets)),
     peekOffset,
     log = () => {},
   }: SocketUplinkOptions) {
     const epoll = this.#epoll;
     const errors = new IcmpErrors(segment);
+    const descriptors = new Descriptors(sockets);
     this.#errors = errors;
     this.tcp = new TcpSockets({
       arena,
@@ -82,20 +90,32 @@ export class SocketUplink implements Device {
       errors,
       key,
       mtu,
-      ...(connections !== undefined && { capacity: connections }),
+      capacity: connections,
+      descriptors,
       ...(peekOffset !== undefined && { peekOffset }),
     });
-    this.udp = new UdpSockets({ segment, epoll, tag: (row) => (row << KIND_BITS) | Kind.UDP, errors, mtu });
+    this.udp = new UdpSockets({
+      segment,
+      epoll,
+      tag: (row) => (row << KIND_BITS) | Kind.UDP,
+      errors,
+      mtu,
+      // Whoever asks everybody leaves half of the sockets to connections.
+      capacity: Math.max(1, sockets >> 1),
+      descriptors,
+    });
     this.ping = new PingSockets({
       segment,
       epoll,
       tag: (row) => (row << KIND_BITS) | Kind.PING,
       errors,
       random: new Random(key[0] ^ key[1]),
+      descriptors,
       log,
     });
-    this.#listeners = new Listeners((fd, client, local, _listener, now) =>
-      this.tcp.accept(fd, client, local, now),
+    this.#listeners = new Listeners(
+      (fd, client, local, _listener, now) => this.tcp.accept(fd, client, local, now),
+      descriptors,
     );
     epoll.add(this.#listeners.fd, Kind.LISTENERS);
   }

@@ -18,8 +18,10 @@ import {
   setsockopt,
   socket,
 } from '../device/syscall.ts';
-import { EAGAIN, ENETUNREACH } from '../device/syscall-error.ts';
+import { EAGAIN, EMFILE, ENETUNREACH } from '../device/syscall-error.ts';
+import type { Descriptors } from './descriptors.ts';
 import {
+  abort,
   connect,
   getsockopt,
   IPPROTO_IPV6,
@@ -33,7 +35,6 @@ import {
   SIOCOUTQNSD,
   SO_ERROR,
   SO_KEEPALIVE,
-  SO_LINGER,
   SO_MEMINFO,
   SO_OOBINLINE,
   SO_PEEK_OFF,
@@ -108,6 +109,7 @@ export class TcpHost {
   size = 0;
   readonly #words: Int32Array;
   readonly #epoll: Epoll;
+  readonly #descriptors: Descriptors;
   readonly #segment: Segment;
   readonly #tag: (row: number) => number;
   readonly #bytes: Uint8Array;
@@ -116,7 +118,6 @@ export class TcpHost {
   readonly #loopback6 = Int32Array.of(0, 0, 0, 1);
   readonly #value = new Int32Array(MEMINFO_WORDS);
   readonly #length = new Int32Array(1);
-  readonly #linger = Int32Array.of(1, 0);
   readonly #peeksAt: boolean;
   /** Where goes what is read once more. */
   readonly #skipped: Uint8Array;
@@ -124,6 +125,7 @@ export class TcpHost {
 
   /**
    * @param tag under which `epoll` knows the socket of a row
+   * @param descriptors what all sockets together may have; an eighth of it is not for TCP
    * @param peekOffset whether the kernel reads TCP sockets from where it is told to, and takes nothing out
    */
   constructor(
@@ -132,6 +134,7 @@ export class TcpHost {
     epoll: Epoll,
     segment: Segment,
     tag: (row: number) => number,
+    descriptors: Descriptors,
     peekOffset = hasPeekOffset(),
   ) {
     this.#words = connections.words;
@@ -139,6 +142,7 @@ export class TcpHost {
     this.#epoll = epoll;
     this.#segment = segment;
     this.#tag = tag;
+    this.#descriptors = descriptors;
     this.#peeksAt = peekOffset;
     this.again = peekOffset ? 0 : READABLE;
     this.#skipped = new Uint8Array(peekOffset ? 0 : SKIPPED);
@@ -152,10 +156,10 @@ export class TcpHost {
     const isIpv6 = words[at + IS_IPV6] !== 0;
     const length = isIpv6 ? this.#destination6(at) : this.#destination4(at);
     if (length === 0) return ENETUNREACH;
+    if (this.#isFull) return EMFILE;
     const fd = socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, IPPROTO_TCP);
     if (fd < 0) return errno();
-    this.size++;
-    words[at + FD] = fd;
+    this.#hold(row, fd);
     if (isIpv6) this.#set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     this.#prepare(row, fd);
     if (connect(fd, this.#address, length) < 0) {
@@ -170,10 +174,25 @@ export class TcpHost {
 
   /** Takes over the socket of a connection that was accepted; 0, or the number of the error. */
   adopt(row: number, fd: number): number {
-    this.size++;
-    this.#words[row * ROW + FD] = fd;
+    const isFull = this.#isFull;
+    this.#hold(row, fd);
+    if (isFull) {
+      this.abort(row);
+      return EMFILE;
+    }
     this.#prepare(row, fd);
     return this.#watch(row);
+  }
+
+  /** Where connections have all sockets, nobody could ask a name server. */
+  get #isFull(): boolean {
+    return this.#descriptors.left <= this.#descriptors.limit >> 3;
+  }
+
+  #hold(row: number, fd: number): void {
+    this.#words[row * ROW + FD] = fd;
+    this.size++;
+    this.#descriptors.used++;
   }
 
   /** Why the socket failed; 0 when it did not. */
@@ -321,19 +340,25 @@ export class TcpHost {
 
   /** Closes the socket, whose other end is reset. */
   abort(row: number): void {
-    const fd = this.#words[row * ROW + FD];
-    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_LINGER, this.#linger, 8);
-    this.close(row);
+    const fd = this.#release(row);
+    if (fd >= 0) abort(fd);
   }
 
   close(row: number): void {
+    const fd = this.#release(row);
+    if (fd >= 0) close(fd);
+  }
+
+  /** Takes the row's socket away from it; -1 when it has none. */
+  #release(row: number): number {
     const at = row * ROW;
-    const fd = this.#words[at + FD];
-    if (fd < 0) return;
+    const fd = this.#words[at + FD]!;
+    if (fd < 0) return fd;
     this.#words[at + FD] = -1;
-    this.#words[at + FLAGS] &= ~WATCHED;
+    this.#words[at + FLAGS]! &= ~WATCHED;
     this.size--;
-    close(fd);
+    this.#descriptors.used--;
+    return fd;
   }
 
   #prepare(row: number, fd: number): void {

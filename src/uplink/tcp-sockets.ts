@@ -24,10 +24,11 @@ import {
 import { transportChecksumOk } from '../../wire/transport.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, type Epoll } from '../device/epoll.ts';
 import { AF_INET6 } from '../device/inet.ts';
-import { close } from '../device/syscall.ts';
 import { ECONNRESET } from '../device/syscall-error.ts';
+import type { Descriptors } from './descriptors.ts';
 import { HeldFrames } from './held-frames.ts';
 import { icmpOfErrno, isExhausted } from './host-error.ts';
+import { abort } from './host-socket.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import type { ListenOptions } from './listeners.ts';
 import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
@@ -70,8 +71,6 @@ import { IDLE, LOWEST_SSTHRESH, Outcome, TcpInput } from './tcp-input.ts';
 import { TcpOutput } from './tcp-output.ts';
 import { TcpSegments } from './tcp-segments.ts';
 
-/** Connections at once: more than a process has descriptors for, unless it is told otherwise. */
-const CAPACITY = 65_536;
 /** Resets that wait for the deck to take them. One that is lost is sent again when the inside sends again. */
 const RESETS = 1024;
 /**
@@ -128,7 +127,9 @@ export interface TcpOptions {
   /** Of the deck's segment. */
   mtu: number;
   /** Connections at once. */
-  capacity?: number;
+  capacity: number;
+  /** What all sockets together may have. */
+  descriptors: Descriptors;
   /** Whether the kernel has SO_PEEK_OFF for TCP (see tcp-host.ts); found out when left out. */
   peekOffset?: boolean;
 }
@@ -175,7 +176,7 @@ export class TcpSockets {
   };
 
   constructor(options: TcpOptions) {
-    const { arena, segment, epoll, tag, errors, key, mtu, capacity = CAPACITY, peekOffset } = options;
+    const { arena, segment, epoll, tag, errors, key, mtu, capacity, descriptors, peekOffset } = options;
     const connections = new TcpConnections(capacity, key);
     const { words } = connections;
     this.connections = connections;
@@ -185,7 +186,7 @@ export class TcpSockets {
     this.#errors = errors;
     this.#held = new HeldFrames(arena, words);
     const tagOf = (row: number) => tag(row, words[row * ROW + SERIAL]!);
-    this.host = new TcpHost(connections, arena.bytes, epoll, segment, tagOf, peekOffset);
+    this.host = new TcpHost(connections, arena.bytes, epoll, segment, tagOf, descriptors, peekOffset);
     this.#segments = new TcpSegments(words, segment);
     this.#output = new TcpOutput(
       connections,
@@ -320,7 +321,7 @@ export class TcpSockets {
       known >= 0 && words[known * ROW + STATE] !== TcpState.FREE ? -1 : this.#add(isIpv6, ports, now);
     if (row < 0) {
       this.#counters.exhausted++;
-      close(fd);
+      abort(fd);
       return;
     }
     const at = row * ROW;

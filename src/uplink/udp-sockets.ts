@@ -111,7 +111,8 @@ export class UdpSockets {
   #fragmentIdentification = 0;
 
   constructor(options: UdpOptions) {
-    const { segment, epoll, tag, errors, mtu = MTU, capacity = CAPACITY } = options;
+    const { segment, epoll, tag, errors, mtu = MTU } = options;
+    const capacity = Math.min(CAPACITY, options.capacity ?? CAPACITY);
     this.#headers = new SegmentHeaders(segment);
     this.#mtu = mtu;
     this.#errors = errors;

@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Descriptors } from '../../src/uplink/descriptors.ts';
 import { Listeners, type ListenOptions } from '../../src/uplink/listeners.ts';
 
 const LOOPBACK = 0x7f000001;
@@ -17,13 +18,17 @@ interface Taken {
 
 let taken: Taken[];
 let listeners: Listeners;
+let descriptors: Descriptors;
 const clients: Socket[] = [];
 const servers: Server[] = [];
 
 beforeEach(() => {
   taken = [];
-  listeners = new Listeners((fd, client, local, listener, now) =>
-    taken.push({ fd, client: client.slice(), local: local.slice(), listener, now }),
+  descriptors = new Descriptors(100);
+  listeners = new Listeners(
+    (fd, client, local, listener, now) =>
+      taken.push({ fd, client: client.slice(), local: local.slice(), listener, now }),
+    descriptors,
   );
 });
 
@@ -109,8 +114,10 @@ describe('listening sockets', () => {
     for (let i = 0; i < 3; i++) await reach(port + i);
     listeners.accept(0);
     expect(taken.map(({ local }) => portOf(local)).sort()).toEqual([port, port + 1, port + 2]);
+    expect(descriptors.used).toBe(4);
     listeners.close(3);
     expect(listeners.size).toBe(1);
+    expect(descriptors.used).toBe(1);
     expect(await reach(port + 1)).toBe('ECONNREFUSED');
     expect(typeof (await reach(port, '::1'))).toBe('number');
   });
@@ -121,7 +128,7 @@ describe('listening sockets', () => {
     expect(() => listeners.open(0, at(port, 3))).toThrow(
       `cannot listen at 127.0.0.1:${port + 2}/tcp: another program of the host has that port (EADDRINUSE); choose another host port`,
     );
-    expect(listeners.size).toBe(0);
+    expect([listeners.size, descriptors.used]).toEqual([0, 0]);
     expect(await reach(port)).toBe('ECONNREFUSED');
   });
 

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { udp } from '../../src/testing/frames.ts';
 import { FD, FIN_SENT, FLAGS, STATE, TcpState } from '../../src/uplink/tcp-connections.ts';
-import { withoutDescriptors } from './outside-world.ts';
+import { Transmit } from '../../switch/device.ts';
+import { DECK, FAR, reasonOf, withoutDescriptors } from './outside-world.ts';
 import { openDescriptors } from './sandbox.ts';
 import { Inside, Wire } from './tcp-wire.ts';
 
@@ -198,7 +200,7 @@ describe('resets', () => {
   });
 
   it('answer what belongs to nothing (RFC 9293 §3.10.7.1)', () => {
-    wire.send({ flags: 'A', seq: 7, ack: 99 });
+    expect(reasonOf(wire.send({ flags: 'A', seq: 7, ack: 99 }))).toBe('NO_SOCKET');
     expect(wire.expect('R')).toMatchObject({ seq: 99, ack: 0, srcPort: 80, dstPort: 40000 });
     wire.send({ flags: 'F', seq: 7, data: 'abc' });
     expect(wire.expect('RA')).toMatchObject({ seq: 0, ack: 11 });
@@ -269,6 +271,22 @@ describe('what there is not enough of', () => {
     expect(wire.uplink.tcp.counters.exhausted).toBe(50);
   });
 
+  it('sockets that it may have: as with descriptors, and some are left for others', () => {
+    wire.close();
+    wire = new Wire({ sockets: 16 });
+    listener = wire.listen(80);
+    const inside = Inside.connect(wire, listener);
+    for (let i = 1; i < 14; i++) expect(wire.send({ flags: 'S', seq: 5, srcPort: i })).toBe(Transmit.SENT);
+    const refused = Array.from({ length: 10 }, (_, i) => wire.send({ flags: 'S', seq: 5, srcPort: 20 + i }));
+    expect(new Set(refused.map(reasonOf))).toEqual(new Set(['SOCKET_EXHAUSTED']));
+    const resets = wire.drain().filter(({ flags }) => flags === 'RA');
+    expect(resets.map(({ dstPort }) => dstPort)).toEqual(Array.from({ length: 10 }, (_, i) => 20 + i));
+    const ask = udp({ from: DECK, to: { ...FAR, ipv4: '198.51.100.7' }, srcPort: 9, dstPort: 53 });
+    expect(reasonOf(wire.transmit(ask))).toBe('SOCKET_ERROR');
+    inside.data('on');
+    expect(wire.drain().some(({ dstPort, ack }) => dstPort === 40000 && ack === 1003)).toBe(true);
+  });
+
   it('rows: those in TIME-WAIT make room, those that are open do not', () => {
     wire.close();
     wire = new Wire({ connections: 4 });
@@ -283,7 +301,7 @@ describe('what there is not enough of', () => {
       wire.expect('A');
     }
     for (const srcPort of [5, 6]) Inside.connect(wire, listener, { srcPort });
-    wire.send({ flags: 'S', seq: 1, srcPort: 7 });
+    expect(reasonOf(wire.send({ flags: 'S', seq: 1, srcPort: 7 }))).toBe('SOCKET_EXHAUSTED');
     wire.expect('RA');
     for (const inside of open) {
       inside.data('x');
