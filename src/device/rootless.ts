@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { openTap, type TapTarget } from './attach.ts';
+import { type RouteTarget, setRoutesIn } from './default-route.ts';
 import { currentUserNamespace, inNamespace, type Namespace, openNamespace } from './netns.ts';
 import { receiveMessage, sendMessage, socketPair } from './socket.ts';
 import { close } from './syscall.ts';
@@ -25,6 +26,18 @@ export async function openTapFor(target: TapTarget): Promise<OpenTap> {
     namespace.close();
   }
   return openTap(target);
+}
+
+/** As `setRoutes`, by the way that is open. */
+export async function setRoutesFor(target: RouteTarget): Promise<void> {
+  const namespace = openNamespace(target.netns);
+  try {
+    if (mayEnter(namespace)) return setRoutesIn(namespace, target);
+    const what = `cannot change routes in the network namespace of ${namespace.label}`;
+    await askHelper(namespace, { label: namespace.label, routes: target }, what, HELPER_TIMEOUT);
+  } finally {
+    namespace.close();
+  }
 }
 
 /**
@@ -59,6 +72,19 @@ function mayEnter(namespace: Namespace): boolean {
 
 async function openTapThrough(namespace: Namespace, target: TapTarget, timeout: number): Promise<OpenTap> {
   const what = `cannot make interface ${target.ifname} in the network namespace of ${namespace.label}`;
+  const request = { label: namespace.label, target };
+  const { tap, descriptor } = await askHelper(namespace, request, what, timeout);
+  if (tap !== undefined && descriptor >= 0) return { ...tap, fd: descriptor };
+  throw new Error(`${what}: the helper sent no descriptor`);
+}
+
+/** Has something done in a namespace of ours that this process cannot enter. Throws what the helper throws. */
+async function askHelper(
+  namespace: Namespace,
+  request: HelperRequest,
+  what: string,
+  timeout: number,
+): Promise<{ tap: OpenTap | undefined; descriptor: number }> {
   const owner = namespace.owner();
   try {
     const own = currentUserNamespace();
@@ -71,7 +97,6 @@ async function openTapThrough(namespace: Namespace, target: TapTarget, timeout: 
     }
     const [socket, far] = socketPair();
     try {
-      const request: HelperRequest = { label: namespace.label, target };
       let end: string;
       try {
         sendMessage(socket, JSON.stringify(request));
@@ -83,8 +108,8 @@ async function openTapThrough(namespace: Namespace, target: TapTarget, timeout: 
       const message = receiveMessage(socket, { wait: false });
       if (message === null) throw new Error(`${what}: ${end}`);
       const { tap, error } = JSON.parse(message.text) as HelperAnswer;
-      if (tap !== undefined && message.descriptor >= 0) return { ...tap, fd: message.descriptor };
-      throw Object.assign(new Error(error?.message ?? `${what}: the helper sent no descriptor`), error);
+      if (error !== undefined) throw Object.assign(new Error(error.message), error);
+      return { tap, descriptor: message.descriptor };
     } finally {
       close(socket);
     }

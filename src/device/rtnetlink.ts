@@ -7,6 +7,7 @@ import {
   NLM_F_CREATE,
   NLM_F_DUMP,
   NLM_F_EXCL,
+  NLM_F_REPLACE,
   type Refusal,
   textOf,
   u32Of,
@@ -21,6 +22,7 @@ import {
   ENODEV,
   EOPNOTSUPP,
   EPERM,
+  ESRCH,
   type Explanation,
   SyscallError,
 } from './syscall-error.ts';
@@ -32,6 +34,7 @@ const RTM_GETLINK = 18;
 const RTM_NEWADDR = 20;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 
 const IFLA_ADDRESS = 1;
@@ -118,6 +121,8 @@ export interface NewRoute {
   gateway?: string;
   /** The gateway is on the link though no subnet of the interface holds it (`ip route … onlink`). */
   onlink?: boolean;
+  /** In place of the route to the same destination that is there, in one step. */
+  replace?: boolean;
 }
 
 /**
@@ -242,30 +247,30 @@ export class Rtnetlink {
   }
 
   /** Adds a route through an interface that is up. */
-  addRoute(link: LinkName, { destination, gateway, onlink = false }: NewRoute): void {
-    const via = gateway === undefined ? undefined : parseInet(gateway, 'gateway');
-    const to = destinationOf(destination, via);
-    if (via !== undefined && via.family !== to.family) {
-      throw new Error(`route to ${destination} cannot go via ${gateway}: one is IPv4, the other IPv6`);
-    }
-    const message = new NetlinkMessage(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, RTMSG)
-      .u8(0, to.family)
-      .u8(1, to.prefix)
-      .u8(4, RT_TABLE_MAIN)
-      .u8(5, RTPROT_STATIC)
-      .u8(6, via === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE)
-      .u8(7, RTN_UNICAST)
-      .u32(8, onlink ? RTNH_F_ONLINK : 0)
-      .attributeU32(RTA_OIF, link.index);
-    if (to.prefix > 0) message.attribute(RTA_DST, to.bytes);
-    if (via !== undefined) message.attribute(RTA_GATEWAY, via.bytes);
-    const how = gateway === undefined ? '' : ` via ${gateway}`;
-    this.#change(message, `cannot add route ${destination}${how} by interface ${link.name}`, (number) => {
-      if (number === EEXIST)
-        return { why: 'there is such a route already', remedy: 'see `ip route` in the namespace' };
-      if (number === ENETUNREACH) return { why: 'no subnet of the interface holds the gateway' };
-      return explainLink(number);
-    });
+  addRoute(link: LinkName, route: NewRoute): void {
+    const { destination, gateway, replace = false } = route;
+    const flags = NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL);
+    const message = routeMessage(RTM_NEWROUTE, flags, link, route);
+    this.#change(
+      message,
+      `cannot add route ${describe(destination, gateway)} by interface ${link.name}`,
+      (number) => {
+        if (number === EEXIST)
+          return { why: 'there is such a route already', remedy: 'see `ip route` in the namespace' };
+        if (number === ENETUNREACH) return { why: 'no subnet of the interface holds the gateway' };
+        return explainLink(number);
+      },
+    );
+  }
+
+  /** Takes a route away; one that is not there is no error. */
+  deleteRoute(link: LinkName, route: Omit<NewRoute, 'replace'>): void {
+    const refusal = this.#socket.request(routeMessage(RTM_DELROUTE, 0, link, route));
+    if (refusal === null || refusal.errno === ESRCH) return;
+    throw refused(
+      `cannot take away route ${describe(route.destination, route.gateway)} by interface ${link.name}`,
+      refusal,
+    );
   }
 
   #change(message: NetlinkMessage, what: string, explain: (number: number) => Explanation): void {
@@ -296,6 +301,35 @@ function linkOf(bytes: Uint8Array): Link {
     loopback: (flags & IFF_LOOPBACK) !== 0,
     kind: info === undefined ? '' : textOf(attributesOf(info, 0).get(IFLA_INFO_KIND)),
   };
+}
+
+function routeMessage(
+  type: number,
+  flags: number,
+  link: LinkName,
+  { destination, gateway, onlink = false }: NewRoute,
+): NetlinkMessage {
+  const via = gateway === undefined ? undefined : parseInet(gateway, 'gateway');
+  const to = destinationOf(destination, via);
+  if (via !== undefined && via.family !== to.family) {
+    throw new Error(`route to ${destination} cannot go via ${gateway}: one is IPv4, the other IPv6`);
+  }
+  const message = new NetlinkMessage(type, NLM_F_ACK | flags, RTMSG)
+    .u8(0, to.family)
+    .u8(1, to.prefix)
+    .u8(4, RT_TABLE_MAIN)
+    .u8(5, RTPROT_STATIC)
+    .u8(6, via === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE)
+    .u8(7, RTN_UNICAST)
+    .u32(8, onlink ? RTNH_F_ONLINK : 0)
+    .attributeU32(RTA_OIF, link.index);
+  if (to.prefix > 0) message.attribute(RTA_DST, to.bytes);
+  if (via !== undefined) message.attribute(RTA_GATEWAY, via.bytes);
+  return message;
+}
+
+function describe(destination: string, gateway: string | undefined): string {
+  return gateway === undefined ? destination : `${destination} via ${gateway}`;
 }
 
 /** `default` has the family of its gateway. */
