@@ -6,6 +6,7 @@ import {
   solicitedNodeW3,
 } from '../wire/address.ts';
 import { copy, get32 } from '../wire/bytes.ts';
+import { DNS_PORT } from '../wire/dns.ts';
 import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethDstHi } from '../wire/ethernet.ts';
 import { ICMP_UNREACH_PORT, ICMP_UNREACH_PROTOCOL, ICMP_UNREACHABLE } from '../wire/icmp.ts';
 import {
@@ -34,6 +35,7 @@ import { isNd } from '../wire/nd.ts';
 import { parseNetwork } from '../wire/parse.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import { transportChecksumOk } from '../wire/transport.ts';
+import { udpDstPort } from '../wire/udp.ts';
 import { checkVnet, VNET_LEN } from '../wire/virtio-net.ts';
 import { Arp } from './arp.ts';
 import { DropReason } from './drop-reason.ts';
@@ -42,6 +44,7 @@ import type { Frame } from './frame.ts';
 import type { Icmp } from './icmp.ts';
 import type { Icmpv6 } from './icmpv6.ts';
 import { isIpv4Source, isIpv6Host } from './martian.ts';
+import type { NameServer } from './name-server.ts';
 import { ALL_NODES_W0, ALL_NODES_W3, Nd } from './nd.ts';
 import type { Neighbors } from './neighbors.ts';
 import type { Network } from './network.ts';
@@ -62,13 +65,15 @@ export class Gateway {
   readonly #icmpv6: Icmpv6;
   readonly #arp: Arp;
   readonly #nd: Nd;
+  readonly #names: NameServer;
 
-  constructor(originator: Originator, neighbors: Neighbors, icmp: Icmp, icmpv6: Icmpv6) {
+  constructor(originator: Originator, neighbors: Neighbors, icmp: Icmp, icmpv6: Icmpv6, names: NameServer) {
     this.#originator = originator;
     this.#icmp = icmp;
     this.#icmpv6 = icmpv6;
     this.#arp = new Arp(originator, neighbors);
     this.#nd = new Nd(originator, neighbors);
+    this.#names = names;
   }
 
   /**
@@ -191,6 +196,7 @@ export class Gateway {
         break;
       case PROTO_UDP:
         if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+        if (this.#isForNames(frame, network)) return this.#names.input(frame, network, now);
         if (isIpv4) this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_PORT, 0, now);
         else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_PORT, 0, now);
         return drop(DropReason.NO_SOCKET);
@@ -204,6 +210,13 @@ export class Gateway {
       this.#parameterProblem(frame, network, ICMPV6_PARAMETER_NEXT_HEADER, protocolField(frame), now);
     }
     return drop(DropReason.UNHANDLED_PROTO);
+  }
+
+  /** Whether a UDP datagram is a question to a network's name server; nobody outside is answered. */
+  #isForNames({ bytes, l3, l4, etherType }: Frame, network: Network): boolean {
+    if (udpDstPort(bytes, l4) !== DNS_PORT || !this.#names.serves(network)) return false;
+    // IPv4 groups do not come here.
+    return etherType === ETHERTYPE_IPV4 || !isIpv6Multicast(get32(bytes, l3 + IPV6_DST));
   }
 
   /** @param at what is wrong, as an offset in the frame's bytes */

@@ -3,16 +3,17 @@ import { Bridge } from '../../switch/bridge.ts';
 import type { Device } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import { Fdb } from '../../switch/fdb.ts';
-import { guardFirstHop } from '../../switch/first-hop-guard.ts';
 import { Fragmenter } from '../../switch/fragmenter.ts';
 import { Arena, type ArenaSize, type Frame, type PortId } from '../../switch/frame.ts';
 import { Gateway } from '../../switch/gateway.ts';
 import { Icmp } from '../../switch/icmp.ts';
 import { Icmpv6 } from '../../switch/icmpv6.ts';
+import { type ForwardedQuery, NameServer } from '../../switch/name-server.ts';
 import { Neighbors } from '../../switch/neighbors.ts';
 import { Network } from '../../switch/network.ts';
 import { Originator } from '../../switch/originator.ts';
 import { Outbox, Provenance } from '../../switch/outbox.ts';
+import { PortGuard } from '../../switch/port-guard.ts';
 import {
   PORT_STRIDE,
   PortKind,
@@ -26,7 +27,9 @@ import {
 } from '../../switch/ports.ts';
 import { RateLimit } from '../../switch/rate-limit.ts';
 import { Reassembly } from '../../switch/reassembly.ts';
+import { Resolver } from '../../switch/resolver.ts';
 import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import { Zone, type ZoneName } from '../../switch/zone.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { Malformed } from '../../wire/malformed.ts';
@@ -47,16 +50,19 @@ import type {
   Snapshot,
   SnapshotWants,
   UplinkOptions,
+  UserRule,
 } from './commands.ts';
 import { Egress } from './egress.ts';
+import { Filter } from './filter.ts';
 import { flowMatch } from './flow-match.ts';
 import { listFlows } from './flows.ts';
 import { Forwarding } from './forwarding.ts';
 import { Ledger } from './ledger.ts';
 import { addressWords, Nat, prefixTranslation } from './nat.ts';
+import { Reject } from './reject.ts';
 import { Router } from './router.ts';
 import { Routes } from './routes.ts';
-import { Rules } from './rules.ts';
+import { Rule, Rules } from './rules.ts';
 import { Uplink } from './uplink.ts';
 
 /** What the smallest frame costs of a port's budget, in bytes: about as much time as copying so many in and out. */
@@ -64,6 +70,8 @@ const FRAME_COST = 2048;
 
 /** Milliseconds for which timers rest after one of them threw: it would be due again at once, and for ever. */
 const REST = 1000;
+
+const PORT_ISOLATED = drop(DropReason.PORT_ISOLATED);
 
 export interface DataplaneOptions {
   /** Seeds every hash and every random choice; the same seed and input give the same output. */
@@ -101,13 +109,20 @@ export class Dataplane {
   readonly #bridges: (Bridge | undefined)[] = [];
   readonly #networks: (Network | undefined)[] = [];
   readonly #specs = new Map<PortId, PortSpec>();
+  /** Networks whose ports are isolated from each other. */
+  readonly #apart = new Set<number>();
   readonly #outbox = new Outbox();
   readonly #routes = new Routes();
   readonly #reassembly: Reassembly;
   readonly #gateway: Gateway;
+  readonly #resolver = new Resolver();
+  readonly #names: NameServer;
+  readonly #zoneKey: number;
   readonly #uplinks: (Uplink | undefined)[] = [];
   readonly #nat: Nat;
   readonly #rules: Rules;
+  readonly #guard: PortGuard;
+  readonly #filter: Filter;
   readonly #forwarding: Forwarding;
   readonly #onException: (error: unknown, frame: Frame | null) => void;
   /** Until when timers rest. */
@@ -117,8 +132,10 @@ export class Dataplane {
     const random = new Random(options.seed ?? 0);
     this.arena = new Arena(options.arena);
     this.ports = new Ports(options.ports);
+    this.#guard = new PortGuard(this.ports);
     const { key } = options;
     const drawn: HashKey = [random.next() | 0, random.next() | 0];
+    this.#zoneKey = (key ?? drawn)[0];
     this.fdb = new Fdb(this.ports, key ?? drawn);
     if (options.ageing !== undefined) this.fdb.ageing = options.ageing;
     this.#onException = options.onException ?? (() => {});
@@ -130,11 +147,14 @@ export class Dataplane {
     const icmpv6 = new Icmpv6(originator, fragmenter, limit);
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
     this.#reassembly = new Reassembly(originator, icmp, icmpv6);
-    this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6);
+    this.#names = new NameServer(originator, this.#resolver, this.#networks);
+    this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6, this.#names);
     this.neighbors.mayTell = (frame) => this.#undo(frame);
     const router = new Router(this.arena, fragmenter, icmp, icmpv6, this.neighbors, this.#uplinks);
     this.#rules = new Rules(this.ports.capacity);
     this.#nat = new Nat(key ?? drawn, random, options.conntrack);
+    const reject = new Reject(originator, icmp, icmpv6);
+    this.#filter = new Filter(this.#nat, this.#uplinks, this.#rules, reject);
     this.#forwarding = new Forwarding(
       this.ports,
       this.#networks,
@@ -144,6 +164,7 @@ export class Dataplane {
       router,
       this.#nat,
       this.#rules,
+      this.#filter,
       fragmenter.identifications,
       icmp,
       icmpv6,
@@ -213,15 +234,16 @@ export class Dataplane {
     const verdict = network.bridge.ingress(frame, now);
     switch (verdictKind(verdict)) {
       case VerdictKind.FORWARD: {
-        if (verdictArgument(verdict) === network.port) return this.#toGateway(frame, network, now);
-        const guarded = guardFirstHop(frame, network);
-        return guarded === PASS ? verdict : guarded;
+        const guarded = this.#guard.check(frame, network, verdictArgument(verdict));
+        if (guarded !== PASS) return guarded;
+        return verdictArgument(verdict) === network.port ? this.#toGateway(frame, network, now) : verdict;
       }
       case VerdictKind.FLOOD: {
-        const guarded = guardFirstHop(frame, network);
+        const guarded = this.#guard.check(frame, network, -1);
         return guarded === PASS ? this.#overhear(frame, network, verdict, now) : guarded;
       }
       default:
+        if (verdict === PORT_ISOLATED) this.#rules.count(Rule.ICC, network.id, frame.end - frame.l3);
         return verdict;
     }
   }
@@ -331,11 +353,12 @@ export class Dataplane {
     const network = this.#addSegment(options);
     this.#routes.add(network);
     this.#nat.addNetwork(network, false, npt);
-    this.#rules.addNetwork(network.id, {
-      isUplink: false,
-      uplink: network.uplink >= 0,
-      npt: npt !== null,
-    });
+    this.#resolver.serve(network);
+    const { isInternal } = network;
+    const { icc = true } = options;
+    const masquerades = network.uplink >= 0 && (network.masquerades || this.#uplinks[network.uplink]!.isHost);
+    this.#rules.addNetwork(network.id, { isUplink: false, masquerades, npt: npt !== null, isInternal, icc });
+    if (!icc) this.#apart.add(network.id);
     return network.id;
   }
 
@@ -348,7 +371,8 @@ export class Dataplane {
     this.#uplinks[network.id] = new Uplink(network, options);
     this.#routes.add(network, false);
     this.#nat.addNetwork(network, true, null);
-    this.#rules.addNetwork(network.id, { isUplink: true, uplink: false, npt: false });
+    const none = { masquerades: false, npt: false, isInternal: false, icc: true };
+    this.#rules.addNetwork(network.id, { isUplink: true, ...none });
     return network.id;
   }
 
@@ -387,12 +411,23 @@ export class Dataplane {
     this.#reassembly.removeNetwork(id);
     this.#sendOutbox(now);
     this.#routes.remove(network);
+    this.#resolver.withdraw(id);
     this.fdb.flushPort(network.port);
     this.ports.remove(network.port);
     this.#bridges[id] = undefined;
     this.#networks[id] = undefined;
     this.#uplinks[id] = undefined;
     this.#rules.removeNetwork(id);
+    this.#filter.forget(id);
+    this.#apart.delete(id);
+  }
+
+  /**
+   * Replaces chain DOCKER-USER; rules whose id was there before go on counting. Throws RangeError, and changes nothing,
+   * when one of them is impossible or names a network that is not there.
+   */
+  setUserRules(rules: readonly UserRule[]): void {
+    this.#filter.setRules(rules, (network) => this.#networks[network] !== undefined);
   }
 
   /** Keeps endpoints from these prefixes of those behind an uplink, and from no others. */
@@ -409,12 +444,16 @@ export class Dataplane {
   addPort(device: Device, spec: PortSpec, now: number): PortId {
     const network = this.#networks[spec.network];
     if (!network) throw new RangeError(`there is no network ${spec.network}`);
-    const port = this.ports.add(spec.network, PortKind.DEVICE, { ...spec, mtu: spec.mtu ?? network.mtu });
+    const { mac } = spec;
+    const { guard = mac !== undefined && this.#uplinks[spec.network] === undefined } = spec;
+    if (guard && !mac) throw new RangeError('a port is guarded for the endpoint of a MAC');
+    const { mtu = network.mtu, isolated = this.#apart.has(spec.network) } = spec;
+    const port = this.ports.add(spec.network, PortKind.DEVICE, { ...spec, mtu, isolated, guard });
     if (port < 0) throw new RangeError(`all ${this.ports.capacity} ports are in use`);
     this.egress.add(port, device);
     network.bridge.add(port);
     this.#specs.set(port, spec);
-    const { mac } = spec;
+    if (guard) this.#guard.add(port, network, mac!, spec.ipv4, spec.ipv6);
     if (mac) {
       this.fdb.addStatic(spec.network, mac.hi, mac.lo, port);
       if (spec.ipv4 !== undefined) this.neighbors.addPermanent(network, [spec.ipv4], mac.hi, mac.lo, now);
@@ -434,7 +473,9 @@ export class Dataplane {
     if (spec.ipv4 !== undefined) addresses.push(addressWords(spec.ipv4));
     if (spec.ipv6 !== undefined) addresses.push(spec.ipv6);
     this.#nat.removeEndpoint(spec.network, port, addresses, now);
+    this.#names.removePort(port);
     network.bridge.remove(port);
+    this.#guard.remove(port);
     this.egress.remove(port);
     this.#reassembly.removePort(port);
     if (spec.ipv4 !== undefined) this.neighbors.remove(network, [spec.ipv4]);
@@ -482,6 +523,33 @@ export class Dataplane {
     this.#rules.removePublish(id);
   }
 
+  // ---- names ----
+
+  /** The names of a network, all of them. Throws RangeError, and changes nothing, when one of them cannot be a name. */
+  setNames(network: number, names: readonly ZoneName[]): void {
+    this.#resolver.setZone(network, new Zone(names, this.#zoneKey));
+  }
+
+  /**
+   * The networks whose names a port sees, the first first, and names that only it sees, before all others. Without this a port sees
+   * those of its own network.
+   */
+  setSearch(port: PortId, networks: readonly number[], own: readonly ZoneName[] = []): void {
+    if (!this.#specs.has(port)) throw new RangeError(`there is no port ${port}`);
+    this.#resolver.setSearch(port, networks, own.length === 0 ? null : new Zone(own, this.#zoneKey));
+  }
+
+  /** Hears of questions about names outside; while nobody listens they fail. */
+  set onQuery(listener: ((query: ForwardedQuery) => void) | null) {
+    this.#names.onQuery = listener;
+  }
+
+  /** Sends the answer to a question that `onQuery` has heard of; an empty one says nothing. */
+  answerQuery(id: number, message: Uint8Array, now: number): void {
+    this.#names.answer(id, message, now);
+    this.#sendOutbox(now);
+  }
+
   /** Ends the connections that match; answers how many. */
   closeFlows(filter: FlowFilter, now: number): number {
     return this.#nat.closeWhere(flowMatch(this.#nat, filter), now);
@@ -517,7 +585,7 @@ export class Dataplane {
       ports: wants.ports ? this.#portCounters() : [],
       fdb: wants.fdb ? this.fdb.list(now) : [],
       neighbors: wants.neighbors ? this.neighbors.list(now) : [],
-      rules: wants.rules ? this.#rules.list() : [],
+      rules: wants.rules ? [...this.#rules.list(), ...this.#filter.list()] : [],
       conntrack: { entries: this.#nat.conntrack.size, capacity: this.#nat.conntrack.capacity },
     };
   }
