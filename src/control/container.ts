@@ -28,6 +28,8 @@ export interface EndpointRecord {
   readonly network: NetworkRecord;
   readonly ipv4: bigint | null;
   readonly ipv6: bigint | null;
+  /** What is to go wrong on purpose. */
+  readonly faults: string | undefined;
   /** Gives back everything that was reserved for it. */
   readonly release: () => void;
   /** Set from the moment on that it is being removed. */

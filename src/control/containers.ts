@@ -16,7 +16,7 @@ import { checkName, DEFAULT_NETWORK, isName, Names, quote } from './name.ts';
 import { describeNamespace, type identifyNamespace, type NamespaceTarget } from './namespace.ts';
 import { checkMtu, type NetworkRecord } from './network.ts';
 import type { Identity, Networks } from './networks.ts';
-import type { PublishedPort, PublishedPorts, PublishTarget } from './published.ts';
+import { type PublishedPort, type PublishedPorts, type PublishTarget, specOf } from './published.ts';
 import type { Undo } from './undo.ts';
 
 export interface ContainersParts {
@@ -35,6 +35,27 @@ export interface ContainersParts {
 /** What a container and its endpoint were before a restart. */
 export interface ContainerIdentity extends Identity {
   endpointId: string;
+}
+
+/** What makes a container again after a restart, as long as its namespace lives. */
+export interface SavedContainer extends Identity {
+  name: string;
+  /** As the user named it: one of both. */
+  netns?: string;
+  pid?: number;
+  /** Identity of its namespace. */
+  namespace: string;
+  hostname?: string;
+  labels: Record<string, string>;
+  /** In the order in which they came. */
+  endpoints: SavedEndpoint[];
+  /** Published ports, as `parsePublishSpec` reads them. */
+  publish: string[];
+}
+
+export interface SavedEndpoint extends ConnectOptions {
+  id: string;
+  network: string;
 }
 
 /** An endpoint whose addresses and names are reserved, and nothing else. */
@@ -95,6 +116,61 @@ export class Containers {
     return this.#byPort.get(port);
   }
 
+  /** All of them, the oldest first, as a later deck can make them again. */
+  save(): SavedContainer[] {
+    return Array.from(this.#all.values()).flatMap((record) => (record.leaving ? [] : this.#save(record)));
+  }
+
+  #save({
+    id,
+    name,
+    createdAt,
+    netns,
+    pid,
+    namespace,
+    hostname,
+    labels,
+    endpoints,
+  }: ContainerRecord): SavedContainer {
+    return {
+      id,
+      name,
+      createdAt,
+      ...(netns !== null && { netns }),
+      ...(pid !== null && { pid }),
+      namespace,
+      ...(hostname !== null && { hostname }),
+      labels: { ...labels },
+      endpoints: Array.from(endpoints.values()).flatMap(({ endpoint, leaving, faults }) =>
+        leaving
+          ? []
+          : {
+              id: endpoint.id,
+              network: endpoint.network,
+              ...(endpoint.ipv4 !== null && { ip: endpoint.ipv4 }),
+              ...(endpoint.ipv6 !== null && { ip6: endpoint.ipv6 }),
+              mac: endpoint.mac,
+              ifname: endpoint.ifname,
+              mtu: endpoint.mtu,
+              aliases: [...endpoint.aliases],
+              links: [...endpoint.links],
+              gatewayPriority: endpoint.gatewayPriority,
+              allowSpoof: endpoint.allowSpoof,
+              ...(faults !== undefined && { faults }),
+            },
+      ),
+      publish: this.#parts.published.of(name).map(specOf),
+    };
+  }
+
+  /** Makes a container again that was in no network. */
+  restoreAlone(options: AttachOptions, was: Identity): void {
+    const undo = this.#parts.undo();
+    const container = this.#reserve(targetOf(options), options, undo, was);
+    this.#all.set(container.name, container);
+    this.#parts.events.emit('container', { action: 'create', container: this.#describe(container) });
+  }
+
   /** Makes a container of a network namespace and connects it to its first network. */
   async attach(options: AttachOptions, was?: ContainerIdentity): Promise<Endpoint> {
     const { networks, published, events } = this.#parts;
@@ -123,7 +199,12 @@ export class Containers {
   }
 
   /** Connects a container to a further network. */
-  connect(networkName: string, nameOrId: string, options: ConnectOptions = {}): Promise<Endpoint> {
+  connect(
+    networkName: string,
+    nameOrId: string,
+    options: ConnectOptions = {},
+    was?: { endpointId: string },
+  ): Promise<Endpoint> {
     const container = this.#present(nameOrId);
     return container.inTurn(async () => {
       const undo = this.#parts.undo();
@@ -140,7 +221,7 @@ export class Containers {
             `the namespace of container ${name} is not that of ${describeNamespace(target)} any more; detach it and attach it again`,
           );
         }
-        const draft = this.#draft(container, network, options, undo);
+        const draft = this.#draft(container, network, options, undo, was?.endpointId);
         const record = await this.#open(draft);
         this.#enter(record);
         return record.endpoint;
@@ -335,6 +416,7 @@ export class Containers {
       network,
       ipv4,
       ipv6,
+      faults: options.faults,
       release: () => undo.run(),
       leaving: null,
     };

@@ -7,7 +7,7 @@ import { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
 import type { Container } from './container.ts';
-import { type ContainerIdentity, Containers } from './containers.ts';
+import { type ContainerIdentity, Containers, type SavedContainer } from './containers.ts';
 import { DeckEvents } from './deck-events.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, unavailable } from './error.ts';
@@ -17,7 +17,7 @@ import { DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
 import { DEFAULT_NETWORK } from './name.ts';
 import { identifyNamespace } from './namespace.ts';
 import type { CreateNetworkOptions, NetworkInfo } from './network.ts';
-import { type Identity, Networks } from './networks.ts';
+import { type Identity, Networks, type SavedNetwork } from './networks.ts';
 import { type PublishedPort, PublishedPorts } from './published.ts';
 import { type ChainView, viewRules } from './rules.ts';
 import { DEFAULT_UPLINK } from './socket-uplink-spec.ts';
@@ -48,6 +48,8 @@ export interface DeckOptions {
   uplinks?: readonly (UplinkSpec | string)[];
   /** Whether endpoints of network `bridge` reach the loopback of the host; no by default. */
   hostLoopback?: boolean;
+  /** What network `bridge` was before a restart. */
+  bridge?: SavedNetwork;
   /** Told what goes wrong without an answer to give it in; by default nobody is. */
   log?: (level: 'warn' | 'error', message: string) => void;
 }
@@ -103,14 +105,19 @@ export class Deck {
     const deck = new Deck(parts, options);
     try {
       await deck.#operation(() => deck.#uplinks.open(options.uplinks ?? []));
-      await deck.createNetwork({
-        name: DEFAULT_NETWORK,
-        // An uplink is where the world has it; the default network goes elsewhere.
-        ...(deck.#subnets.isFree(4, DEFAULT_IPV4_SUBNET) && { subnet: DEFAULT_IPV4_SUBNET }),
-        ipv6: true,
-        ...(deck.#subnets.isFree(6, DEFAULT_IPV6_SUBNET) && { ipv6Subnet: DEFAULT_IPV6_SUBNET }),
-        ...(options.hostLoopback && { hostLoopback: true }),
-      });
+      const { subnet = DEFAULT_IPV4_SUBNET, ipv6Subnet = DEFAULT_IPV6_SUBNET } =
+        options.bridge?.options ?? {};
+      await deck.createNetwork(
+        {
+          name: DEFAULT_NETWORK,
+          // An uplink is where the world has it; the default network goes elsewhere.
+          ...(deck.#subnets.isFree(4, subnet) && { subnet }),
+          ipv6: true,
+          ...(deck.#subnets.isFree(6, ipv6Subnet) && { ipv6Subnet }),
+          ...(options.hostLoopback && { hostLoopback: true }),
+        },
+        options.bridge,
+      );
       return deck;
     } catch (error) {
       await deck.close();
@@ -181,9 +188,17 @@ export class Deck {
     return this.#operation(() => this.#containers.attach(options, was));
   }
 
-  /** Connects a container to a further network. */
-  connect(network: string, container: string, options: ConnectOptions = {}): Promise<Endpoint> {
-    return this.#operation(() => this.#containers.connect(network, container, options));
+  /**
+   * Connects a container to a further network.
+   * @param was what the endpoint was before a restart
+   */
+  connect(
+    network: string,
+    container: string,
+    options: ConnectOptions = {},
+    was?: { endpointId: string },
+  ): Promise<Endpoint> {
+    return this.#operation(() => this.#containers.connect(network, container, options, was));
   }
 
   /** Takes a container out of a network: that interface disappears. The container stays until it is detached. */
@@ -301,6 +316,16 @@ export class Deck {
         ...counters,
       })),
     };
+  }
+
+  /** Networks and containers as a later deck can make them again; see `restoreDeck`. */
+  save(): { networks: SavedNetwork[]; containers: SavedContainer[] } {
+    return { networks: this.#networks.save(), containers: this.#containers.save() };
+  }
+
+  /** Makes a container again that was in no network. */
+  restoreAlone(options: AttachOptions, was: Identity): void {
+    this.#containers.restoreAlone(options, was);
   }
 
   /** Detaches everything and ends the data plane. May be called again. */

@@ -1,5 +1,5 @@
 import type { DataPlane } from '../runtime/data-plane.ts';
-import { formatSubnet } from './address.ts';
+import { formatAddress, formatSubnet } from './address.ts';
 import type { DeckEvents } from './deck-events.ts';
 import { asDeckError, conflict, invalid, notFound } from './error.ts';
 import { findNamed, newId } from './id.ts';
@@ -24,6 +24,12 @@ export interface Identity {
   createdAt: string;
 }
 
+/** What makes a network again after a restart. */
+export interface SavedNetwork extends Identity {
+  /** As it was asked for, with the addresses that were chosen. */
+  options: CreateNetworkOptions;
+}
+
 export interface NetworksParts {
   plane: DataPlane;
   uplinks: Uplinks;
@@ -37,6 +43,8 @@ export class Networks {
   readonly #parts: NetworksParts;
   readonly #names = new Names('network');
   readonly #all = new Map<string, NetworkRecord>();
+  /** What each was asked to be. */
+  readonly #wishes = new Map<string, CreateNetworkOptions>();
 
   constructor(parts: NetworksParts) {
     this.#parts = parts;
@@ -110,6 +118,7 @@ export class Networks {
       });
       network.number = await plane.addNetwork(network.options());
       this.#all.set(name, network);
+      this.#wishes.set(name, options);
       const info = network.describe();
       events.emit('network', { action: 'create', network: info });
       return info;
@@ -133,6 +142,7 @@ export class Networks {
       this.#all.set(name, network);
       throw asDeckError(error);
     }
+    this.#wishes.delete(name);
     this.#names.release(name);
     if (network.ipv4) subnets.release(network.ipv4.subnet);
     if (network.ipv6) subnets.release(network.ipv6.subnet);
@@ -140,6 +150,23 @@ export class Networks {
     const info = network.describe();
     events.emit('network', { action: 'remove', network: info });
     return info;
+  }
+
+  /** All of them, the oldest first, as a later deck can make them again. */
+  save(): SavedNetwork[] {
+    return this.all().map(({ id, name, createdAt, ipv4, ipv6 }) => ({
+      id,
+      createdAt,
+      options: {
+        ...this.#wishes.get(name)!,
+        ...(ipv4 && { subnet: formatSubnet(ipv4.subnet), gateway: formatAddress(4, ipv4.gateway) }),
+        ...(ipv6 && {
+          ipv6: true,
+          ipv6Subnet: formatSubnet(ipv6.subnet),
+          ipv6Gateway: formatAddress(6, ipv6.gateway),
+        }),
+      },
+    }));
   }
 
   clear(): void {

@@ -469,6 +469,13 @@ function describe({
   };
 }
 
+/** What publishes the same again: `0.0.0.0:8080:80/tcp`. */
+export function specOf({ protocol, host, hostPort, hostPortEnd, port, portEnd }: PublishedPort): string {
+  const where = host.includes(':') ? `[${host}]` : host;
+  const hostPorts = formatPorts({ first: hostPort, last: hostPortEnd });
+  return `${where}:${hostPorts}:${formatPorts({ first: port, last: portEnd })}/${protocol}`;
+}
+
 function sorted(entries: Entry[]): Entry[] {
   return entries.sort(
     (one, other) =>
