@@ -1,4 +1,6 @@
 import type { PortId } from '../../switch/frame.ts';
+import type { ForwardedQuery } from '../../switch/name-server.ts';
+import type { ZoneName } from '../../switch/zone.ts';
 import type {
   DeniedPrefix,
   FlowEvent,
@@ -10,6 +12,7 @@ import type {
   Snapshot,
   SnapshotWants,
   UplinkOptions,
+  UserRule,
 } from '../dataplane/commands.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
@@ -57,6 +60,19 @@ export interface DataPlane {
   publish(options: PublishOptions, sockets?: HostSockets | null): Promise<number>;
   /** Takes a publish back with the sockets that wait for it, and ends the connections that came in by it. */
   unpublish(publish: number): Promise<void>;
+  /**
+   * Replaces chain DOCKER-USER as a whole; rules whose id was there before go on counting. Rejected, with nothing changed, when
+   * a rule is impossible or names a network that is not there.
+   */
+  setUserRules(rules: readonly UserRule[]): Promise<void>;
+  /** The names of a network, all of them; rejected, and nothing changed, when one of them cannot be a name. */
+  setNames(network: number, names: readonly ZoneName[]): Promise<void>;
+  /** The networks whose names a port sees, the first first, and names that only it sees, before all others. */
+  setSearch(port: PortId, networks: readonly number[], own: readonly ZoneName[]): Promise<void>;
+  /** `listener` is told of questions about names outside; each is to be answered with `answerQuery`. */
+  onQuery(listener: (query: ForwardedQuery) => void): void;
+  /** Sends the answer to such a question; an empty one says nothing. */
+  answerQuery(id: number, message: Uint8Array): Promise<void>;
   /** A part of the connections that `filter` means: 0 is the first, `next` of each answer is where the next begins. */
   flows(filter: FlowFilter, from: number): Promise<FlowPage>;
   /** Forgets the connections that `filter` means; answers how many there were. */

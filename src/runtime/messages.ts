@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
+import type { ForwardedQuery } from '../../switch/name-server.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import type { ConntrackOptions, FlowEvent } from '../dataplane/commands.ts';
 import type { WorkerMethods } from './worker.ts';
@@ -32,6 +33,8 @@ export type Notice =
   | { notice: 'gone'; port: PortId }
   /** What happened to connections; to be answered with `takenFlows`. `lost` events before them are missing. */
   | { notice: 'flows'; events: readonly FlowEvent[]; lost: number }
+  /** A question about a name outside; to be answered with `answerQuery`. */
+  | { notice: 'query'; query: ForwardedQuery }
   /** The descriptor is no longer used; closing a TAP takes 15 ms, so the data plane does not do it. */
   | { notice: 'close'; fd: number }
   | { notice: 'log'; level: 'warn' | 'error'; message: string };

@@ -2,6 +2,8 @@ import { randomInt } from 'node:crypto';
 import { close } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { PortId } from '../../switch/frame.ts';
+import type { ForwardedQuery } from '../../switch/name-server.ts';
+import type { ZoneName } from '../../switch/zone.ts';
 import type {
   ConntrackOptions,
   DeniedPrefix,
@@ -14,6 +16,7 @@ import type {
   Snapshot,
   SnapshotWants,
   UplinkOptions,
+  UserRule,
 } from '../dataplane/commands.ts';
 import { EventFd } from '../device/eventfd.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
@@ -41,6 +44,7 @@ export class DataPlaneThread implements DataPlane {
   readonly #goneListeners: ((port: PortId) => void)[] = [];
   readonly #endListeners: ((error: Error) => void)[] = [];
   readonly #logListeners: LogListener[] = [];
+  readonly #queryListeners: ((query: ForwardedQuery) => void)[] = [];
   readonly #flowListeners: ((event: FlowEvent) => void)[] = [];
   readonly #lossListeners: ((count: number) => void)[] = [];
   readonly #exited: Promise<void>;
@@ -135,6 +139,26 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('unpublish', publish);
   }
 
+  setUserRules(rules: readonly UserRule[]): Promise<void> {
+    return this.#call('setUserRules', rules);
+  }
+
+  setNames(network: number, names: readonly ZoneName[]): Promise<void> {
+    return this.#call('setNames', network, names);
+  }
+
+  setSearch(port: PortId, networks: readonly number[], own: readonly ZoneName[]): Promise<void> {
+    return this.#call('setSearch', port, networks, own);
+  }
+
+  onQuery(listener: (query: ForwardedQuery) => void): void {
+    this.#queryListeners.push(listener);
+  }
+
+  answerQuery(id: number, message: Uint8Array): Promise<void> {
+    return this.#call('answerQuery', id, message);
+  }
+
   flows(filter: FlowFilter, from: number): Promise<FlowPage> {
     return this.#call('flows', filter, from);
   }
@@ -210,6 +234,9 @@ export class DataPlaneThread implements DataPlane {
           return;
         case 'flows':
           this.#tellFlows(message.events, message.lost);
+          return;
+        case 'query':
+          for (const listener of this.#queryListeners) listener(message.query);
           return;
         case 'close':
           this.#closeDescriptor(message.fd);

@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Device } from '../../switch/device.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
+import type { ZoneName } from '../../switch/zone.ts';
 import { describe } from '../../wire/describe.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import type {
@@ -15,6 +16,7 @@ import type {
   Snapshot,
   SnapshotWants,
   UplinkOptions,
+  UserRule,
 } from '../dataplane/commands.ts';
 import { Dataplane } from '../dataplane/dataplane.ts';
 import { EventFd } from '../device/eventfd.ts';
@@ -54,6 +56,7 @@ class DataPlaneWorker {
       ...(data.conntrack && { conntrack: data.conntrack }),
       onException: (error, frame) => this.#exception(error, frame),
     });
+    this.#dataplane.onQuery = (query) => this.#notify({ notice: 'query', query });
     this.#loop = new Loop(
       this.#dataplane,
       new EventFd(data.eventfd),
@@ -163,6 +166,22 @@ class DataPlaneWorker {
     this.#dataplane.unpublish(publish, now);
   }
 
+  setUserRules(rules: readonly UserRule[]): void {
+    this.#dataplane.setUserRules(rules);
+  }
+
+  setNames(network: number, names: readonly ZoneName[]): void {
+    this.#dataplane.setNames(network, names);
+  }
+
+  setSearch(port: PortId, networks: readonly number[], own: readonly ZoneName[]): void {
+    this.#dataplane.setSearch(port, networks, own);
+  }
+
+  answerQuery(id: number, message: Uint8Array): void {
+    this.#dataplane.answerQuery(id, message, performance.now());
+  }
+
   flows(filter: FlowFilter, from: number): FlowPage {
     return this.#dataplane.flowPage(filter, from, performance.now());
   }
@@ -257,6 +276,10 @@ export type WorkerMethods = Pick<
   | 'removePort'
   | 'publish'
   | 'unpublish'
+  | 'setUserRules'
+  | 'setNames'
+  | 'setSearch'
+  | 'answerQuery'
   | 'flows'
   | 'closeFlows'
   | 'watchFlows'

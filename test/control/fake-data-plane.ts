@@ -11,12 +11,15 @@ import type {
   RuleCounter,
   Snapshot,
   UplinkOptions,
+  UserRule,
 } from '../../src/dataplane/commands.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
 import type { DataPlane, HostSockets } from '../../src/runtime/data-plane.ts';
 import type { Segment } from '../../src/uplink/segment.ts';
 import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
+import type { ForwardedQuery } from '../../switch/name-server.ts';
+import type { ZoneName } from '../../switch/zone.ts';
 
 /** What the fake device opens: numbers that are no descriptors, and the account of them. */
 export interface FakeTap {
@@ -45,14 +48,22 @@ export class FakeDataPlane implements DataPlane {
   flowTable: FlowEntry[] = [];
   flowsPerPage = 512;
   rules: RuleCounter[] = [];
+  /** What `setUserRules` was given last. */
+  userRules: readonly UserRule[] = [];
   /** The filters that `flows` and `closeFlows` were given, the last one last. */
   readonly filters: FlowFilter[] = [];
   watched = false;
+  /** The names of each network, and what each port sees. */
+  readonly names = new Map<number, readonly ZoneName[]>();
+  readonly searches = new Map<number, { networks: readonly number[]; own: readonly ZoneName[] }>();
+  /** Answers to questions, by their id. */
+  readonly answers = new Map<number, Uint8Array>();
   fdb: FdbEntry[] = [];
   neighbors: NeighborEntry[] = [];
   closed = false;
   /** Methods that fail, with what they say. */
   readonly failing = new Map<string, string>();
+  readonly #query: ((query: ForwardedQuery) => void)[] = [];
   readonly #gone: ((port: number) => void)[] = [];
   readonly #log: ((level: 'warn' | 'error', message: string) => void)[] = [];
   readonly #flow: ((event: FlowEvent) => void)[] = [];
@@ -70,6 +81,7 @@ export class FakeDataPlane implements DataPlane {
   async removeNetwork(network: number): Promise<void> {
     await this.#turn('removeNetwork');
     this.networks.delete(network);
+    this.names.delete(network);
   }
 
   async addUplink(options: UplinkOptions): Promise<number> {
@@ -120,6 +132,37 @@ export class FakeDataPlane implements DataPlane {
     this.listening.delete(publish);
   }
 
+  async setUserRules(rules: readonly UserRule[]): Promise<void> {
+    await this.#turn('setUserRules');
+    this.userRules = rules;
+  }
+
+  async setNames(network: number, names: readonly ZoneName[]): Promise<void> {
+    await this.#turn('setNames');
+    if (!this.networks.has(network)) throw new RangeError(`network ${network} has no names`);
+    this.names.set(network, names);
+  }
+
+  async setSearch(port: number, networks: readonly number[], own: readonly ZoneName[]): Promise<void> {
+    await this.#turn('setSearch');
+    if (!this.ports.has(port)) throw new RangeError(`there is no port ${port}`);
+    this.searches.set(port, { networks, own });
+  }
+
+  onQuery(listener: (query: ForwardedQuery) => void): void {
+    this.#query.push(listener);
+  }
+
+  /** An endpoint asks about a name outside. */
+  ask(query: ForwardedQuery): void {
+    for (const listener of this.#query) listener(query);
+  }
+
+  async answerQuery(id: number, message: Uint8Array): Promise<void> {
+    await this.#turn('answerQuery');
+    this.answers.set(id, message);
+  }
+
   async flows(filter: FlowFilter, from: number): Promise<FlowPage> {
     await this.#turn('flows');
     this.filters.push(filter);
@@ -156,6 +199,7 @@ export class FakeDataPlane implements DataPlane {
   async removePort(port: number): Promise<void> {
     await this.#turn('removePort');
     this.ports.delete(port);
+    this.searches.delete(port);
   }
 
   async snapshot(): Promise<Snapshot> {
