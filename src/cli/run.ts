@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import { DaemonAbsent, type SandboxConnection } from '../control/client.ts';
 import type { AttachOptions } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
+import { hostsText, ownEntries } from '../control/hosts-file.ts';
 import { DEFAULT_NETWORK, isName } from '../control/name.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { isInForeground } from '../control/process.ts';
@@ -78,7 +79,7 @@ class Attempt {
   async run(command: readonly string[], options: AttachOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
       reachDaemon(this.#paths, this.#host, this.#id, this.#wish),
-      Sandbox.start({ command, id: this.#id }),
+      Sandbox.start({ command, id: this.#id, hostname: options.name! }),
     ]);
     if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
     if (made.status === 'fulfilled') this.#sandbox = made.value;
@@ -90,7 +91,8 @@ class Attempt {
 
     notePorts(connection.endpoint, options.publish);
     signals.passTo(sandbox);
-    sandbox.go();
+    const { endpoint } = connection;
+    sandbox.go({ hosts: hostsText(ownEntries([endpoint], [endpoint.name])) });
     const end = await Promise.race([sandbox.ended, watch(connection)]);
     if (end !== 'daemon gone') return end.exitCode;
     throw unavailable(

@@ -1,10 +1,12 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { DeckError, invalid, unavailable } from './error.ts';
 import { NetnsHold } from './netns-hold.ts';
+import { type MountOptions, mountScript } from './sandbox-mounts.ts';
 
 /** Environment variable that every process of a sandbox inherits; its value is the sandbox's id. */
 export const SANDBOX_VARIABLE = 'TAPDECK_SANDBOX';
@@ -16,17 +18,26 @@ export function newSandboxId(): string {
   return randomBytes(16).toString('hex');
 }
 
-type Stdio = 'inherit' | 'ignore' | 'pipe';
+/** A number is a descriptor of ours, such as that of a log file. */
+type Stdio = 'inherit' | 'ignore' | 'pipe' | number;
 
-export interface SandboxOptions {
+export interface SandboxOptions extends MountOptions {
   /** Program and arguments. */
   command: readonly string[];
   /** stdin, stdout and stderr of it; inherited by default. */
   stdio?: readonly [Stdio, Stdio, Stdio];
+  /** By default our own. */
   env?: NodeJS.ProcessEnv;
-  cwd?: string;
   /** 32 hexadecimal digits; random by default. */
   id?: string;
+}
+
+/** What is in the sandbox's own files; what the host's say where it is left out. */
+export interface SandboxFiles {
+  /** Of /etc/hosts: see `hostsText`. */
+  hosts?: string;
+  /** Of /etc/resolv.conf. */
+  resolvConf?: string;
 }
 
 /** How the command of a sandbox ended. */
@@ -37,16 +48,23 @@ export interface SandboxEnd {
 }
 
 /**
- * Descriptor 3 is a socket to us, descriptor 4 what is to be the command's stderr: until the shell has taken
- * over, unshare and setpriv write their complaints to descriptor 2, which is a pipe to us.
+ * Descriptor 3 is a socket to us, descriptor 4 what is to be the command's stderr: until the mounts are made, all
+ * complaints go to descriptor 2, which is a pipe to us. `go` comes with the numbers of lines that are to be in
+ * /etc/hosts and /etc/resolv.conf, and those lines.
  */
-const SCRIPT =
-  'exec 2>&4 4>&-; echo ready >&3; IFS= read -r go <&3 && [ "$go" = go ] || exit 125; exec 3>&-; exec "$@"';
+const SCRIPT = `exec 2>&4 4>&-; echo ready >&3
+read -r go hosts resolv <&3 && [ "$go" = go ] || exit 125
+copy() { n=$1; while [ $((n -= 1)) -ge 0 ]; do IFS= read -r line <&3 || exit 125; printf '%s\\n' "$line"; done; }
+copy "$hosts" >&5; copy "$resolv" >&6
+exec 3>&- 5>&- 6>&-; exec "$@"`;
 const STDERR_LIMIT = 2000;
 
 /**
  * A command in a network namespace of its own, and for ordinary users in a user namespace of its own in which
  * they are root. It waits until `go`, so that its interface is there before it looks for one.
+ *
+ * It sees the host's files, but for /etc/hosts, /etc/resolv.conf and /sys, which are about its network, and whatever the
+ * options say. What is mounted on the host later it sees too, and what it mounts nobody else does.
  *
  * It does not outlive us: the kernel kills the command when we die. (`setpriv` comes after `unshare`, because
  * a change of credentials clears what it sets.)
@@ -63,20 +81,27 @@ export class Sandbox {
   /** Settles when the command has ended; other processes of the sandbox may still run. */
   readonly ended: Promise<SandboxEnd>;
   readonly #hold: NetnsHold;
-  readonly #asUser: boolean;
+  /** Options of nsenter for its namespaces. */
+  readonly #namespaces: readonly string[];
 
   /** Makes the namespaces and leaves the command waiting in them. Throws a `DeckError`. */
   static async start({
     command,
     stdio = ['inherit', 'inherit', 'inherit'],
     env,
-    cwd,
     id = newSandboxId(),
+    ...mounts
   }: SandboxOptions): Promise<Sandbox> {
     if (command.length === 0) throw invalid('no command to run; give one after --');
     const asUser = process.getuid?.() !== 0;
-    const unshare = ['--net', ...(asUser ? ['--user', '--map-root-user'] : [])];
-    const shell = ['setpriv', '--pdeathsig', 'KILL', '--', '/bin/sh', '-c', SCRIPT, 'tapdeck', ...command];
+    const { hostname, cwd } = mounts;
+    const unshare = [
+      ...['--net', '--mount', '--propagation', 'slave'],
+      ...(hostname === undefined ? [] : ['--uts']),
+      ...(asUser ? ['--user', '--map-root-user'] : []),
+    ];
+    const script = `${mountScript(mounts)}\n${SCRIPT}`;
+    const shell = ['setpriv', '--pdeathsig', 'KILL', '--', '/bin/sh', '-c', script, 'tapdeck', ...command];
     const child = spawn('unshare', [...unshare, '--', ...shell], {
       stdio: [
         stdio[0],
@@ -90,21 +115,21 @@ export class Sandbox {
     } satisfies SpawnOptions);
     await untilReady(child, asUser);
     try {
-      return new Sandbox(id, child, new NetnsHold(child.pid!), asUser);
+      return new Sandbox(id, child, new NetnsHold(child.pid!), unshare);
     } catch (error) {
       child.kill('SIGKILL');
       throw error;
     }
   }
 
-  private constructor(id: string, child: ChildProcess, hold: NetnsHold, asUser: boolean) {
+  private constructor(id: string, child: ChildProcess, hold: NetnsHold, unshared: readonly string[]) {
     this.id = id;
     this.pid = child.pid!;
     this.process = child;
     this.stdout = child.stdout;
     this.stderr = (child.stdio[4] as Readable | null | undefined) ?? null;
     this.#hold = hold;
-    this.#asUser = asUser;
+    this.#namespaces = ['--net', '--mount', '--uts', '--user'].filter((flag) => unshared.includes(flag));
     this.ended = once(child, 'exit').then(([code, signal]: (number | NodeJS.Signals | null)[]) => {
       const name = signal as NodeJS.Signals | null;
       return { exitCode: name ? 128 + constants.signals[name] : (code as number), signal: name };
@@ -117,17 +142,18 @@ export class Sandbox {
   }
 
   /** Lets the command begin. */
-  go(): void {
+  go({ hosts = hostFile('/etc/hosts'), resolvConf = hostFile('/etc/resolv.conf') }: SandboxFiles = {}): void {
     const socket = this.process.stdio[3] as Duplex;
-    socket.end('go\n');
+    const files = [hosts, resolvConf].map((text) => text.replace(/\n$/, '').split('\n'));
+    socket.end(`go ${files.map(({ length }) => length).join(' ')}\n${files.flat().join('\n')}\n`);
     // All that is left in it is the end of the shell's side.
     socket.resume();
   }
 
   /** Runs another command in the same namespaces; it ends with the sandbox. */
   exec(command: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    const into = ['--target', `${this.pid}`, '--net'];
-    if (this.#asUser) into.push('--user', '--preserve-credentials');
+    const into = ['--target', `${this.pid}`, ...this.#namespaces];
+    if (this.#namespaces.includes('--user')) into.push('--preserve-credentials');
     return spawn('nsenter', [...into, '--', ...command], options);
   }
 
@@ -144,6 +170,15 @@ export class Sandbox {
     this.process.stdio[3]?.destroy();
     await this.#hold.endProcesses(grace);
     this.#hold.release();
+  }
+}
+
+/** What a file of the host says; nothing when there is none. */
+function hostFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
   }
 }
 
@@ -175,6 +210,15 @@ function explain(complaint: string, asUser: boolean): DeckError {
   const why = complaint.trim().replace(/\s*\n\s*/g, ' | ') || 'no reason given';
   if (/setpriv/.test(why)) {
     return unavailable(`cannot run a command in a sandbox: ${why}; install util-linux 2.33 or newer`);
+  }
+  if (/mount: not found/.test(why)) {
+    return unavailable('there is no "mount" to give a sandbox its own files with; install it');
+  }
+  if (/^(u?mount|mkdir|sh|tapdeck): /.test(why)) {
+    return new DeckError(
+      'permission',
+      `cannot mount what a sandbox sees of its own: ${why}; run tapdeck outside of any container, or as root`,
+    );
   }
   const remedy = asUser
     ? 'allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or run as root'

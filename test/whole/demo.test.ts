@@ -30,7 +30,7 @@ describe.each([
   it('needs neither ping nor iperf3', async () => {
     const tools = mkdtempSync(join(account.folder, 'tools-'));
     chmodSync(tools, 0o755);
-    for (const tool of ['unshare', 'nsenter', 'setpriv', 'sh', 'sleep', 'env']) {
+    for (const tool of ['unshare', 'mount', 'umount', 'nsenter', 'setpriv', 'sh', 'sleep', 'env']) {
       const path = execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim();
       symlinkSync(path, join(tools, tool));
     }
