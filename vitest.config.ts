@@ -1,26 +1,59 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-// Two projects: `pure` needs no privileges and imports the TypeScript sources; `whole` drives the built
-// program over real namespaces and TAPs, one file at a time so that runs do not contend for the machine.
+const CPUS = availableParallelism();
+
+/**
+ * Those that need the machine to themselves: they flood, or lose what they look for when nobody gets to run for a while.
+ * All others may run beside each other; see docs/testing.md.
+ */
+const ALONE = [
+  // Thousands of connections a second, and none may fail.
+  'test/whole/churn.test.ts',
+  // Floods, beside which no ping of others may be lost.
+  'test/whole/endings.test.ts',
+  'test/whole/fairness.test.ts',
+  // tcpdump on both sides must see every frame.
+  'test/whole/line.test.ts',
+  'test/whole/wire.test.ts',
+];
+
+const driven = { pool: 'forks', testTimeout: 60_000, hookTimeout: 60_000 } as const;
+
+// Three projects, one after the other: `pure` needs no privileges and imports the TypeScript sources; `whole` and `alone`
+// drive the built program over real namespaces and TAPs.
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
           name: 'pure',
-          include: [
-            'test/{wire,switch,nat,dataplane,runtime,capture,replay,control,cli,architecture}/**/*.test.ts',
-          ],
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/{device,whole}/**'],
+          // What they share has no state: files after each other in one process load it once.
+          isolate: false,
+          maxWorkers: CPUS,
+          sequence: { groupOrder: 0 },
         },
       },
       {
         test: {
+          ...driven,
           name: 'whole',
           include: ['test/{device,whole}/**/*.test.ts'],
-          pool: 'forks',
-          fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          exclude: ALONE,
+          // They wait more than they work.
+          maxWorkers: CPUS + 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...driven,
+          name: 'alone',
+          include: ALONE,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],
