@@ -63,6 +63,8 @@ export const REFRESH_REPLY = 64;
 export const NPT = 128;
 /** The row is in use (netfilter's IPS_CONFIRMED). */
 export const CONFIRMED = 256;
+/** Only a rule of the user lets the flow through; set by the caller. */
+export const BY_RULE = 512;
 
 const NONE = -1;
 /** A gigabyte; the index has room in an entry for 64 times as many. */

@@ -54,9 +54,14 @@ export class Bridge {
     const hi = ethDstHi(bytes, at);
     const lo = ethDstLo(bytes, at);
     if (isReserved(hi, lo)) return drop(DropReason.MAC_RESERVED);
-    if (this.#fdb.learn(this.id, sourceHi, sourceLo, ingress, now) === Learned.FOREIGN) {
-      const owner = this.#fdb.lookup(this.id, sourceHi, sourceLo, now);
-      return drop(owner === this.gateway ? DropReason.MAC_OWN : DropReason.MAC_FOREIGN);
+    const learned = this.#fdb.learn(this.id, sourceHi, sourceLo, ingress, now);
+    if (learned !== Learned.OK) {
+      if (learned === Learned.FOREIGN) {
+        const owner = this.#fdb.lookup(this.id, sourceHi, sourceLo, now);
+        return drop(owner === this.gateway ? DropReason.MAC_OWN : DropReason.MAC_FOREIGN);
+      }
+      // Nothing is learned from such a port: only its own address is known there.
+      if (this.#ports.guarded[ingress] !== 0) return drop(DropReason.MAC_SPOOF);
     }
     return this.#decide(frame, hi, lo, now);
   }

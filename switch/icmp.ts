@@ -119,8 +119,17 @@ export class Icmp {
    * @param network where the packet came in: the error's source is the gateway there (RFC 1812 §4.3.2.4), or the
    *   gateway that was spoken to, which may be another network's
    * @param rest second word of the ICMP header: the MTU for "fragmentation needed"
+   * @param forReceiver whether it is the destination's error, whose address then is its source
    */
-  error(frame: Frame, network: Network, type: number, code: number, rest: number, now: number): void {
+  error(
+    frame: Frame,
+    network: Network,
+    type: number,
+    code: number,
+    rest: number,
+    now: number,
+    forReceiver = isReceivers(type, code),
+  ): void {
     const { bytes, at, l3 } = frame;
     if (!network.hasIpv4 || !mayReport(frame, network)) return;
     const receiver = ipv4Src(bytes, l3);
@@ -148,7 +157,7 @@ export class Icmp {
       total,
       PROTO_ICMP,
       DEFAULT_TTL,
-      isReceivers(type, code) ? ipv4Dst(bytes, l3) : network.ipv4,
+      forReceiver ? ipv4Dst(bytes, l3) : network.ipv4,
       receiver,
       0,
       IPV4_DF,

@@ -122,8 +122,17 @@ export class Icmpv6 {
    * @param network where the packet came in: the error's source is the gateway there, or the gateway that was spoken
    *   to, which may be another network's (RFC 4443 §2.2 a)
    * @param rest second word of the ICMPv6 header: a MTU, or the offset in the packet of what is wrong with it
+   * @param forReceiver whether it is the destination's error, whose address then is its source
    */
-  error(frame: Frame, network: Network, type: number, code: number, rest: number, now: number): void {
+  error(
+    frame: Frame,
+    network: Network,
+    type: number,
+    code: number,
+    rest: number,
+    now: number,
+    forReceiver = isReceivers(type, code),
+  ): void {
     const { bytes, at, l3 } = frame;
     if (!network.hasIpv6 || !mayReport(frame, network, type)) return;
     const w0 = ipv6Src(bytes, l3, 0);
@@ -149,7 +158,7 @@ export class Icmpv6 {
       ETHERTYPE_IPV6,
     );
     const icmp = writeIpv6(out, ip, payload, PROTO_ICMPV6, DEFAULT_TTL);
-    if (isReceivers(type, code)) copy(bytes, l3 + IPV6_DST, out, ip + IPV6_SRC, 16);
+    if (forReceiver) copy(bytes, l3 + IPV6_DST, out, ip + IPV6_SRC, 16);
     else {
       const own = isIpv6LinkLocal(w0) ? network.linkLocal : network.ipv6;
       setIpv6Address(out, ip + IPV6_SRC, own[0], own[1], own[2], own[3]);

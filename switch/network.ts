@@ -20,6 +20,10 @@ export interface NetworkOptions {
   uplink?: number | null;
   /** Whether stations may reach the loopback of the host behind the uplink. */
   hostLoopback?: boolean;
+  /** Whether nothing of it goes to another network or uplink, nor comes from there: its own gateway is all there is. */
+  internal?: boolean;
+  /** Whether its packets leave by an uplink of packets with the deck's address there; true when left out. */
+  masquerade?: boolean;
 }
 
 /**
@@ -50,6 +54,8 @@ export class Network {
   /** Id of the network by which packets for elsewhere leave, or -1. */
   readonly uplink: number;
   readonly hostLoopback: boolean;
+  readonly isInternal: boolean;
+  readonly masquerades: boolean;
 
   constructor(id: number, bridge: Bridge, port: PortId, options: NetworkOptions) {
     const { macHi, macLo, ipv4, ipv6, mtu } = options;
@@ -72,6 +78,8 @@ export class Network {
     this.mtu = mtu;
     this.uplink = options.uplink ?? -1;
     this.hostLoopback = options.hostLoopback ?? false;
+    this.isInternal = options.internal ?? false;
+    this.masquerades = options.masquerade ?? true;
   }
 
   /** Whether the IPv4 address lies in the network's subnet. */

@@ -29,6 +29,8 @@ export interface PortOptions {
   learnLimit?: number;
   /** Flooded frames a second that the port may cause (BR-14). */
   stormLimit?: number;
+  /** Port security: nothing is learned, and frames come only from the addresses that `PortGuard` knows. */
+  guard?: boolean;
 }
 
 export const DEFAULT_MTU = 65520;
@@ -45,6 +47,8 @@ export class Ports {
   readonly network: Int32Array;
   readonly mtu: Int32Array;
   readonly isolated: Uint8Array;
+  /** Ports with port security. */
+  readonly guarded: Uint8Array;
   readonly learnLimit: Int32Array;
   /** Addresses learned from the port now; kept by the fdb. */
   readonly learned: Int32Array;
@@ -63,6 +67,7 @@ export class Ports {
     this.network = new Int32Array(capacity).fill(-1);
     this.mtu = new Int32Array(capacity);
     this.isolated = new Uint8Array(capacity);
+    this.guarded = new Uint8Array(capacity);
     this.learnLimit = new Int32Array(capacity);
     this.learned = new Int32Array(capacity);
     this.counters = new Float64Array(capacity * PORT_STRIDE);
@@ -86,7 +91,8 @@ export class Ports {
     this.network[port] = network;
     this.mtu[port] = options.mtu ?? DEFAULT_MTU;
     this.isolated[port] = options.isolated ? 1 : 0;
-    this.learnLimit[port] = options.learnLimit ?? DEFAULT_LEARN_LIMIT;
+    this.guarded[port] = options.guard ? 1 : 0;
+    this.learnLimit[port] = options.guard ? 0 : (options.learnLimit ?? DEFAULT_LEARN_LIMIT);
     this.learned[port] = 0;
     this.counters.fill(0, port * PORT_STRIDE, (port + 1) * PORT_STRIDE);
     this.#stormLimit[port] = options.stormLimit ?? DEFAULT_STORM_LIMIT;

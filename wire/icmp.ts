@@ -35,6 +35,9 @@ export const ICMP_UNREACH_PROTOCOL = 2;
 export const ICMP_UNREACH_PORT = 3;
 export const ICMP_UNREACH_FRAG_NEEDED = 4;
 export const ICMP_UNREACH_SOURCE_ROUTE = 5;
+/** Administratively prohibited: destination network, destination host (RFC 1122 §3.2.2.1), communication (RFC 1812 §5.2.7.1). */
+export const ICMP_UNREACH_NET_PROHIBITED = 9;
+export const ICMP_UNREACH_HOST_PROHIBITED = 10;
 export const ICMP_UNREACH_ADMIN = 13;
 /** Codes of time exceeded. */
 export const ICMP_EXCEEDED_TTL = 0;

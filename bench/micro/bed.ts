@@ -38,7 +38,9 @@ export class Bed {
     for (let i = 0; i < ports; i++) {
       const device = new MemoryDevice(this.dataplane.arena, { discard: true, capacity: 1 });
       this.devices.push(device);
-      this.ports.push(this.dataplane.addPort(device, { network, mac: dockerMac(address(i)) }, 0));
+      this.ports.push(
+        this.dataplane.addPort(device, { network, mac: dockerMac(address(i)), ipv4: address(i) }, 0),
+      );
     }
   }
 

@@ -9,6 +9,8 @@ import type { PortOptions } from '../../switch/ports.ts';
 export interface NetworkOptions extends SegmentOptions {
   /** RFC 6296: the prefix (four int32 words and a length) that stands outside for the network's IPv6 prefix, host by host. */
   npt?: { address: readonly number[]; prefix: number } | null;
+  /** false: its ports are isolated from each other (Docker's `enable_icc`), but for published ports; true when left out. */
+  icc?: boolean;
 }
 
 /** Who may send to a port that an endpoint's own packets have mapped (RFC 4787 §5). */
@@ -139,6 +141,75 @@ export interface FlowEvent {
   flow: FlowEntry;
 }
 
+/** An address, an int32 or four words, and a length; with `not`, all others of its IP version are meant. */
+export interface RulePrefix {
+  address: number | readonly number[];
+  prefix: number;
+  not?: boolean;
+}
+
+/** A network or uplink by its number; with `not`, all others are meant. */
+export interface RuleNetwork {
+  network: number;
+  not?: boolean;
+}
+
+/** First and last port. */
+export interface RulePorts {
+  from: number;
+  to: number;
+}
+
+export const RULE_ACTIONS = ['ACCEPT', 'DROP', 'REJECT', 'RETURN'] as const;
+export type RuleAction = (typeof RULE_ACTIONS)[number];
+
+/** What netfilter calls `ctstate`; DNAT is that of connections to published ports. */
+export const RULE_STATES = ['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'DNAT'] as const;
+export type RuleState = (typeof RULE_STATES)[number];
+
+/** With what REJECT answers, by iptables' names; IPv6 has what comes closest. */
+export const REJECTIONS = [
+  'tcp-reset',
+  'icmp-port-unreachable',
+  'icmp-net-unreachable',
+  'icmp-host-unreachable',
+  'icmp-proto-unreachable',
+  'icmp-net-prohibited',
+  'icmp-host-prohibited',
+  'icmp-admin-prohibited',
+] as const;
+export type Rejection = (typeof REJECTIONS)[number];
+
+/**
+ * A rule of chain DOCKER-USER; what is left out matches all. Addresses and ports are those that the packet has in FORWARD:
+ * its source before it is masqueraded, its destination after a published port has become the endpoint's.
+ */
+export interface UserRule {
+  /** Names the rule, and its counters, while it stands. */
+  id: number;
+  /**
+   * ACCEPT lets the packet through whatever the other chains say, but into or out of an internal network. RETURN goes on
+   * with them, as does a packet that no rule matches.
+   */
+  action: RuleAction;
+  /** With REJECT; a reset for TCP and `icmp-port-unreachable` for all else when left out. */
+  rejectWith?: Rejection;
+  /** By which network or uplink the packet comes in, and goes out. */
+  in?: RuleNetwork;
+  out?: RuleNetwork;
+  src?: RulePrefix;
+  dst?: RulePrefix;
+  /** IP protocol number. */
+  protocol?: number;
+  /** With TCP and UDP. */
+  sports?: RulePorts;
+  dports?: RulePorts;
+  /** Type, with ICMP and ICMPv6. */
+  icmpType?: number;
+  /** One of them must hold. */
+  states?: readonly RuleState[];
+}
+
 /** What a rule does; each is one row of `rules -v`. */
 export const RULE_KINDS = [
   /** nat, DOCKER: to a published port, first packets of connections. */
@@ -161,6 +232,20 @@ export const RULE_KINDS = [
   'INVALID',
   /** filter, DOCKER: not published, dropped. */
   'UNPUBLISHED',
+  /** filter, DOCKER-ISOLATION-STAGE-2: from another network, dropped; of the network that it was to go to. */
+  'ISOLATED',
+  /** filter, DOCKER-ISOLATION-STAGE-1: from an internal network to elsewhere, and from elsewhere into it, dropped. */
+  'INTERNAL_OUT',
+  'INTERNAL_IN',
+  /** filter, FORWARD: from the network into it where its ports are isolated, dropped; those that are bridged, too. */
+  'ICC',
+  /** filter, INPUT: from an internal network to another's gateway, dropped. */
+  'INTERNAL_INPUT',
+  /** filter, INPUT: to a port of the deck itself that nobody has, rejected. */
+  'CLOSED_TCP',
+  'CLOSED_UDP',
+  /** filter, DOCKER-USER: a rule of the user. */
+  'USER',
 ] as const;
 export type RuleKind = (typeof RULE_KINDS)[number];
 
@@ -171,6 +256,8 @@ export interface RuleCounter {
   network: number;
   /** For DNAT, HAIRPIN and PUBLISHED: the publish; -1 otherwise. */
   publish: number;
+  /** For USER: the rule's id. */
+  rule?: number;
   packets: number;
   bytes: number;
 }
@@ -195,6 +282,11 @@ export interface PortSpec extends PortOptions {
   /** The endpoint's addresses, entered as permanent neighbors so that the gateway need not ask for them. */
   ipv4?: number;
   ipv6?: readonly number[];
+  /**
+   * Port security: frames leave the port only with this MAC and these addresses. When left out, that is so if there is a
+   * `mac`, and not on uplinks, behind which everybody is.
+   */
+  guard?: boolean;
 }
 
 /** A port's counters since it was added. */

@@ -234,12 +234,13 @@ export class Dataplane {
     const verdict = network.bridge.ingress(frame, now);
     switch (verdictKind(verdict)) {
       case VerdictKind.FORWARD: {
-        const guarded = this.#guard.check(frame, network, verdictArgument(verdict));
+        const toGateway = verdictArgument(verdict) === network.port;
+        const guarded = this.#guard.check(frame, network, toGateway);
         if (guarded !== PASS) return guarded;
-        return verdictArgument(verdict) === network.port ? this.#toGateway(frame, network, now) : verdict;
+        return toGateway ? this.#toGateway(frame, network, now) : verdict;
       }
       case VerdictKind.FLOOD: {
-        const guarded = this.#guard.check(frame, network, -1);
+        const guarded = this.#guard.check(frame, network, false);
         return guarded === PASS ? this.#overhear(frame, network, verdict, now) : guarded;
       }
       default:

@@ -1,4 +1,4 @@
-import { type Conntrack, DNAT, NPT, REPLY, SEEN_REPLY, SNAT, Track } from '../../nat/conntrack.ts';
+import { BY_RULE, type Conntrack, DNAT, NPT, REPLY, SEEN_REPLY, SNAT, Track } from '../../nat/conntrack.ts';
 import { isIcmpErrorPacket, quotedTcpSequence, readQuotation, translateError } from '../../nat/icmp-error.ts';
 import { translate } from '../../nat/translate.ts';
 import {
@@ -36,15 +36,19 @@ import { IPV6_DST } from '../../wire/ipv6.ts';
 import { PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 import { TCP_FIN, TCP_RST, TCP_SYN, tcpFlags } from '../../wire/tcp.ts';
 import { transportChecksumOk } from '../../wire/transport.ts';
+import type { Filter } from './filter.ts';
 import type { Nat } from './nat.ts';
 import type { Router } from './router.ts';
 import type { Routes } from './routes.ts';
 import { Rule, type Rules } from './rules.ts';
 import { isRoutable, isSourceRouted, leavesItsLink, sourceFault } from './source.ts';
 import type { Uplink } from './uplink.ts';
+import { STATE_DNAT, STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_RELATED } from './user-rules.ts';
 
 /** The flow's packets are rewritten. */
 const TRANSLATED = SNAT | DNAT | NPT;
+
+const NO_SOCKET = drop(DropReason.NO_SOCKET);
 
 /**
  * The way of an IP packet through the deck, from the gateway's MAC on: PREROUTING, then INPUT or FORWARD, then POSTROUTING,
@@ -62,6 +66,7 @@ export class Forwarding {
   readonly #nat: Nat;
   readonly #conntrack: Conntrack;
   readonly #rules: Rules;
+  readonly #filter: Filter;
   readonly #identifications: Identifications;
   readonly #icmp: Icmp;
   readonly #icmpv6: Icmpv6;
@@ -78,6 +83,7 @@ export class Forwarding {
     router: Router,
     nat: Nat,
     rules: Rules,
+    filter: Filter,
     identifications: Identifications,
     icmp: Icmp,
     icmpv6: Icmpv6,
@@ -92,6 +98,7 @@ export class Forwarding {
     this.#nat = nat;
     this.#conntrack = nat.conntrack;
     this.#rules = rules;
+    this.#filter = filter;
     this.#identifications = identifications;
     this.#icmp = icmp;
     this.#icmpv6 = icmpv6;
@@ -129,8 +136,7 @@ export class Forwarding {
     const stateBefore = this.#conntrack.tcp.state[row];
     switch (this.#conntrack.track(ref, frame, now)) {
       case Track.INVALID:
-        this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
-        return drop(DropReason.CT_INVALID);
+        return this.#invalid(ref, frame, network, now);
       case Track.REOPEN:
         extractTuple(frame, network.id, this.#nat.words, 0);
         this.#conntrack.close(row);
@@ -143,10 +149,25 @@ export class Forwarding {
       if (isChanged) this.#nat.tell('UPDATE', row, now);
     }
     const egress = this.#egressOf(ref);
+    if (!this.#filter.isEmpty || (before & BY_RULE) !== 0) {
+      const state = (this.#conntrack.status[row] & SEEN_REPLY) !== 0 ? STATE_ESTABLISHED : STATE_NEW;
+      const filtered = this.#filter.next(ref, frame, network, egress, state, now);
+      if (filtered !== PASS) return filtered;
+    }
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
     this.#countEstablished(frame, network, egress);
     return this.#send(ref, frame, network, egress, now);
+  }
+
+  /** A packet that cannot be one of its connection. */
+  #invalid(ref: number, frame: Frame, network: Network, now: number): Verdict {
+    if (!this.#filter.isEmpty) {
+      const filtered = this.#filter.next(ref, frame, network, this.#egressOf(ref), STATE_INVALID, now);
+      if (filtered !== PASS) return filtered;
+    }
+    this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
+    return drop(DropReason.CT_INVALID);
   }
 
   /** The first packet of a connection, of which `nat.words` is the tuple. */
@@ -163,7 +184,7 @@ export class Forwarding {
     const d2 = get32(bytes, l3 + IPV6_DST + 8);
     const d3 = get32(bytes, l3 + IPV6_DST + 12);
     // RFC 6085: a group may be reached by a unicast MAC.
-    if (isIpv6Multicast(d0)) return this.#gateway.input(frame, network, now);
+    if (isIpv6Multicast(d0)) return this.#input(frame, network, now);
     if (network.isOwnIpv6(d0, d1, d2, d3)) return this.#local(frame, network, network, now);
     const route = this.#routes.lookupIpv6(d0, d1, d2, d3);
     if (route?.isLocal) return this.#local(frame, network, route.network, now);
@@ -173,7 +194,10 @@ export class Forwarding {
   /** An ICMP message that is neither query nor answer: an error about a connection, or something for the gateway. */
   #untracked(frame: Frame, network: Network, now: number): Verdict {
     if (isIcmpErrorPacket(frame)) return this.#related(frame, network, now);
-    if (this.#routes.isLocal(frame, network)) return this.#gateway.input(frame, network, now);
+    if (this.#routes.isLocal(frame, network)) {
+      if (network.isInternal && !isForGateway(frame, network)) return this.#internalInput(frame, network);
+      return this.#input(frame, network, now);
+    }
     // RFC 5508 REQ-11: redirects, advertisements and the like end here.
     this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
     return drop(DropReason.CT_INVALID);
@@ -199,6 +223,10 @@ export class Forwarding {
       return drop(DropReason.ICMP_ERROR_UNRELATED);
     }
     const egress = this.#egressOf(ref);
+    if (!this.#filter.isEmpty || (this.#conntrack.status[row] & BY_RULE) !== 0) {
+      const filtered = this.#filter.next(ref, frame, network, egress, STATE_RELATED, now);
+      if (filtered !== PASS) return filtered;
+    }
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
     this.#countEstablished(frame, network, egress);
@@ -209,6 +237,7 @@ export class Forwarding {
   }
 
   #countEstablished(frame: Frame, network: Network, egress: Network): void {
+    if (this.#filter.isAccepted) return;
     const bytes = frame.end - frame.l3;
     if (this.#uplinks[egress.id] !== undefined) this.#rules.count(Rule.OUTBOUND, network.id, bytes);
     else this.#rules.count(Rule.ESTABLISHED, egress.id, bytes);
@@ -221,6 +250,7 @@ export class Forwarding {
     const nat = this.#nat;
     const { protocol } = frame;
     const isUplink = this.#uplinks[network.id] !== undefined;
+    if (network.isInternal && owner !== network) return this.#internalInput(frame, network);
     if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
       const publish = nat.findPublish(owner);
       if (publish >= 0) return this.#toTarget(frame, network, owner, publish, -1, isUplink, now);
@@ -240,7 +270,23 @@ export class Forwarding {
       const martian = sourceFault(frame, network, this.#uplinks[network.id], this.#routes);
       if (martian !== 0) return drop(martian as DropReason);
     }
-    return this.#gateway.input(frame, network, now);
+    return this.#input(frame, network, now);
+  }
+
+  /** A packet for the deck itself. */
+  #input(frame: Frame, network: Network, now: number): Verdict {
+    const bytes = frame.end - frame.l3;
+    const verdict = this.#gateway.input(frame, network, now);
+    if (verdict === NO_SOCKET) {
+      this.#rules.count(frame.protocol === PROTO_TCP ? Rule.CLOSED_TCP : Rule.CLOSED_UDP, network.id, bytes);
+    }
+    return verdict;
+  }
+
+  /** From an internal network to an address of the deck elsewhere. */
+  #internalInput(frame: Frame, network: Network): Verdict {
+    this.#rules.count(Rule.INTERNAL_INPUT, network.id, frame.end - frame.l3);
+    return drop(DropReason.NETWORK_INTERNAL);
   }
 
   /**
@@ -250,7 +296,7 @@ export class Forwarding {
   #mayEnter(mapping: number, frame: Frame, network: Network, owner: Network): boolean {
     if (this.#uplinks[network.id] === undefined) {
       const isKeptApart =
-        this.#ports.isolated[frame.ingress] !== 0 && this.#nat.networkOfMapping(mapping) === network.id;
+        this.#ports.isolated[frame.ingress] !== 0 || this.#nat.networkOfMapping(mapping) !== network.id;
       if (!isKeptApart) return true;
     }
     const uplink = this.#uplinks[owner.id];
@@ -275,10 +321,12 @@ export class Forwarding {
     if (fault !== 0) return drop(fault as DropReason);
     const target = publish >= 0 ? nat.networkOfPublish(publish) : nat.networkOfMapping(mapping);
     const egress = this.#networks[target]!;
-    const verdict = this.#router.admit(frame, network, egress, now);
-    if (verdict !== PASS) return verdict;
     if (publish >= 0) nat.toPublish(publish);
     else nat.toMapping(mapping);
+    const filtered = this.#filter.first(frame, network, egress, STATE_NEW | STATE_DNAT, now);
+    if (filtered !== PASS) return filtered;
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
     const row = isUplink
       ? nat.open(frame, DNAT, publish, mapping, true, now)
       : nat.openMasqueraded(frame, DNAT | SNAT, owner, publish, mapping, now);
@@ -286,7 +334,7 @@ export class Forwarding {
     const bytes = frame.end - frame.l3;
     if (publish >= 0) {
       this.#rules.countPublish(Rule.DNAT, publish, bytes);
-      this.#rules.countPublish(Rule.PUBLISHED, publish, bytes);
+      if (!this.#filter.isAccepted) this.#rules.countPublish(Rule.PUBLISHED, publish, bytes);
       if (!isUplink) this.#rules.countPublish(Rule.HAIRPIN, publish, bytes);
     }
     return this.#send(row << 1, frame, network, egress, now);
@@ -301,7 +349,7 @@ export class Forwarding {
     if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (isIpv4Multicast(dst)) return drop(DropReason.IP_GROUP);
     if (!isRoutable(dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
-    if (isUplink) return this.#unpublished(frame, network);
+    if (isUplink) return this.#fromOutside(frame, network, home, now);
     if (home !== null) {
       // RFC 2644: nobody reaches all stations of another network with one packet.
       if (isSubnetBroadcast(home, dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
@@ -336,7 +384,7 @@ export class Forwarding {
     if (fault !== 0) return drop(fault as DropReason);
     if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (!isIpv6Host(d0, d1, d2) || isIpv6LinkLocal(d0)) return drop(DropReason.IP_MARTIAN_DESTINATION);
-    if (isUplink) return this.#unpublished(frame, network);
+    if (isUplink) return this.#fromOutside(frame, network, home, now);
     if (home !== null) return this.#toNetwork(frame, network, home, now);
     const translated = this.#nat.findPrefix();
     if (translated >= 0) return this.#toPrefix(frame, network, translated, now);
@@ -352,33 +400,64 @@ export class Forwarding {
   #toPrefix(frame: Frame, network: Network, target: number, now: number): Verdict {
     const nat = this.#nat;
     const egress = this.#networks[target]!;
+    if (!nat.toPrefix(target)) return drop(DropReason.IP_INNOROUTES);
+    const filtered = this.#filter.first(frame, network, egress, STATE_NEW, now);
+    if (filtered !== PASS) return filtered;
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
-    if (!nat.toPrefix(target)) return drop(DropReason.IP_INNOROUTES);
     const row = nat.hasPrefix(network)
       ? nat.openTranslatedPrefix(frame, network, NPT | DNAT, now)
       : nat.open(frame, DNAT, -1, -1, false, now);
     if (row < 0) return this.#refuse(row, frame, network, now);
-    this.#rules.count(egress === network ? Rule.INTRA : Rule.OUTBOUND, network.id, frame.end - frame.l3);
+    this.#opened(row, frame, network, egress);
     return this.#send(row << 1, frame, network, egress, now);
   }
 
-  /** Nobody outside is routed inside, also not with a route to a subnet here: what is to be reached is published (DK-2). */
+  /** Counts the first packet of a connection from one endpoint to another. */
+  #opened(row: number, frame: Frame, network: Network, egress: Network): void {
+    // When the rule goes that has let it from one network into another, so does the connection.
+    if (egress !== network) this.#conntrack.status[row]! |= BY_RULE;
+    if (this.#filter.isAccepted) return;
+    this.#rules.count(egress === network ? Rule.INTRA : Rule.OUTBOUND, network.id, frame.end - frame.l3);
+  }
+
+  /**
+   * Nobody outside is routed inside, also not with a route to a subnet here: what is to be reached is published (DK-2), or
+   * accepted by a rule of the user.
+   * @param home where the destination is; null when nowhere here
+   */
+  #fromOutside(frame: Frame, network: Network, home: Network | null, now: number): Verdict {
+    if (home === null || this.#filter.isEmpty) return this.#unpublished(frame, network);
+    this.#nat.toNetwork(home);
+    const filtered = this.#filter.first(frame, network, home, STATE_NEW, now);
+    if (filtered !== PASS) return filtered;
+    if (!this.#filter.isAccepted) return this.#unpublished(frame, network);
+    const verdict = this.#router.admit(frame, network, home, now);
+    if (verdict !== PASS) return verdict;
+    const row = this.#nat.open(frame, 0, -1, -1, true, now);
+    if (row < 0) return this.#refuse(row, frame, network, now);
+    return this.#send(row << 1, frame, network, home, now);
+  }
+
   #unpublished(frame: Frame, network: Network): Verdict {
     this.#rules.count(Rule.UNPUBLISHED, network.id, frame.end - frame.l3);
     return drop(DropReason.NOT_PUBLISHED);
   }
 
   #toNetwork(frame: Frame, network: Network, egress: Network, now: number): Verdict {
+    this.#nat.toNetwork(egress);
+    const filtered = this.#filter.first(frame, network, egress, STATE_NEW, now);
+    if (filtered !== PASS) return filtered;
     // Back into its own network from a port that the bridge keeps apart from the others there.
-    if (egress === network && this.#ports.isolated[frame.ingress] !== 0)
+    if (egress === network && !this.#filter.isAccepted && this.#ports.isolated[frame.ingress] !== 0) {
+      this.#rules.count(Rule.ICC, network.id, frame.end - frame.l3);
       return drop(DropReason.PORT_ISOLATED);
+    }
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
-    this.#nat.toNetwork(egress);
     const row = this.#nat.open(frame, 0, -1, -1, false, now);
     if (row < 0) return this.#refuse(row, frame, network, now);
-    this.#rules.count(egress === network ? Rule.INTRA : Rule.OUTBOUND, network.id, frame.end - frame.l3);
+    this.#opened(row, frame, network, egress);
     return this.#send(row << 1, frame, network, egress, now);
   }
 
@@ -388,19 +467,32 @@ export class Forwarding {
       this.#prohibit(frame, network, now);
       return drop(DropReason.DESTINATION_DENIED);
     }
-    const verdict = this.#router.admit(frame, network, egress, now);
-    if (verdict !== PASS) return verdict;
     const nat = this.#nat;
     nat.toNetwork(egress);
-    const isNpt = frame.etherType !== ETHERTYPE_IPV4 && nat.hasPrefix(network);
-    const row = isNpt
-      ? nat.openTranslatedPrefix(frame, network, NPT, now)
-      : nat.openMasqueraded(frame, SNAT, egress, -1, -1, now);
+    const filtered = this.#filter.first(frame, network, egress, STATE_NEW, now);
+    if (filtered !== PASS) return filtered;
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    const row = this.#openOutward(frame, network, uplink, now);
     if (row < 0) return this.#refuse(row, frame, network, now);
-    const bytes = frame.end - frame.l3;
-    this.#rules.count(isNpt ? Rule.NPT : Rule.MASQUERADE, network.id, bytes);
-    this.#rules.count(Rule.OUTBOUND, network.id, bytes);
+    if (!this.#filter.isAccepted) this.#rules.count(Rule.OUTBOUND, network.id, frame.end - frame.l3);
     return this.#send(row << 1, frame, network, egress, now);
+  }
+
+  /** Opens a connection to the outside, with the source that it has there. */
+  #openOutward(frame: Frame, network: Network, uplink: Uplink, now: number): number {
+    const nat = this.#nat;
+    const bytes = frame.end - frame.l3;
+    if (frame.etherType !== ETHERTYPE_IPV4 && nat.hasPrefix(network)) {
+      const row = nat.openTranslatedPrefix(frame, network, NPT, now);
+      if (row >= 0) this.#rules.count(Rule.NPT, network.id, bytes);
+      return row;
+    }
+    // Sockets have the host's address, whatever they are to have.
+    if (!network.masquerades && !uplink.isHost) return nat.open(frame, 0, -1, -1, false, now);
+    const row = nat.openMasqueraded(frame, SNAT, uplink.network, -1, -1, now);
+    if (row >= 0) this.#rules.count(Rule.MASQUERADE, network.id, bytes);
+    return row;
   }
 
   /** A packet from the host's sockets, whose destination is an address of the host: published, or nobody's. */
@@ -462,6 +554,17 @@ export class Forwarding {
   #egressOf(ref: number): Network {
     return this.#networks[kindZone(this.#conntrack.tuples[(ref ^ 1) * TUPLE_WORDS + TUPLE_KIND])]!;
   }
+}
+
+/** Whether a packet for the deck is for the gateway of its own network, or a group in which that is. */
+function isForGateway({ bytes, l3, etherType }: Frame, network: Network): boolean {
+  if (etherType === ETHERTYPE_IPV4) return network.isOwnIpv4(get32(bytes, l3 + IPV4_DST));
+  const at = l3 + IPV6_DST;
+  const d0 = get32(bytes, at);
+  return (
+    isIpv6Multicast(d0) ||
+    network.isOwnIpv6(d0, get32(bytes, at + 4), get32(bytes, at + 8), get32(bytes, at + 12))
+  );
 }
 
 /** Whether the packet steers the connection's state: a few small ones of each. */

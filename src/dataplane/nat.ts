@@ -42,7 +42,7 @@ const REFUSED_PORTS = -5;
 const REFUSED_NO_ADDRESS = -6;
 
 /** Where the reply tuple is in `words`. */
-const REPLY_AT = TUPLE_WORDS;
+export const REPLY_AT = TUPLE_WORDS;
 
 /**
  * Connections, and what is decided about one when it begins: which addresses and ports its packets have on the other

@@ -12,6 +12,14 @@ export const Rule = {
   INTRA: 7,
   INVALID: 8,
   UNPUBLISHED: 9,
+  ISOLATED: 10,
+  INTERNAL_OUT: 11,
+  INTERNAL_IN: 12,
+  ICC: 13,
+  INTERNAL_INPUT: 14,
+  CLOSED_TCP: 15,
+  CLOSED_UDP: 16,
+  USER: 17,
 } as const satisfies Record<RuleKind, number>;
 
 const KINDS = RULE_KINDS.length;
@@ -20,7 +28,18 @@ const STRIDE = 2;
 /** Rules of a publish; all others are of a network. */
 const PUBLISH_KINDS: readonly number[] = [Rule.DNAT, Rule.HAIRPIN, Rule.PUBLISHED];
 /** Rules of an uplink. */
-const UPLINK_KINDS: readonly number[] = [Rule.INVALID, Rule.UNPUBLISHED];
+const UPLINK_KINDS: readonly number[] = [Rule.INVALID, Rule.UNPUBLISHED, Rule.CLOSED_UDP];
+
+/** What decides which rules a network has. */
+export interface NetworkTraits {
+  isUplink: boolean;
+  /** Whether it leaves by an uplink with the address of that. */
+  masquerades: boolean;
+  npt: boolean;
+  isInternal: boolean;
+  /** Whether its ports may speak to each other. */
+  icc: boolean;
+}
 
 /**
  * What the rules of the deck have let through, translated and dropped: packets and bytes per rule, as `iptables -v`
@@ -39,19 +58,20 @@ export class Rules {
   }
 
   /** Begins to count for a network; `kinds` are the rules that it has. */
-  addNetwork(
-    id: number,
-    { isUplink, uplink, npt }: { isUplink: boolean; uplink: boolean; npt: boolean },
-  ): void {
+  addNetwork(id: number, { isUplink, masquerades, npt, isInternal, icc }: NetworkTraits): void {
     const kinds = isUplink
       ? UPLINK_KINDS
       : [
-          ...(uplink ? [Rule.MASQUERADE] : []),
+          ...(masquerades ? [Rule.MASQUERADE] : []),
           ...(npt ? [Rule.NPT] : []),
           Rule.ESTABLISHED,
           Rule.OUTBOUND,
-          Rule.INTRA,
+          icc ? Rule.INTRA : Rule.ICC,
           Rule.INVALID,
+          Rule.ISOLATED,
+          ...(isInternal ? [Rule.INTERNAL_OUT, Rule.INTERNAL_IN, Rule.INTERNAL_INPUT] : []),
+          Rule.CLOSED_TCP,
+          Rule.CLOSED_UDP,
         ];
     this.#networks.fill(0, id * KINDS * STRIDE, (id + 1) * KINDS * STRIDE);
     this.#networkRules.set(id, kinds);

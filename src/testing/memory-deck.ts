@@ -1,5 +1,5 @@
 import { formatMac, parseIpv4, parseIpv6, parseMac } from '../../wire/address.ts';
-import type { Filtering, FlowEntry, NetworkOptions, UplinkOptions } from '../dataplane/commands.ts';
+import type { Filtering, FlowEntry, NetworkOptions, UplinkOptions, UserRule } from '../dataplane/commands.ts';
 import type { DataplaneOptions } from '../dataplane/dataplane.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
@@ -24,10 +24,17 @@ export interface MemoryNetwork {
   hostLoopback?: boolean;
   /** The prefix that stands for the network's IPv6 prefix outside, `2001:db8:1::/48` (RFC 6296). */
   npt?: string;
+  /** Whether nothing goes to or comes from another network. */
+  internal?: boolean;
+  /** false: its ports are isolated from each other. */
+  icc?: boolean;
+  /** false: its packets leave by an uplink of packets with their own addresses. */
+  masquerade?: boolean;
 }
 
 /** An uplink of a deck for tests. The deck is a host there: `ipv4`, `ipv6` and the pools are its addresses. */
-export interface MemoryUplink extends Omit<MemoryNetwork, 'uplink' | 'npt' | 'hostLoopback'> {
+export interface MemoryUplink
+  extends Omit<MemoryNetwork, 'uplink' | 'npt' | 'hostLoopback' | 'internal' | 'icc' | 'masquerade'> {
   /** The next hops for what is not on the uplink's own subnet; none when left out. */
   gateway4?: string;
   gateway6?: string;
@@ -63,6 +70,8 @@ export interface MemoryPort {
   network?: string;
   /** Entered as the endpoint's own: static fdb entry, permanent neighbors. Left out, everything is learned. */
   station?: Station;
+  /** Port security: on when there is a `station`, and the port is none of an uplink. */
+  guard?: boolean;
   isolated?: boolean;
   learnLimit?: number;
   /** Flooded frames a second. */
@@ -117,10 +126,13 @@ export class MemoryDeck {
       this.#gateways.set(name, gatewayOf(uplink, made));
     }
     for (const [index, [name, network]] of Object.entries(networks).entries()) {
-      const { uplink, npt, hostLoopback = false } = network;
+      const { uplink, npt, hostLoopback = false, internal = false, icc = true, masquerade = true } = network;
       const made: NetworkOptions = {
         ...networkOptions(network, index),
         hostLoopback,
+        internal,
+        icc,
+        masquerade,
         ...(uplink !== undefined && { uplink: this.virtual.networkId(uplink) }),
         ...(npt !== undefined && { npt: prefixOf(npt) }),
       };
@@ -160,6 +172,16 @@ export class MemoryDeck {
 
   unpublish(id: number): void {
     this.virtual.dataplane.unpublish(id, this.now);
+  }
+
+  /** Replaces chain DOCKER-USER; networks and uplinks are numbered by `networkId`. */
+  setUserRules(rules: readonly UserRule[]): void {
+    this.virtual.dataplane.setUserRules(rules);
+  }
+
+  /** The number of a network or uplink, for rules. */
+  networkId(name: string): number {
+    return this.virtual.networkId(name);
   }
 
   /** The connections that are tracked. */

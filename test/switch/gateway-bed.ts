@@ -41,6 +41,10 @@ export interface BedOptions {
   mtuA?: number;
   mtuB?: number;
   isolated?: boolean;
+  /** Whether known endpoints are kept to their own addresses: who tests what the gateway makes of forgeries lets them. */
+  guard?: boolean;
+  /** Whether a rule lets the two networks reach each other. */
+  routed?: boolean;
   arena?: MemoryDeckOptions['arena'];
   seed?: number;
 }
@@ -50,7 +54,15 @@ export const FEW = { small: 64, big: 24 };
 
 /** Two networks with gateways, and three ports; every free byte of the arena is 0xa5, so that it shows when one leaves. */
 export function gatewayBed(options: BedOptions = {}): MemoryDeck {
-  const { known = false, mtuA = 1500, mtuB = 1400, isolated = false, ...rest } = options;
+  const {
+    known = false,
+    mtuA = 1500,
+    mtuB = 1400,
+    isolated = false,
+    guard = false,
+    routed = true,
+    ...rest
+  } = options;
   const deck = memoryDeck({
     seed: 7,
     ...rest,
@@ -59,13 +71,23 @@ export function gatewayBed(options: BedOptions = {}): MemoryDeck {
       b: { ipv4: '10.1.0.1/24', ipv6: 'fd01::1/64', mac: GB.mac, mtu: mtuB },
     },
     ports: {
-      c1: { network: 'a', isolated, ...(known && { station: C1 }) },
-      c2: { network: 'a', isolated, ...(known && { station: C2 }) },
-      d1: { network: 'b', ...(known && { station: D1 }) },
+      c1: { network: 'a', isolated, ...(known && { station: C1, guard }) },
+      c2: { network: 'a', isolated, ...(known && { station: C2, guard }) },
+      d1: { network: 'b', ...(known && { station: D1, guard }) },
     },
   });
+  if (routed) connect(deck, 'a', 'b');
   deck.virtual.dataplane.arena.bytes.fill(0xa5);
   return deck;
+}
+
+/** Lets two networks reach each other, by rules of the user. */
+export function connect(deck: MemoryDeck, one: string, other: string): void {
+  const [a, b] = [deck.networkId(one), deck.networkId(other)];
+  deck.setUserRules([
+    { id: 1, action: 'ACCEPT', in: { network: a }, out: { network: b } },
+    { id: 2, action: 'ACCEPT', in: { network: b }, out: { network: a } },
+  ]);
 }
 
 /** A frame comes in by a port; answers the verdict on it: FORWARD, FLOOD, CONSUME, HOLD, or the reason of a DROP. */
