@@ -30,6 +30,7 @@ export interface ForwardedQuery {
   readonly message: Uint8Array;
   /** Bytes that the answer may have. */
   readonly limit: number;
+  readonly overTcp: boolean;
 }
 
 /**
@@ -126,6 +127,7 @@ export class NameServer {
       port,
       message: frame.bytes.slice(from, end),
       limit: Math.min(limit, query.udpSize),
+      overTcp: false,
     });
     return CONSUME;
   }
