@@ -17,6 +17,9 @@ export const Transmit = {
 /** One of these, or a reason for which the device has discarded the frame: see `discarded`. */
 export type Transmit = (typeof Transmit)[keyof typeof Transmit] | Discarded;
 
+/** Frames that a device takes at once. */
+export const BATCH = 32;
+
 /** Above all answers of `Transmit`: the number of a drop reason is added to it. */
 const DISCARDED = 0x100;
 /** A drop reason as an answer to `transmit`. */
@@ -51,6 +54,11 @@ export interface Device {
   receive(arena: Arena, now: number): Frame | null;
   /** Sends `frame`; a device that keeps it for later retains it. Never changes its bytes. */
   transmit(frame: Frame, now: number): Transmit;
+  /**
+   * Sends the first `count` frames, at most `BATCH`, and writes to `outcomes` what `transmit` would have said of each. Only
+   * devices have it for which that is better than one at a time.
+   */
+  transmitBatch?(frames: readonly Frame[], count: number, outcomes: Transmit[], now: number): void;
   /** When the device next has something to do by itself (monotonic milliseconds), Infinity if never. */
   deadline(): number;
   close(): void;

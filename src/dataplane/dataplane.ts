@@ -191,6 +191,7 @@ export class Dataplane {
       this.receive(port, frame, now);
       left -= (ledger.copies - copies) * FRAME_COST;
     }
+    this.egress.sendBatches(now);
     return count;
   }
 
@@ -339,6 +340,7 @@ export class Dataplane {
       this.#onException(error, null);
     }
     this.#sendOutbox(now);
+    this.egress.sendBatches(now);
     return this.deadline();
   }
 

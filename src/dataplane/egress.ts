@@ -1,5 +1,5 @@
 import type { Bridge } from '../../switch/bridge.ts';
-import { type Device, discardReason, Transmit } from '../../switch/device.ts';
+import { BATCH, type Device, discardReason, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame, PortId } from '../../switch/frame.ts';
 import { FrameRing } from '../../switch/frame-ring.ts';
@@ -13,6 +13,18 @@ import type { Ledger } from './ledger.ts';
 
 /** Frames that may wait for one device that has no room. */
 const QUEUE = 64;
+/**
+ * Bytes of a frame that waits for others to be sent with it. Copying a longer one takes long enough for its receiver to be at
+ * work on the one before it, which is still in the cache.
+ */
+const BATCHED = 2048;
+
+/** Frames that go to a device together. */
+class Batch {
+  readonly frames: Frame[] = [];
+  readonly outcomes: Transmit[] = new Array(BATCH).fill(Transmit.SENT);
+  size = 0;
+}
 
 /**
  * The edge: the only place that acts on verdicts. Gives frames to devices, finishes in software what a device
@@ -28,6 +40,9 @@ export class Egress {
   readonly #onException: (error: unknown, frame: Frame) => void;
   readonly #devices: (Device | undefined)[];
   readonly #queues: (FrameRing | undefined)[];
+  readonly #batches: (Batch | undefined)[];
+  /** Ports with a batch that is not sent yet. */
+  readonly #unsent: PortId[] = [];
 
   /** @param onException hears of every frame whose sending threw; the frame is lost to that port alone */
   constructor(
@@ -44,6 +59,7 @@ export class Egress {
     this.#onException = onException;
     this.#devices = new Array(ports.capacity).fill(undefined);
     this.#queues = new Array(ports.capacity).fill(undefined);
+    this.#batches = new Array(ports.capacity).fill(undefined);
   }
 
   device(port: PortId): Device | undefined {
@@ -62,7 +78,10 @@ export class Egress {
       this.#drop(port, DropReason.PORT_GONE);
       this.#arena.release(frame);
     }
+    const batch = this.#batches[port];
+    if (batch !== undefined) this.#cancel(port, batch, DropReason.PORT_GONE);
     this.#queues[port] = undefined;
+    this.#batches[port] = undefined;
     this.#devices[port] = undefined;
   }
 
@@ -108,6 +127,15 @@ export class Egress {
       this.#arena.release(frame);
     }
     return true;
+  }
+
+  /** Sends what was gathered: after the frames of one port, and before anybody sleeps. */
+  sendBatches(now: number): void {
+    const unsent = this.#unsent;
+    for (let port = unsent.pop(); port !== undefined; port = unsent.pop()) {
+      const batch = this.#batches[port];
+      if (batch !== undefined && batch.size > 0) this.#sendBatch(port, now);
+    }
   }
 
   #flood(network: number, frame: Frame, now: number): void {
@@ -186,9 +214,69 @@ export class Egress {
   #transmit(port: PortId, device: Device, frame: Frame, now: number): void {
     const queue = this.#queues[port];
     // Frames that wait go first: order is kept per port.
-    const status = queue !== undefined && queue.size > 0 ? Transmit.BLOCKED : device.transmit(frame, now);
+    if (queue !== undefined && queue.size > 0) {
+      this.#enqueue(port, frame);
+      return;
+    }
+    if (device.transmitBatch !== undefined && frame.length <= BATCHED) {
+      this.#gather(port, frame, now);
+      return;
+    }
+    const batch = this.#batches[port];
+    if (batch !== undefined && batch.size > 0) {
+      this.#sendBatch(port, now);
+      this.#transmit(port, device, frame, now);
+      return;
+    }
+    this.#conclude(port, frame, device.transmit(frame, now));
+  }
+
+  #conclude(port: PortId, frame: Frame, status: Transmit): void {
     if (status === Transmit.BLOCKED) this.#enqueue(port, frame);
     else this.#account(port, frame, status);
+  }
+
+  /** Keeps a small frame until `sendBatches`, or until there are enough of them. */
+  #gather(port: PortId, frame: Frame, now: number): void {
+    let batch = this.#batches[port];
+    if (batch === undefined) {
+      batch = new Batch();
+      this.#batches[port] = batch;
+    }
+    if (batch.size === 0) this.#unsent.push(port);
+    this.#arena.retain(frame);
+    this.#ledger.held++;
+    batch.frames[batch.size++] = frame;
+    if (batch.size === BATCH) this.#sendBatch(port, now);
+  }
+
+  #sendBatch(port: PortId, now: number): void {
+    const batch = this.#batches[port]!;
+    const { frames, outcomes, size } = batch;
+    const device = this.#devices[port]!;
+    try {
+      device.transmitBatch!(frames, size, outcomes, now);
+    } catch (error) {
+      this.#onException(error, frames[0]!);
+      this.#cancel(port, batch, DropReason.EXCEPTION);
+      return;
+    }
+    batch.size = 0;
+    for (let i = 0; i < size; i++) {
+      const frame = frames[i]!;
+      this.#ledger.held--;
+      this.#conclude(port, frame, outcomes[i]!);
+      this.#arena.release(frame);
+    }
+  }
+
+  #cancel(port: PortId, batch: Batch, reason: DropReason): void {
+    for (let i = 0; i < batch.size; i++) {
+      this.#ledger.held--;
+      this.#drop(port, reason);
+      this.#arena.release(batch.frames[i]!);
+    }
+    batch.size = 0;
   }
 
   #enqueue(port: PortId, frame: Frame): void {

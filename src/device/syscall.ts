@@ -70,6 +70,36 @@ export const eventfd: (initial: number, flags: number) => number = libc.func(
   'int eventfd(unsigned int, int)',
 );
 
+// Asynchronous I/O, for which libc has no functions: syscall(2) with the numbers of x64 and of all newer machines.
+const isX64 = process.arch === 'x64';
+const [IO_SETUP, IO_SUBMIT, IO_GETEVENTS] = isX64 ? [206, 209, 208] : [0, 2, 4];
+const syscall2: (number: number, events: number, context: Memory) => number = libc.func(
+  'int syscall(long, unsigned long, void *)',
+);
+const syscall3: (number: number, context: number, count: number, blocks: Memory) => number = libc.func(
+  'int syscall(long, unsigned long, long, void *)',
+);
+const syscall5: (
+  number: number,
+  context: number,
+  least: number,
+  most: number,
+  events: Memory,
+  timeout: Memory,
+) => number = libc.func('int syscall(long, unsigned long, long, long, void *, void *)');
+/** `context`: 64 bits, 0 at first, where the kernel writes the name of what it has made. */
+export const ioSetup = (events: number, context: Memory): number => syscall2(IO_SETUP, events, context);
+/** `blocks`: addresses of struct iocb. */
+export const ioSubmit = (context: number, count: number, blocks: Memory): number =>
+  syscall3(IO_SUBMIT, context, count, blocks);
+export const ioGetevents = (
+  context: number,
+  least: number,
+  most: number,
+  events: Memory,
+  timeout: Memory,
+): number => syscall5(IO_GETEVENTS, context, least, most, events, timeout);
+
 /** Lets another thread have the CPU, if one wants it. */
 export const schedYield: () => number = libc.func('int sched_yield()');
 export const schedGetcpu: () => number = libc.func('int sched_getcpu()');

@@ -4,6 +4,7 @@ import { VNET_LEN } from '../../wire/virtio-net.ts';
 import { NO_ADDRESSES, type SlotAddresses, slotAddresses } from './slot-addresses.ts';
 import { close, errno, read, write, writev } from './syscall.ts';
 import { EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, errnoName } from './syscall-error.ts';
+import { writeBatch } from './write-batch.ts';
 
 /** A frame's longest length on a TAP: what fits in a big slot behind the headroom. */
 const LONGEST = BIG_SLOT - HEADROOM;
@@ -88,7 +89,29 @@ export class TapDevice implements Device {
         ? write(this.fd, this.#addresses.of(frame), length)
         : writev(this.fd, this.#addresses.vector(frame.at - VNET_LEN, length), 1);
     if (count === length) return Transmit.SENT;
-    const number = count < 0 ? errno() : EIO;
+    return this.#failed(count < 0 ? errno() : EIO);
+  }
+
+  transmitBatch(frames: readonly Frame[], count: number, outcomes: Transmit[], now: number): void {
+    const batch = count > 1 && !this.#gone ? writeBatch(frames[0]!.bytes) : null;
+    if (batch === null) {
+      for (let i = 0; i < count; i++) outcomes[i] = this.transmit(frames[i]!, now);
+      return;
+    }
+    for (let i = 0; i < count; i++) {
+      const frame = frames[i]!;
+      batch.add(this.fd, frame.at - VNET_LEN, frame.length + VNET_LEN);
+    }
+    batch.submit();
+    for (let i = 0; i < count; i++) {
+      const written = batch.results[i]!;
+      if (written === frames[i]!.length + VNET_LEN) outcomes[i] = Transmit.SENT;
+      else outcomes[i] = this.#failed(written < 0 ? -written : EIO);
+    }
+  }
+
+  /** What the error of a write says about the frame, and about the device. */
+  #failed(number: number): Transmit {
     switch (number) {
       case EAGAIN:
       case ENOBUFS:

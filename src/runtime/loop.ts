@@ -161,6 +161,7 @@ export class Loop {
       this.#woken = false;
       this.#wake.drain();
       this.#events.wake();
+      this.#dataplane.egress.sendBatches(tick);
     }
   }
 

@@ -13,6 +13,7 @@ import {
   udp,
 } from '../../src/testing/frames.ts';
 import { type Device, Transmit } from '../../switch/device.ts';
+import type { Frame } from '../../switch/frame.ts';
 import { set16 } from '../../wire/bytes.ts';
 import { VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_LEN, writeVnet } from '../../wire/virtio-net.ts';
 
@@ -77,6 +78,13 @@ class Moody implements Device {
   }
 }
 
+/** One that takes frames together; its mood may change between two of them. */
+class MoodyTogether extends Moody {
+  transmitBatch(frames: readonly Frame[], count: number, outcomes: Transmit[], now: number): void {
+    for (let i = 0; i < count; i++) outcomes[i] = this.transmit(frames[i]!, now);
+  }
+}
+
 const at = fc.record({ network: fc.nat(NETWORKS - 1), port: fc.nat(PORTS - 1) });
 const kind = fc.constantFrom('echo', 'udp', 'long', 'pieces', 'tcp', 'gso', 'ask', 'answer', 'solicit');
 const step = fc.oneof(
@@ -109,6 +117,7 @@ const step = fc.oneof(
       known: fc.boolean(),
       offload: fc.boolean(),
       isolated: fc.boolean(),
+      together: fc.boolean(),
     }),
   },
   { weight: 1, arbitrary: fc.record({ what: fc.constant('network'), network: fc.nat(NETWORKS - 1) }) },
@@ -131,7 +140,13 @@ class Bed {
     for (let network = 0; network < NETWORKS; network++) {
       this.addNetwork(network);
       for (let port = 0; port < PORTS - 1; port++) {
-        this.add({ from: { network, port }, known: port === 0, offload: port !== 1, isolated: false });
+        this.add({
+          from: { network, port },
+          known: port === 0,
+          offload: port !== 1,
+          isolated: false,
+          together: port < 2,
+        });
       }
     }
   }
@@ -146,11 +161,11 @@ class Bed {
     });
   }
 
-  add({ from: { network, port }, known, offload, isolated }: Step): void {
+  add({ from: { network, port }, known, offload, isolated, together }: Step): void {
     const number = this.networks[network];
     if (number === undefined || this.ports.has(`${network}/${port}`)) return;
     const host = port + 2;
-    const device = new Moody(this.dataplane, offload);
+    const device = new (together ? MoodyTogether : Moody)(this.dataplane, offload);
     const lo = (10 << 24) | (network << 16) | host | 0;
     const spec = {
       network: number,

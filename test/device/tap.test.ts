@@ -6,7 +6,7 @@ import { EPOLLERR, Epoll } from '../../src/device/epoll.ts';
 import { inNamespace, openNamespace } from '../../src/device/netns.ts';
 import { addressOf, close, sendmsg, setsockopt, socket } from '../../src/device/syscall.ts';
 import { TapDevice } from '../../src/device/tap.ts';
-import { Transmit } from '../../switch/device.ts';
+import { BATCH, Transmit } from '../../switch/device.ts';
 import { Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import {
   csumOffset,
@@ -235,6 +235,30 @@ describe('TapDevice', () => {
       }
     }
     expect(received(name).packets - before).toBe(4);
+  });
+
+  it('takes many frames at once, in order, and says of each what became of it', () => {
+    const name = sandboxes.add('a');
+    const device = attach(name, 2);
+    arena = new Arena({ small: 2 * BATCH, big: 4 });
+    const outcomes: Transmit[] = [];
+    const before = received(name);
+    const frames = Array.from({ length: BATCH }, (_, i) => broadcast(64 + i));
+    // The last but one has a header that says nothing sensible: of a TCP segment that is none.
+    frames[BATCH - 2]!.bytes[frames[BATCH - 2]!.at - VNET_LEN + 1] = 0x7f;
+    device.transmitBatch(frames, BATCH, outcomes, 0);
+    const wanted: Transmit[] = frames.map(() => Transmit.SENT);
+    wanted[BATCH - 2] = Transmit.INVALID;
+    expect(outcomes).toEqual(wanted);
+    const after = received(name);
+    expect(after.packets - before.packets).toBe(BATCH - 1);
+
+    execFileSync('ip', ['-n', name, 'link', 'set', 'eth0', 'down']);
+    device.transmitBatch(frames, 3, outcomes, 0);
+    expect(outcomes.slice(0, 3)).toEqual([Transmit.REFUSED, Transmit.REFUSED, Transmit.REFUSED]);
+    device.close();
+    device.transmitBatch(frames, 2, outcomes, 0);
+    expect(outcomes.slice(0, 2)).toEqual([Transmit.GONE, Transmit.GONE]);
   });
 
   it('refuses frames while the interface is down, and takes them when it is up again', () => {
