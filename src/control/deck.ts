@@ -9,12 +9,14 @@ import { DataPlaneThread } from '../runtime/thread.ts';
 import type { Container } from './container.ts';
 import { type ContainerIdentity, Containers, type SavedContainer } from './containers.ts';
 import { DeckEvents } from './deck-events.ts';
+import type { ForwarderOptions } from './dns-forwarder.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
 import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
 import { DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
 import { DEFAULT_NETWORK } from './name.ts';
+import { NameService, type ResolverWishes } from './name-service.ts';
 import { identifyNamespace } from './namespace.ts';
 import type { CreateNetworkOptions, NetworkInfo } from './network.ts';
 import { type Identity, Networks, type SavedNetwork } from './networks.ts';
@@ -50,6 +52,8 @@ export interface DeckOptions {
   hostLoopback?: boolean;
   /** What network `bridge` was before a restart. */
   bridge?: SavedNetwork;
+  /** How the host's name servers are asked about names outside. */
+  dns?: ForwarderOptions;
   /** Told what goes wrong without an answer to give it in; by default nobody is. */
   log?: (level: 'warn' | 'error', message: string) => void;
 }
@@ -85,6 +89,7 @@ export class Deck {
   readonly #containers: Containers;
   readonly #published: PublishedPorts;
   readonly #flows: Flows;
+  readonly #names: NameService;
   /** Operations under way, which `close` waits for. */
   readonly #busy = new Set<Promise<unknown>>();
   #closing: Promise<void> | null = null;
@@ -125,7 +130,7 @@ export class Deck {
     }
   }
 
-  private constructor(parts: DeckParts, { log = () => {} }: DeckOptions) {
+  private constructor(parts: DeckParts, { log = () => {}, dns = {} }: DeckOptions) {
     const { dataPlane: plane, openTap, identify } = parts;
     this.#plane = plane;
     this.#log = log;
@@ -156,6 +161,19 @@ export class Deck {
       networkNumber: (nameOrId) => networks.segmentNumber(nameOrId),
       publisher: (publish) => published.publisher(publish),
     });
+    const uplinks = this.#uplinks;
+    this.#names = new NameService(
+      {
+        plane,
+        events,
+        networks: () => networks.all(),
+        containers: () => this.#containers.list(),
+        uplink: (name) => uplinks.get(name).spec,
+        hostAddresses: parts.hostAddresses,
+        log,
+      },
+      dns,
+    );
     plane.onLog(log);
     plane.onPortGone((port) => this.#gone(port));
     plane.onEnd((error) => this.#ended(error));
@@ -228,6 +246,11 @@ export class Deck {
   /** An endpoint by its id, or that by which a container leaves, by the container's name or id. */
   endpoint(nameOrId: string): Endpoint {
     return this.#containers.endpoint(nameOrId);
+  }
+
+  /** The text of an /etc/resolv.conf with which a container, given by name or id, asks the deck for names. */
+  resolvConf(nameOrId: string, wishes: ResolverWishes = {}): string {
+    return this.#names.resolvConf(this.#containers.get(nameOrId), wishes);
   }
 
   /** The ways out, the default first. */
