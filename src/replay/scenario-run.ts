@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CaptureError } from '../capture/capture-error.ts';
 import { PcapWriter } from '../capture/pcap-writer.ts';
+import { readRule } from '../dataplane/rule-spec.ts';
 import { FaultyDevice } from '../device/faulty.ts';
 import { earliest } from './capture-source.ts';
 import { tablesDifference, writeExpectation } from './expectation.ts';
@@ -106,6 +107,8 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
 
 function build(scenario: Scenario, deck: VirtualDeck): void {
   for (const { name, options } of scenario.networks) deck.addNetwork(name, options);
+  const rules = scenario.rules.map((spec, id) => ({ id, ...readRule(spec, (name) => deck.networkId(name)) }));
+  deck.dataplane.setUserRules(rules);
   for (const { name, spec, faults } of scenario.ports) {
     deck.attach(name, {
       ...spec,

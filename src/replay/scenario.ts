@@ -11,7 +11,8 @@ import {
   parseIpv6,
   parseMac,
 } from '../../wire/address.ts';
-import type { NetworkOptions } from '../dataplane/commands.ts';
+import type { NetworkOptions, Rejection, RuleAction, RuleState } from '../dataplane/commands.ts';
+import { type RuleSpec, readRule } from '../dataplane/rule-spec.ts';
 import { FaultsError, type LineFaults, parseFaults } from '../device/faulty.ts';
 import type { VirtualPortSpec } from './virtual-port.ts';
 import { YamlValue } from './yaml-value.ts';
@@ -74,6 +75,8 @@ export interface Scenario {
   /** The file as messages name it. */
   file: string;
   networks: { name: string; options: NetworkOptions }[];
+  /** Chain DOCKER-USER. */
+  rules: RuleSpec[];
   ports: ScenarioPort[];
   commands: ScenarioCommand[];
   seed: number;
@@ -114,16 +117,16 @@ export function loadScenario(folder: string): Scenario {
 class ScenarioReader {
   readonly scenario: Scenario;
   readonly #folder: string;
-  readonly #isolated = new Set<string>();
-
   constructor(folder: string, file: string, root: YamlValue) {
     this.#folder = folder;
     const top = root.fields(['name', 'networks', 'services', 'x-tapdeck'] as const, ['version']);
-    const own = top['x-tapdeck']?.fields(['seed', 'ageing', 'duration', 'ports', 'commands'] as const) ?? {};
+    const keys = ['seed', 'ageing', 'duration', 'ports', 'commands', 'rules'] as const;
+    const own = top['x-tapdeck']?.fields(keys) ?? {};
     this.scenario = {
       folder,
       file,
       networks: [],
+      rules: [],
       ports: [],
       commands: [],
       seed: own.seed?.integer(0, 0xffff_ffff) ?? 0,
@@ -135,6 +138,7 @@ class ScenarioReader {
     if (this.scenario.ports.length === 0)
       (top.services ?? root).fail('a scenario needs at least one service');
     for (const [name, value] of own.ports?.entries() ?? []) this.#port(name, value);
+    this.scenario.rules = (own.rules?.list() ?? []).map((value) => this.#rule(value));
     const commands = (own.commands?.list() ?? []).map((value) => ({ ...this.#command(value), value }));
     commands.sort((a, b) => a.at - b.at);
     this.#checkOrder(commands);
@@ -153,7 +157,7 @@ class ScenarioReader {
     ] as const;
     const fields = value.fields(keys, ['labels', 'name', 'attachable']);
     fields.driver?.word(['bridge', 'tapdeck']);
-    fields.internal?.boolean();
+    let icc = true;
     let mtu = DEFAULT_MTU;
     for (const [option, setting] of fields.driver_opts?.entries() ?? []) {
       if (option === MTU_OPTION) {
@@ -162,7 +166,7 @@ class ScenarioReader {
           setting.fail(`must be a whole number from 68 to ${DEFAULT_MTU}, not '${setting.text()}'`);
         }
       } else if (option === ICC_OPTION) {
-        if (!setting.boolean()) this.#isolated.add(name);
+        icc = setting.boolean();
       } else setting.failKey(`unknown driver option; allowed: ${MTU_OPTION}, ${ICC_OPTION}`);
     }
     const { ipv4, ipv6 } = this.#ipam(fields.ipam);
@@ -176,6 +180,8 @@ class ScenarioReader {
         ipv4: fields.enable_ipv4?.boolean() === false ? null : ipv4,
         ipv6: fields.enable_ipv6?.boolean() === false ? null : ipv6,
         mtu,
+        icc,
+        internal: fields.internal?.boolean() ?? false,
       },
     });
   }
@@ -228,7 +234,13 @@ class ScenarioReader {
   #attachment(name: string, network: string, value: YamlValue | undefined): void {
     const keys = ['ipv4_address', 'ipv6_address', 'mac_address', 'x-tapdeck'] as const;
     const fields = value?.fields(keys, ['aliases', 'priority']) ?? {};
-    const own = fields['x-tapdeck']?.fields(['isolated', 'learn_limit', 'storm_limit', 'mtu'] as const);
+    const own = fields['x-tapdeck']?.fields([
+      'allow_spoof',
+      'isolated',
+      'learn_limit',
+      'storm_limit',
+      'mtu',
+    ] as const);
     const { options } = this.scenario.networks.find((each) => each.name === network)!;
     const mac = fields.mac_address && macOf(fields.mac_address);
     const ipv4 = fields.ipv4_address && ipv4Of(fields.ipv4_address);
@@ -245,8 +257,9 @@ class ScenarioReader {
       name,
       spec: {
         network,
-        isolated: own?.isolated?.boolean() ?? this.#isolated.has(network),
+        ...(own?.isolated && { isolated: own.isolated.boolean() }),
         ...(mac && { mac }),
+        ...(own?.allow_spoof && { guard: mac !== undefined && !own.allow_spoof.boolean() }),
         ...(ipv4 !== undefined && { ipv4 }),
         ...(ipv6 && { ipv6 }),
         ...(own?.learn_limit && { learnLimit: own.learn_limit.integer(0, 65536) }),
@@ -257,6 +270,41 @@ class ScenarioReader {
       output: undefined,
       faults: undefined,
     });
+  }
+
+  #rule(value: YamlValue): RuleSpec {
+    const keys = [
+      'action',
+      'reject_with',
+      'in',
+      'out',
+      'src',
+      'dst',
+      'protocol',
+      'sport',
+      'dport',
+      'icmp_type',
+      'state',
+    ] as const;
+    const fields = value.fields(keys);
+    const { reject_with, icmp_type, state } = fields;
+    if (!fields.action) return value.fail('needs an action: ACCEPT, DROP, REJECT or RETURN');
+    const spec: RuleSpec = { action: fields.action.text() as RuleAction };
+    for (const key of ['in', 'out', 'src', 'dst', 'protocol', 'sport', 'dport'] as const) {
+      const field = fields[key];
+      if (field) spec[key] = field.text();
+    }
+    if (reject_with) spec.rejectWith = reject_with.text() as Rejection;
+    if (icmp_type) spec.icmpType = icmp_type.text();
+    if (state) spec.state = (state.isList ? state.list() : [state]).map((each) => each.text() as RuleState);
+    try {
+      const known = this.scenario.networks.map(({ name }) => name);
+      readRule(spec, (name) => (known.includes(name) ? known.indexOf(name) : undefined));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      value.fail(error.message);
+    }
+    return spec;
   }
 
   #port(name: string, value: YamlValue): void {

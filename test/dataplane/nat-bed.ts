@@ -8,7 +8,7 @@ import {
 } from '../../src/testing/memory-deck.ts';
 import { get16 } from '../../wire/bytes.ts';
 import { parse } from '../../wire/parse.ts';
-import { FEW, packetOf, read } from '../switch/gateway-bed.ts';
+import { connect, FEW, packetOf, read } from '../switch/gateway-bed.ts';
 
 export const C1: Required<Station> = { mac: '02:42:0a:00:00:02', ipv4: '10.0.0.2', ipv6: 'fd00::2' };
 export const C2: Required<Station> = { mac: '02:42:0a:00:00:03', ipv4: '10.0.0.3', ipv6: 'fd00::3' };
@@ -43,6 +43,8 @@ export interface NatBedOptions extends Pick<MemoryDeckOptions, 'conntrack' | 'se
   hostLoopback?: boolean;
   /** Whether the bridge keeps c1 and c2 apart. */
   isolated?: boolean;
+  /** Whether a rule lets the two networks reach each other. */
+  routed?: boolean;
 }
 
 /** c1 and c2 in network a, d1 in network b, both behind one uplink, on whose wire is a router. */
@@ -51,6 +53,7 @@ export function natBed({
   npt,
   hostLoopback = false,
   isolated = false,
+  routed = false,
   ...rest
 }: NatBedOptions = {}): MemoryDeck {
   const deck = memoryDeck({
@@ -85,6 +88,7 @@ export function natBed({
       ext: { network: 'up', station: R },
     },
   });
+  if (routed) connect(deck, 'a', 'b');
   deck.virtual.dataplane.arena.bytes.fill(0xa5);
   return deck;
 }

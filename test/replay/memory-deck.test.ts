@@ -36,9 +36,10 @@ test('the gateway answers, in two networks, and routes between them', () => {
   expect(deck.take('a')).toEqual([icmpEcho({ from: gateway, to: a, reply: true, sequence: 7 })]);
 
   const far: Station = { mac: '02:42:0a:01:00:0f', ipv4: '10.1.0.15' };
-  expect(deck.send('a', udp({ from: a, to: far, via: gateway, dstPort: 9, data: 'over there' }))).toContain(
-    'held',
-  );
+  const question = udp({ from: a, to: far, via: gateway, dstPort: 9, data: 'over there' });
+  expect(deck.send('a', question)).toBe('dropped: NETWORK_ISOLATED');
+  deck.setUserRules([{ id: 1, action: 'ACCEPT', in: { network: deck.networkId('lan') } }]);
+  expect(deck.send('a', question)).toContain('held');
   expect(deck.take('far').map(frameLine)).toEqual([
     '02:42:0a:01:00:01 > ff:ff:ff:ff:ff:ff, ARP, request who-has 10.1.0.15 tell 10.1.0.1',
   ]);
@@ -58,6 +59,7 @@ test('time stands still until it is moved, and timers run at their own times', (
     networks: { lan: { ipv4: '10.0.0.1/24' }, far: { ipv4: '10.1.0.1/24' } },
     ports: { a: { station: a }, far: { network: 'far' } },
   });
+  deck.setUserRules([{ id: 1, action: 'ACCEPT' }]);
   deck.advance(250);
   deck.send('a', icmpEcho({ from: a, to: { mac: '', ipv4: '10.1.0.99' }, via: deck.gateway() }));
   deck.advance(100_000);

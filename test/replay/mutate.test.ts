@@ -98,6 +98,13 @@ function run(frames: number, seed: number): Outcome {
       mtu: name === 'lan' ? 1500 : 1280,
     });
   }
+  // Half of the ways between the networks are open, and some rules match what hardly ever comes.
+  deck.dataplane.setUserRules([
+    { id: 1, action: 'REJECT', protocol: 17, sports: { from: 0, to: 1023 } },
+    { id: 2, action: 'DROP', src: { address: [0xfd000000 | 0, 0, 0, 0], prefix: 8 }, states: ['RELATED'] },
+    { id: 3, action: 'ACCEPT', in: { network: deck.networkId('lan') } },
+    { id: 4, action: 'ACCEPT', states: ['ESTABLISHED', 'INVALID'] },
+  ]);
   const networkOf = new Map<number, string>();
   const attach = ({ name, network, station, known }: MutationPort): void => {
     const { mac, ipv4, ipv6 } = station;

@@ -34,12 +34,16 @@ networks:
     driver: bridge
     driver_opts: { com.docker.network.driver.mtu: 1500, com.docker.network.bridge.enable_icc: "false" }
     ipam: { config: [ { subnet: 10.0.0.0/24 }, { subnet: "fd00::/64", gateway: "fd00::ff" } ] }
-  far: { x-tapdeck: { gateway_mac: 02:00:00:00:00:77 } }
+  far: { internal: true, x-tapdeck: { gateway_mac: 02:00:00:00:00:77 } }
 services:
   a:
     image: alpine
     networks:
-      lan: { mac_address: 02:42:0a:00:00:0a, ipv4_address: 10.0.0.10, ipv6_address: "fd00::a" }
+      lan:
+        mac_address: 02:42:0a:00:00:0a
+        ipv4_address: 10.0.0.10
+        ipv6_address: "fd00::a"
+        x-tapdeck: { allow_spoof: true, isolated: false }
   r: { networks: [lan, far] }
 x-tapdeck:
   seed: 7
@@ -54,6 +58,10 @@ x-tapdeck:
   commands:
     - { at: 2s, detach: a }
     - { at: 1s, block: r.lan }
+  rules:
+    - { in: lan, out: '!far', src: 10.0.0.0/24, protocol: tcp, sport: '1:1023', dport: 80, action: DROP }
+    - { dst: 'fd00::/8', protocol: icmpv6, icmp_type: echo-request, state: [NEW, RELATED], action: ACCEPT }
+    - { state: INVALID, action: REJECT, reject_with: icmp-host-unreachable }
 `);
   const [lan, far] = scenario.networks;
   expect(formatIpv4(lan!.options.ipv4!.address)).toBe('10.0.0.1');
@@ -63,13 +71,34 @@ x-tapdeck:
   expect(far!.options).toMatchObject({ ipv4: null, ipv6: null, macHi: 0x0200, macLo: 0x77 });
   expect(scenario.ports.map((port) => port.name)).toEqual(['a', 'r.lan', 'r.far']);
   const [a, , rFar] = scenario.ports;
-  expect(a!.spec).toMatchObject({ isolated: true, mac: { hi: 0x0242 }, ipv4: 0x0a00000a });
+  expect(lan!.options).toMatchObject({ icc: false, internal: false });
+  expect(far!.options).toMatchObject({ icc: true, internal: true });
+  expect(a!.spec).toMatchObject({ isolated: false, guard: false, mac: { hi: 0x0242 }, ipv4: 0x0a00000a });
   expect(a!.inputs[1]).toMatchObject({ from: ['02:42:0a:00:00:0a'], at: 0.02 });
   expect(a!.output).toMatchObject({ file: 'out.pcap', recorded: false });
   expect(a!.faults).toMatchObject({ seed: 3, receive: { loss: 0.05 } });
   expect(rFar!.output).toMatchObject({ recorded: true, notFrom: ['02:00:00:00:00:01'] });
   expect(scenario.commands.map((command) => command.action)).toEqual(['block', 'detach']);
   expect(scenario).toMatchObject({ seed: 7, ageing: 90_000, duration: 500 });
+  expect(scenario.rules).toEqual([
+    {
+      action: 'DROP',
+      in: 'lan',
+      out: '!far',
+      src: '10.0.0.0/24',
+      protocol: 'tcp',
+      sport: '1:1023',
+      dport: '80',
+    },
+    {
+      action: 'ACCEPT',
+      dst: 'fd00::/8',
+      protocol: 'icmpv6',
+      icmpType: 'echo-request',
+      state: ['NEW', 'RELATED'],
+    },
+    { action: 'REJECT', state: ['INVALID'], rejectWith: 'icmp-host-unreachable' },
+  ]);
 });
 
 test('a service without networks is on the default network, as in Compose', () => {
@@ -121,6 +150,18 @@ describe('refused with file, line and column', () => {
     [
       'services: { a: }\nx-tapdeck: { commands: [ { at: 5s, explode: a } ] }\n',
       /commands\[0\].explode: unknown key; allowed: at, attach, detach, block, unblock/,
+    ],
+    [
+      'networks: { lan: }\nservices: { a: { networks: [lan] } }\nx-tapdeck: { rules: [ { in: wan, action: DROP } ] }\n',
+      /^scenario.yaml:3:\d+: x-tapdeck.rules\[0\]: there is no network or uplink 'wan'/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { rules: [ { dport: 80, action: DROP } ] }\n',
+      /x-tapdeck.rules\[0\]: port 80 says nothing without a protocol that has ports: give tcp or udp/,
+    ],
+    [
+      'services: { a: }\nx-tapdeck: { rules: [ { protocol: tcp } ] }\n',
+      /x-tapdeck.rules\[0\]: needs an action: ACCEPT, DROP, REJECT or RETURN/,
     ],
     [
       'services: { a: }\nx-tapdeck: { commands: [ { at: 5s } ] }\n',
