@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { DaemonAbsent, type SandboxConnection } from '../control/client.ts';
-import type { AttachOptions } from '../control/endpoint.ts';
+import type { AttachOptions, Endpoint } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
 import { hostsText, ownEntries } from '../control/hosts-file.ts';
 import { DEFAULT_NETWORK, isName } from '../control/name.ts';
@@ -11,6 +11,7 @@ import { isInForeground } from '../control/process.ts';
 import { newSandboxId, Sandbox } from '../control/sandbox.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
+import { takeUpAgain } from './next-daemon.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
 import { notePorts } from './publish.ts';
 import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
@@ -93,11 +94,17 @@ class Attempt {
     signals.passTo(sandbox);
     const { endpoint } = connection;
     sandbox.go({ hosts: hostsText(ownEntries([endpoint], [endpoint.name])) });
-    const end = await Promise.race([sandbox.ended, watch(connection)]);
-    if (end !== 'daemon gone') return end.exitCode;
-    throw unavailable(
-      `the daemon has gone, and the network of ${connection.endpoint.name} with it; run it again`,
-    );
+    let ended = false;
+    void sandbox.ended.then(() => {
+      ended = true;
+    });
+    for (let current: SandboxConnection | null = connection; current; ) {
+      const end = await Promise.race([sandbox.ended, watch(current)]);
+      if (typeof end === 'object') return end.exitCode;
+      if (end === 'daemon gone, and the network before') throw goneWith(endpoint);
+      current = await this.#takeUpAgain(sandbox, options, current.endpoint, () => ended);
+    }
+    return (await sandbox.ended).exitCode;
   }
 
   /** Ends what runs, and waits until the daemon has removed every trace of it. */
@@ -114,6 +121,30 @@ class Attempt {
     } finally {
       this.#connection?.destroy();
     }
+  }
+
+  /** Finds the next daemon; null when the command ended first. */
+  async #takeUpAgain(
+    { pid }: Sandbox,
+    options: AttachOptions,
+    endpoint: Endpoint,
+    over: () => boolean,
+  ): Promise<SandboxConnection | null> {
+    const found = await takeUpAgain({
+      paths: this.#paths,
+      host: this.#host,
+      id: this.#id,
+      wish: this.#wish,
+      daemon: this.#daemon!,
+      pid,
+      options,
+      endpoint,
+      over,
+    });
+    if (!found) return null;
+    this.#daemon = found.daemon;
+    this.#connection = found.connection;
+    return found.connection;
   }
 
   async #open(sandbox: Sandbox, options: AttachOptions): Promise<SandboxConnection> {
@@ -135,18 +166,27 @@ class Attempt {
 }
 
 /** Tells what happens to the sandbox; settles when the daemon has gone without a word. */
-async function watch({ events, endpoint }: SandboxConnection): Promise<'daemon gone'> {
+async function watch({
+  events,
+  endpoint,
+}: SandboxConnection): Promise<'daemon gone' | 'daemon gone, and the network before'> {
+  let connected = true;
   for await (const { event } of events) {
-    if (event === 'detached') say(`${endpoint.name} was detached; the command runs on without this network`);
-    if (event === 'gone')
-      say(`interface ${endpoint.ifname} has gone; the command runs on without this network`);
     if (event === 'closing') {
       say('the daemon is ending, and this sandbox with it');
       // It ends our command, whose exit code is the answer.
       return new Promise(() => {});
     }
+    if (event === 'detached') say(`${endpoint.name} was detached; the command runs on without this network`);
+    if (event === 'gone')
+      say(`interface ${endpoint.ifname} has gone; the command runs on without this network`);
+    connected = false;
   }
-  return 'daemon gone';
+  return connected ? 'daemon gone' : 'daemon gone, and the network before';
+}
+
+function goneWith({ name }: Endpoint): DeckError {
+  return unavailable(`the daemon has gone, and the network of ${name} before it; run it again`);
 }
 
 /**

@@ -48,6 +48,8 @@ export interface ApiParts {
   version(): VersionInfo;
   /** Whether nothing keeps the daemon any longer. */
   ending(): boolean;
+  /** Settles when what has been changed is on the disk. */
+  saved(): Promise<void>;
   /** Told about defects: what a request failed with that is no `DeckError`. */
   onDefect(error: Error, request: string): void;
 }
@@ -78,6 +80,10 @@ export function buildApi(parts: ApiParts): FastifyInstance {
   app.setNotFoundHandler((request, reply) =>
     refuse(reply, 'not-found', `there is no ${request.method} ${request.url} in this version`),
   );
+  // What was answered is kept, whatever happens to the daemon then.
+  app.addHook('onSend', async ({ method }) => {
+    if (method !== 'GET') await parts.saved();
+  });
   registerRoutes(app, parts);
   return app;
 }

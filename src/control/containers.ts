@@ -163,6 +163,15 @@ export class Containers {
     };
   }
 
+  /** Puts containers that came all at once into the order in which they are the oldest first; others come after them. */
+  arrange(ids: readonly string[]): void {
+    const records = Array.from(this.#all.values());
+    const place = ({ id }: ContainerRecord) => (ids.includes(id) ? ids.indexOf(id) : ids.length);
+    records.sort((one, other) => place(one) - place(other));
+    this.#all.clear();
+    for (const record of records) this.#all.set(record.name, record);
+  }
+
   /** Makes a container again that was in no network. */
   restoreAlone(options: AttachOptions, was: Identity): void {
     const undo = this.#parts.undo();

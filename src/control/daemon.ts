@@ -1,17 +1,19 @@
-import { chmodSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { ConntrackOptions } from '../dataplane/commands.ts';
-import type { buildApi } from './api.ts';
 import type { VersionInfo } from './api-schema.ts';
 import { Deck } from './deck.ts';
 import { conflict, DeckError, invalid } from './error.ts';
+import { findGroup } from './group.ts';
 import { Leases } from './leases.ts';
 import { type DaemonLock, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
-import { DEFAULT_GRACE } from './sandbox.ts';
-import { endRecorded, StateFile } from './state-file.ts';
+import { type Restored, restoreDeck, savedBridge } from './restore.ts';
+import type { SavedState } from './saved-state.ts';
+import { StateFile } from './state-file.ts';
+import { StateKeeper } from './state-keeper.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
 import { packageVersion } from './version.ts';
 
@@ -30,11 +32,28 @@ export interface DaemonOptions {
   uplinks?: readonly UplinkSpec[];
   /** Whether endpoints of network `bridge` reach the loopback of the host. */
   hostLoopback?: boolean;
+  /** A group whose members may use the socket, and with it do whatever the daemon may; only its user by default. */
+  group?: string;
   /** Makes the deck; tests put one on a fake data plane there. */
   openDeck?: typeof Deck.open;
 }
 
-/** A deck behind a socket. There is one daemon at a socket; what a killed one left behind, the next cleans up. */
+/** What is there before the daemon is. */
+interface DaemonParts {
+  lock: DaemonLock;
+  file: StateFile;
+  deck: Deck;
+  notices: string[];
+  restored: Restored;
+  /** Of `DaemonOptions.group`. */
+  gid: number | null;
+  api: typeof import('./api.ts');
+}
+
+/**
+ * A deck behind a socket. There is one daemon at a socket. What it is to have is on disk, so that the next one goes on
+ * where it stopped or was killed: see `restoreDeck`.
+ */
 export class Daemon {
   readonly paths: RuntimePaths;
   /** What had to be cleaned up at the start, for people. */
@@ -42,11 +61,14 @@ export class Daemon {
   /** Settles when the daemon has ended, for whatever reason: true unless its data plane failed. */
   readonly ended: Promise<boolean>;
   readonly #lock: DaemonLock;
-  readonly #state: StateFile;
+  readonly #file: StateFile;
+  readonly #keeper: StateKeeper;
   readonly #deck: Deck;
   readonly #leases: Leases;
+  readonly #api: typeof import('./api.ts');
   readonly #app: FastifyInstance;
   readonly #log: Log;
+  readonly #group: number | null;
   readonly #untilEmpty: boolean;
   readonly #startedAt = new Date().toISOString();
   #end!: (well: boolean) => void;
@@ -56,27 +78,38 @@ export class Daemon {
 
   /** Throws a `DeckError` when another daemon is at the socket, and when the socket cannot be made. */
   static async start(options: DaemonOptions): Promise<Daemon> {
-    const { paths, log } = options;
+    const { paths, log, untilEmpty = false, group } = options;
+    const gid = group === undefined ? null : findGroup(group);
     ensureFolder(paths);
     const lock = lockAt(paths);
     let deck: Deck | undefined;
     try {
-      const state = new StateFile(paths.state);
-      const notices = await cleanUp(lock, state);
-      for (const notice of notices) log.warn(notice);
+      const { predecessor } = lock;
+      const file = new StateFile(untilEmpty ? paths.recovery : paths.state);
+      const saved = await file.read();
+      const abandoned = untilEmpty ? null : await readAbandoned(paths);
       await freeSocket(paths.socket);
       lock.sign();
       // Loaded now, and beside the start of the deck's thread: of several daemons that start at once all but one
       // end before they come here.
       const loading = import('./api.ts');
       const { conntrack, uplinks, hostLoopback, openDeck = Deck.open } = options;
+      const bridge = savedBridge(saved);
       deck = await openDeck({
         log: (level, message) => log[level](message),
         ...(conntrack && { conntrack }),
         ...(uplinks && { uplinks }),
-        ...(hostLoopback && { hostLoopback }),
+        // The one who starts a daemon in place of one that was killed does not know what all its sandboxes wished.
+        ...((hostLoopback || (untilEmpty && bridge?.options.hostLoopback)) && { hostLoopback: true }),
+        ...(bridge && { bridge }),
       });
-      const daemon = new Daemon(options, lock, state, deck, notices, (await loading).buildApi);
+      const restored = await restoreAll(deck, [saved, abandoned], log);
+      const notices = [
+        ...(file.damage === null ? [] : [file.damage]),
+        ...(predecessor === 0 ? [] : [cleanedUp(predecessor, restored)]),
+      ];
+      for (const notice of notices) log.warn(notice);
+      const daemon = new Daemon(options, { lock, file, deck, notices, restored, gid, api: await loading });
       await daemon.#listen();
       return daemon;
     } catch (error) {
@@ -87,31 +120,43 @@ export class Daemon {
     }
   }
 
-  private constructor(
-    options: DaemonOptions,
-    lock: DaemonLock,
-    state: StateFile,
-    deck: Deck,
-    notices: string[],
-    build: typeof buildApi,
-  ) {
+  private constructor(options: DaemonOptions, parts: DaemonParts) {
+    const { lock, file, deck, notices, restored, gid, api } = parts;
     this.paths = options.paths;
     this.notices = notices;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
     this.#lock = lock;
-    this.#state = state;
+    this.#file = file;
     this.#deck = deck;
     this.#log = options.log;
+    this.#group = gid;
     this.#untilEmpty = options.untilEmpty ?? false;
-    this.#leases = new Leases(deck, state);
-    this.#leases.onClosed = () => this.#watchEmpty(NEXT_SANDBOX);
-    this.#app = build({
+    const leases = new Leases(deck);
+    this.#leases = leases;
+    leases.onClosed = () => this.#watchEmpty(NEXT_SANDBOX);
+    const keeper = new StateKeeper({
       deck,
-      leases: this.#leases,
+      leases,
+      file,
+      unrestored: restored.unrestored,
+      onFailure: ({ message }) =>
+        this.#log.error(
+          `cannot write the state file ${file.path}: ${message}; what is made now is lost with this daemon`,
+        ),
+    });
+    this.#keeper = keeper;
+    leases.saved = () => keeper.saved();
+    for (const sandbox of restored.waiting) leases.restore(sandbox);
+    keeper.touch();
+    this.#api = api;
+    this.#app = api.buildApi({
+      deck,
+      leases,
       version: () => this.version(),
       ending: () => this.#untilEmpty && this.#isEmpty(),
+      saved: () => keeper.saved(),
       onDefect: (error, request) => this.#log.error(`${request} failed: ${error.stack ?? error.message}`),
     });
     deck.events.on('attach', ({ name, network, ipv4, ipv6 }) => {
@@ -124,6 +169,7 @@ export class Daemon {
     deck.events.on('end', () => {
       // A daemon whose sandboxes have no network is worse than none: whoever supervises it starts another.
       this.#well = false;
+      keeper.abandon();
       void this.stop('the data plane has failed');
     });
     deck.events.on('gone', ({ name }) => {
@@ -153,7 +199,7 @@ export class Daemon {
     // The socket must never be open to others, not even between its making and chmod.
     const umask = process.umask(0o077);
     try {
-      await (await import('./api.ts')).listenAt(this.#app, this.paths.socket);
+      await this.#api.listenAt(this.#app, this.paths.socket);
     } catch (error) {
       throw invalid(
         `cannot listen at ${this.paths.socket}: ${(error as Error).message}; choose another place with --host unix:///PATH`,
@@ -161,8 +207,18 @@ export class Daemon {
     } finally {
       process.umask(umask);
     }
-    chmodSync(this.paths.socket, 0o600);
+    chmodSync(this.paths.socket, this.#group === null ? 0o600 : 0o660);
+    if (this.#group !== null) this.#openTo(this.#group);
     this.#watchEmpty(FIRST_SANDBOX);
+  }
+
+  /** Lets a group in. */
+  #openTo(group: number): void {
+    const { socket, folder, own } = this.paths;
+    chownSync(socket, -1, group);
+    if (!own) return;
+    chownSync(folder, -1, group);
+    chmodSync(folder, 0o710);
   }
 
   async #stop(why: string): Promise<void> {
@@ -171,9 +227,13 @@ export class Daemon {
     // Who comes now finds no daemon, rather than one that refuses.
     remove(this.paths.socket);
     await this.#leases.closeAll();
+    // What is connected now is to be so again.
+    await this.#keeper.end();
     await this.#deck.close();
     await this.#app.close();
-    this.#state.remove();
+    if (this.#untilEmpty) this.#file.remove();
+    // Of an embedded daemon that was killed, all of which is this one's now.
+    remove(this.paths.recovery);
     // An embedded daemon's, this one's or that of one that was killed.
     remove(this.paths.log);
     this.#lock.release();
@@ -207,16 +267,30 @@ function lockAt({ lock, socket }: RuntimePaths): DaemonLock {
   }
 }
 
-/** Ends what a daemon that was killed left running, and says so. */
-async function cleanUp(lock: DaemonLock, state: StateFile): Promise<string[]> {
-  const { predecessor } = lock;
-  const sandboxes = state.read();
-  state.remove();
-  if (predecessor === 0) return [];
-  const counts = await Promise.all(sandboxes.map((sandbox) => endRecorded(sandbox, DEFAULT_GRACE)));
-  const ended = sandboxes.filter((_, i) => counts[i]! > 0).map(({ name }) => name);
+/** What a daemon that ends with its last endpoint has left that was killed: another one of its kind would go on with it. */
+async function readAbandoned({ recovery }: RuntimePaths): Promise<SavedState | null> {
+  const file = new StateFile(recovery);
+  // One that makes no sense is of no use to anybody.
+  return file.read().catch(() => null);
+}
+
+/** Makes the networks and containers of all states again. */
+async function restoreAll(deck: Deck, states: readonly (SavedState | null)[], log: Log): Promise<Restored> {
+  const all: Restored = { waiting: [], ended: [], unrestored: { networks: [], containers: [] } };
+  for (const state of states) {
+    if (!state) continue;
+    const one = await restoreDeck(state, { deck, log: (level, message) => log[level](message) });
+    all.waiting.push(...one.waiting);
+    all.ended.push(...one.ended);
+    all.unrestored.networks.push(...one.unrestored.networks);
+    all.unrestored.containers.push(...one.unrestored.containers);
+  }
+  return all;
+}
+
+function cleanedUp(predecessor: number, { ended }: Restored): string {
   const sandboxesEnded = ended.length > 0 ? `; ended its sandboxes ${ended.join(', ')}` : '';
-  return [`cleaned up after a daemon that did not exit cleanly (pid ${predecessor})${sandboxesEnded}`];
+  return `cleaned up after a daemon that did not exit cleanly (pid ${predecessor})${sandboxesEnded}`;
 }
 
 /** Removes a socket that nobody listens at any more. Throws a `DeckError` when the place is taken by something else. */

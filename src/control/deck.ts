@@ -346,6 +346,11 @@ export class Deck {
     return { networks: this.#networks.save(), containers: this.#containers.save() };
   }
 
+  /** Puts containers that were made again at once into their former order, by their ids. */
+  arrange(ids: readonly string[]): void {
+    this.#containers.arrange(ids);
+  }
+
   /** Makes a container again that was in no network. */
   restoreAlone(options: AttachOptions, was: Identity): void {
     this.#containers.restoreAlone(options, was);

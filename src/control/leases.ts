@@ -4,29 +4,35 @@ import type { Deck } from './deck.ts';
 import type { Endpoint } from './endpoint.ts';
 import { conflict, unavailable } from './error.ts';
 import { NetnsHold } from './netns-hold.ts';
-import { findProcess } from './process.ts';
+import { findProcess, type ProcessId } from './process.ts';
 import { DEFAULT_GRACE } from './sandbox.ts';
-import type { StateFile } from './state-file.ts';
+import type { SavedSandbox } from './saved-state.ts';
 
 /** Milliseconds that a client has between saying so and bringing its sandbox. */
 const EXPECTATION = 10_000;
+/** Milliseconds that a sandbox of a daemon that was killed waits for its client, which looks for a daemon every so often. */
+const ORPHANHOOD = 30_000;
 
 interface Lease {
   readonly id: string;
+  /** The command's. */
+  readonly process: ProcessId;
   readonly endpoint: Endpoint;
   readonly hold: NetnsHold;
-  readonly stream: ServerResponse;
+  /** null as long as its client has not found this daemon. */
+  stream: ServerResponse | null;
+  /** Ends it if its client does not come. */
+  timer: NodeJS.Timeout | undefined;
   /** Set from the moment on that it is being closed. */
   closing: Promise<void> | null;
 }
 
 /**
  * The sandboxes that clients of the daemon hold, each by a connection that stays open. When the connection
- * ends, however it ends, the sandbox does: its processes, its endpoint, its entry in the state file.
+ * ends, however it ends, the sandbox does: its processes, its container, its entry in the state file.
  */
 export class Leases {
   readonly #deck: Deck;
-  readonly #state: StateFile;
   readonly #leases = new Map<string, Lease>();
   /** Sandboxes that clients said they would bring. */
   readonly #expected = new Map<string, NodeJS.Timeout>();
@@ -34,16 +40,30 @@ export class Leases {
   #ended = false;
   /** Called when a sandbox has been closed, also one that never got as far as being held. */
   onClosed: () => void = () => {};
+  /** Called when `save` has another answer. */
+  onChanged: () => void = () => {};
+  /** Waits until what was changed is on the disk. */
+  saved: () => Promise<void> = () => Promise.resolve();
 
-  constructor(deck: Deck, state: StateFile) {
+  constructor(deck: Deck) {
     this.#deck = deck;
-    this.#state = state;
     deck.events.on('detach', (endpoint) => this.#tell(endpoint, { event: 'detached' }));
     deck.events.on('gone', (endpoint) => this.#tell(endpoint, { event: 'gone' }));
   }
 
   get size(): number {
     return this.#leases.size + this.#opening + this.#expected.size;
+  }
+
+  /** As the next daemon needs to know them. */
+  save(): SavedSandbox[] {
+    return Array.from(this.#leases.values(), ({ id, process, hold, endpoint }) => ({
+      id,
+      ...process,
+      netns: hold.netns,
+      container: endpoint.containerId,
+      name: endpoint.name,
+    }));
   }
 
   /** A client is about to bring a sandbox: a reason to stay, for a while. Throws a `DeckError` when it is too late. */
@@ -56,11 +76,44 @@ export class Leases {
     );
   }
 
-  /** Attaches a sandbox and begins to hold it. Throws a `DeckError`, and has then not written to the stream. */
+  /** Holds a sandbox of a daemon that was killed, whose container is connected again, until its client comes for it. */
+  restore({ id, pid, startTime, container }: SavedSandbox): void {
+    const endpoint = this.#deck.endpoints().find(({ containerId }) => containerId === container);
+    if (!endpoint) return;
+    const hold = new NetnsHold(pid);
+    const process = { pid, startTime };
+    const lease: Lease = { id, process, endpoint, hold, stream: null, timer: undefined, closing: null };
+    lease.timer = setTimeout(() => void this.#close(lease), ORPHANHOOD);
+    this.#leases.set(id, lease);
+    this.onChanged();
+  }
+
+  /**
+   * Attaches a sandbox and begins to hold it; one that was restored is there already. Throws a `DeckError`, and has then not
+   * written to the stream.
+   */
   async open({ id, ...options }: OpenSandboxBody, stream: ServerResponse): Promise<void> {
-    const first = findProcess(options.pid);
-    if (!first) throw unavailable(`process ${options.pid} has ended already; run it again`);
-    if (this.#leases.has(id)) throw conflict(`sandbox ${id} is held already`);
+    const known = this.#leases.get(id);
+    if (known && (known.stream || known.closing)) throw conflict(`sandbox ${id} is held already`);
+    const lease = known ?? (await this.#begin(id, options, stream));
+    this.#unexpect(id);
+    clearTimeout(lease.timer);
+    lease.stream = stream;
+    await this.saved();
+    if (stream.destroyed || this.#ended) {
+      await this.#close(lease);
+      return;
+    }
+    stream.on('close', () => void this.#close(lease));
+    // Nothing may happen for days.
+    stream.setTimeout(0);
+    stream.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    write(stream, { event: 'attached', endpoint: this.#endpoint(lease) });
+  }
+
+  async #begin(id: string, options: Omit<OpenSandboxBody, 'id'>, stream: ServerResponse): Promise<Lease> {
+    const process = findProcess(options.pid);
+    if (!process) throw unavailable(`process ${options.pid} has ended already; run it again`);
     this.#opening++;
     this.#unexpect(id);
     // Held before anything is attached: what the hold is for must not be missed.
@@ -75,18 +128,10 @@ export class Leases {
     } finally {
       this.#opening--;
     }
-    const lease: Lease = { id, endpoint, hold, stream, closing: null };
+    const lease: Lease = { id, process, endpoint, hold, stream, timer: undefined, closing: null };
     this.#leases.set(id, lease);
-    this.#state.add({ ...first, id, name: endpoint.name, netns: hold.netns });
-    if (stream.destroyed || this.#ended) {
-      await this.#close(lease);
-      return;
-    }
-    stream.on('close', () => void this.#close(lease));
-    // Nothing may happen for days.
-    stream.setTimeout(0);
-    stream.writeHead(200, { 'content-type': 'application/x-ndjson' });
-    write(stream, { event: 'attached', endpoint });
+    this.onChanged();
+    return lease;
   }
 
   /** Ends a sandbox that its client is done with; one that is not there any more is no error. */
@@ -111,17 +156,23 @@ export class Leases {
     this.#expected.delete(id);
   }
 
+  /** As it is now; it may have published ports since. */
+  #endpoint({ endpoint }: Lease): Endpoint {
+    return this.#deck.endpoints().find(({ id }) => id === endpoint.id) ?? endpoint;
+  }
+
   #close(lease: Lease): Promise<void> {
     lease.closing ??= (async () => {
-      const { id, endpoint, hold, stream } = lease;
+      const { id, endpoint, hold, timer } = lease;
+      clearTimeout(timer);
       // The processes first: they may have something to say to somebody before they end.
       await hold.endProcesses(DEFAULT_GRACE);
       // Somebody may have detached it before.
       await this.#deck.detach(endpoint.containerId).catch(() => {});
       hold.release();
-      stream.end();
+      lease.stream?.end();
       this.#leases.delete(id);
-      this.#state.delete(id);
+      this.onChanged();
       this.onClosed();
     })();
     return lease.closing;
@@ -134,6 +185,6 @@ export class Leases {
   }
 }
 
-function write(stream: ServerResponse, event: SandboxEvent): void {
-  if (!stream.destroyed && !stream.writableEnded) stream.write(`${JSON.stringify(event)}\n`);
+function write(stream: ServerResponse | null, event: SandboxEvent): void {
+  if (stream && !stream.destroyed && !stream.writableEnded) stream.write(`${JSON.stringify(event)}\n`);
 }

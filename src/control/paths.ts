@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, rmdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DeckError, invalid } from './error.ts';
 import { quote } from './name.ts';
@@ -7,7 +7,7 @@ import { quote } from './name.ts';
 /** `sun_path` has 108 bytes, the last of which is zero. */
 const LONGEST_SOCKET_PATH = 107;
 
-/** The files of one daemon, all beside its socket. */
+/** The files of one daemon: beside its socket, but for the state of one that has a place of its own on the machine. */
 export interface RuntimePaths {
   folder: string;
   /** Whether the folder is tapdeck's alone: made, checked and removed by it. */
@@ -15,8 +15,10 @@ export interface RuntimePaths {
   socket: string;
   /** Held by the living daemon. */
   lock: string;
-  /** What a later daemon must clean up if this one does not. */
+  /** What is to be there again after a restart. */
   state: string;
+  /** The same of a daemon that ends with its last endpoint, which is only kept in case that it is killed. */
+  recovery: string;
   /** Where an embedded daemon writes its log. */
   log: string;
 }
@@ -27,7 +29,12 @@ export interface RuntimePaths {
  */
 export function runtimePaths(host?: string, env: NodeJS.ProcessEnv = process.env): RuntimePaths {
   const given = host ?? (env['TAPDECK_HOST'] || undefined);
-  if (given === undefined) return pathsIn(defaultFolder(env), true, 'tapdeck.sock');
+  if (given === undefined) {
+    return {
+      ...pathsIn(defaultFolder(env), true, 'tapdeck.sock'),
+      state: join(stateFolder(env), 'state.json'),
+    };
+  }
   const path = /^unix:\/\/(\/.+)$/s.exec(given)?.[1];
   if (path === undefined || path.includes('\0') || path.endsWith('/')) {
     throw invalid(
@@ -45,7 +52,23 @@ function pathsIn(folder: string, own: boolean, file: string): RuntimePaths {
     );
   }
   const stem = socket.replace(/\.sock$/, '');
-  return { folder, own, socket, lock: `${stem}.lock`, state: `${stem}.state.json`, log: `${stem}.log` };
+  return {
+    folder,
+    own,
+    socket,
+    lock: `${stem}.lock`,
+    state: `${stem}.state.json`,
+    recovery: `${stem}.recovery.json`,
+    log: `${stem}.log`,
+  };
+}
+
+/** Where what outlives a boot lies (FHS 3.0 §5.8, XDG Base Directory Specification). */
+function stateFolder(env: NodeJS.ProcessEnv): string {
+  if (process.getuid!() === 0) return '/var/lib/tapdeck';
+  const xdg = env['XDG_STATE_HOME'];
+  // What is not absolute is to be ignored, says the specification.
+  return join(xdg?.startsWith('/') ? xdg : join(env['HOME'] || homedir(), '.local/state'), 'tapdeck');
 }
 
 function defaultFolder(env: NodeJS.ProcessEnv): string {
@@ -63,7 +86,7 @@ function defaultFolder(env: NodeJS.ProcessEnv): string {
  * Makes the folder of the socket if it is not there. One of our own must belong to us and to nobody else: in
  * it lies a socket through which one can do what the daemon may. Throws a `DeckError`.
  */
-export function ensureFolder({ folder, own }: RuntimePaths): void {
+export function ensureFolder({ folder, own }: Pick<RuntimePaths, 'folder' | 'own'>): void {
   try {
     // Not what lies above it: that is not ours to invent (and Node's `recursive` hangs below /proc).
     mkdirSync(folder, { mode: 0o700 });

@@ -1,100 +1,81 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { NetnsHold } from './netns-hold.ts';
-import { bootId, findProcess, hasVariable, type ProcessId } from './process.ts';
-import { SANDBOX_VARIABLE } from './sandbox.ts';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { conflict, DeckError } from './error.ts';
+import { formatState, type SavedState, STATE_VERSION } from './saved-state.ts';
 
-/** A sandbox as the next daemon needs to know it if this one cannot end it. */
-export interface RecordedSandbox extends ProcessId {
-  /** Name of the endpoint. */
-  name: string;
-  /** Value of `TAPDECK_SANDBOX` in its processes. */
-  id: string;
-  netns: string;
-}
-
-interface State {
-  /** Pids and start times of another boot mean nothing. */
-  boot: string;
-  sandboxes: RecordedSandbox[];
-}
-
-/** The sandboxes of the running daemon, on disk: read only by a daemon that finds that its predecessor was killed. */
+/** The state of one daemon on disk. */
 export class StateFile {
-  readonly #path: string;
-  readonly #boot = bootId();
-  readonly #sandboxes = new Map<string, RecordedSandbox>();
+  readonly path: string;
+  /** Why the file was set aside when it was read, in one line; null if it was not. */
+  damage: string | null = null;
 
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
   }
 
-  /** What the last daemon left; nothing when there is no file, when it makes no sense, and from another boot. */
-  read(): RecordedSandbox[] {
+  /**
+   * What the last daemon left; null if there is nothing. A file that makes no sense is kept under another name, see
+   * `damage`. Throws a `DeckError` for one that cannot be read, and for one of a later version, which stays as it is.
+   */
+  async read(): Promise<SavedState | null> {
+    let text: string;
     try {
-      const { boot, sandboxes } = JSON.parse(readFileSync(this.#path, 'utf8')) as State;
-      return boot === this.#boot ? sandboxes.filter(isRecordedSandbox) : [];
-    } catch {
-      return [];
+      text = readFileSync(this.path, 'utf8');
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') return null;
+      throw new DeckError(
+        code === 'EACCES' ? 'permission' : 'unavailable',
+        `cannot read the state file ${this.path}: ${code ?? message}; make it readable, or move it away to begin without it`,
+      );
     }
+    // Only who has a state needs what checks it.
+    const { parseState } = await import('./parse-state.ts');
+    const found = parseState(text);
+    if ('state' in found) return found.state;
+    if ('newer' in found) {
+      throw conflict(
+        `the state file ${this.path} is of version ${found.newer}, written by tapdeck ${found.writer}, and this tapdeck knows versions up to ${STATE_VERSION}; start that tapdeck, or move the file away to begin without it`,
+      );
+    }
+    const aside = this.#asideName();
+    renameSync(this.path, aside);
+    this.damage = `the state file ${this.path} is damaged: ${found.damage}; it is kept as ${aside}, and the deck begins without it`;
+    return null;
   }
 
-  add(sandbox: RecordedSandbox): void {
-    this.#sandboxes.set(sandbox.id, sandbox);
-    this.#write();
-  }
-
-  delete(id: string): void {
-    if (this.#sandboxes.delete(id)) this.#write();
+  /** Replaces the file as a whole: whoever reads it finds the one or the other, also after a power failure. */
+  async write(state: SavedState): Promise<void> {
+    const folder = dirname(this.path);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const next = `${this.path}.next`;
+    const file = await open(next, 'w', 0o600);
+    try {
+      await file.writeFile(formatState(state));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(next, this.path);
+    // The name is in the folder, which has to be on the disk as well.
+    const names = await open(folder, 'r');
+    try {
+      await names.sync();
+    } finally {
+      await names.close();
+    }
   }
 
   remove(): void {
-    rmSync(this.#path, { force: true });
+    rmSync(`${this.path}.next`, { force: true });
+    rmSync(this.path, { force: true });
   }
 
-  #write(): void {
-    // Replaced as a whole: a reader never sees a part of it.
-    const next = `${this.#path}.next`;
-    const state: State = { boot: this.#boot, sandboxes: Array.from(this.#sandboxes.values()) };
-    writeFileSync(next, JSON.stringify(state), { mode: 0o600 });
-    renameSync(next, this.#path);
-  }
-}
-
-/**
- * Ends what is left of a sandbox whose daemon was killed; answers the number of processes. The number of a
- * namespace alone proves nothing, it may be another's by now: a process in it must carry the sandbox's mark,
- * or be the very process that was recorded.
- * @param grace milliseconds between TERM and KILL
- */
-export async function endRecorded(sandbox: RecordedSandbox, grace: number): Promise<number> {
-  for (const { pid, startTime } of candidates(sandbox)) {
-    const recorded = pid === sandbox.pid && startTime === sandbox.startTime;
-    if (!recorded && !hasVariable(pid, SANDBOX_VARIABLE, sandbox.id)) continue;
-    let hold: NetnsHold;
-    try {
-      hold = new NetnsHold(pid);
-    } catch {
-      continue;
-    }
-    try {
-      if (hold.netns === sandbox.netns) return await hold.endProcesses(grace);
-    } finally {
-      hold.release();
+  #asideName(): string {
+    for (let i = 1; ; i++) {
+      const name = `${this.path}.damaged-${i}`;
+      if (!existsSync(name)) return name;
     }
   }
-  return 0;
-}
-
-function isRecordedSandbox(entry: unknown): entry is RecordedSandbox {
-  const { name, id, netns, pid, startTime } = Object(entry) as Partial<
-    Record<keyof RecordedSandbox, unknown>
-  >;
-  const texts = [name, id, netns].every((text) => typeof text === 'string' && text !== '');
-  return texts && Number.isInteger(pid) && Number(pid) > 0 && typeof startTime === 'number';
-}
-
-function candidates(sandbox: RecordedSandbox): ProcessId[] {
-  const first = findProcess(sandbox.pid);
-  const others = NetnsHold.processesIn(sandbox.netns);
-  return first ? [first, ...others] : others;
 }

@@ -3,7 +3,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { buildApi } from '../../src/control/api.ts';
 import type { Deck } from '../../src/control/deck.ts';
 import { Leases } from '../../src/control/leases.ts';
-import { StateFile } from '../../src/control/state-file.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
 import { flowEntry, pingEntry } from './flow-entries.ts';
@@ -19,9 +18,10 @@ beforeEach(async () => {
   defects = [];
   app = buildApi({
     deck,
-    leases: new Leases(deck, new StateFile('/nonexistent/state')),
+    leases: new Leases(deck),
     version: () => ({ version: '1.2.3', pid: 1, startedAt: '', untilEmpty: false, uplinks: [], notices: [] }),
     ending: () => false,
+    saved: async () => {},
     onDefect: (error) => defects.push(error),
   });
 });

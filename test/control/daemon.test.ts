@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -20,6 +21,7 @@ import { DaemonAbsent, DaemonClient } from '../../src/control/client.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { formatLine } from '../../src/control/log.ts';
 import { ensureFolder, type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
+import type { SavedState } from '../../src/control/saved-state.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
 
@@ -40,16 +42,23 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(options: { untilEmpty?: boolean; plane?: FakeDataPlane } = {}): Promise<Daemon> {
+async function start(
+  options: { untilEmpty?: boolean; group?: string; plane?: FakeDataPlane } = {},
+): Promise<Daemon> {
   const { plane, ...rest } = options;
   const log = pino({}, { write: (line: string) => void lines.push(formatLine(line)) });
-  const daemon = await Daemon.start({ paths, log, openDeck: () => fakeDeck(plane), ...rest });
+  const daemon = await Daemon.start({
+    paths,
+    log,
+    openDeck: (options) => fakeDeck(plane, undefined, options),
+    ...rest,
+  });
   daemons.push(daemon);
   return daemon;
 }
 
 describe('daemon', () => {
-  it('serves its user alone, and removes everything at the end', async () => {
+  it('serves its user alone, and removes everything at the end but what it is to have again', async () => {
     const daemon = await start();
     expect(statSync(paths.socket).mode & 0o777).toBe(0o600);
     const client = new DaemonClient(paths.socket);
@@ -60,7 +69,8 @@ describe('daemon', () => {
     });
     await daemon.stop('asked');
     expect(await daemon.ended).toBe(true);
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(folder)).toEqual(['tapdeck.state.json']);
+    expect(statSync(paths.state).mode & 0o777).toBe(0o600);
     await expect(client.version()).rejects.toBeInstanceOf(DaemonAbsent);
     await expect(client.version()).rejects.toThrow(
       `no daemon is running at ${paths.socket}; start one with \`tapdeck daemon\`, or use \`tapdeck run\``,
@@ -87,7 +97,6 @@ describe('daemon', () => {
     const server = createServer().listen(`${paths.socket}.old`);
     await once(server, 'listening');
     writeFileSync(paths.lock, '4711\n');
-    writeFileSync(paths.state, 'half a sta');
     symlinkSync('nowhere', join(folder, 'other'));
     await new Promise((resolve) => server.close(resolve));
     const abandoned = spawn(process.execPath, [
@@ -124,9 +133,76 @@ describe('daemon', () => {
     await new DaemonClient(paths.socket).post('/v1/endpoints', { pid: 1, name: 'a' });
     plane.fail('a defect');
     expect(await daemon.ended).toBe(false);
-    expect(readdirSync(folder)).toEqual([]);
+    // What was there is to be there again.
+    expect(JSON.parse(readFileSync(paths.state, 'utf8')).containers).toMatchObject([{ name: 'a' }]);
+    expect(readdirSync(folder)).toEqual(['tapdeck.state.json']);
     expect(lines.join('')).toContain('ending: the data plane has failed');
     expect(lines.join('')).toContain('detached a: its namespace or interface is gone');
+  });
+
+  it('goes on where the last one stopped', async () => {
+    const first = await start();
+    const client = new DaemonClient(paths.socket);
+    const lab = await client.post('/v1/networks', { name: 'lab', subnet: '10.9.0.0/24', internal: true });
+    const bridge = await client.get('/v1/networks/bridge');
+    await first.stop('asked');
+    await start();
+    expect(await client.get('/v1/networks/lab')).toEqual(lab);
+    expect(await client.get('/v1/networks/bridge')).toEqual(bridge);
+  });
+
+  it('has answered for nothing that is not on the disk', async () => {
+    await start();
+    const client = new DaemonClient(paths.socket);
+    const names = () =>
+      (JSON.parse(readFileSync(paths.state, 'utf8')) as SavedState).networks.map(
+        ({ options }) => options.name,
+      );
+    await client.post('/v1/networks', { name: 'lab' });
+    expect(names()).toContain('lab');
+    await client.delete('/v1/networks/lab');
+    expect(names()).not.toContain('lab');
+    await Promise.all(Array.from({ length: 20 }, (_, i) => client.post('/v1/networks', { name: `n${i}` })));
+    expect(names()).toEqual(expect.arrayContaining(Array.from({ length: 20 }, (_, i) => `n${i}`)));
+  });
+
+  it('keeps a damaged state aside and says so, and does not touch a newer one', async () => {
+    writeFileSync(paths.state, '{"version": 1, "netw');
+    const daemon = await start();
+    expect(daemon.notices).toEqual([
+      expect.stringMatching(
+        /^the state file \S+ is damaged: it is no JSON: .*; it is kept as \S+\.damaged-1, and the deck begins without it$/,
+      ),
+    ]);
+    await daemon.stop('asked');
+    expect(readFileSync(`${paths.state}.damaged-1`, 'utf8')).toBe('{"version": 1, "netw');
+
+    const newer = JSON.stringify({ version: 99, writer: '7.0.0', whatever: true });
+    writeFileSync(paths.state, newer);
+    await expect(start()).rejects.toMatchObject({
+      code: 'conflict',
+      message: `the state file ${paths.state} is of version 99, written by tapdeck 7.0.0, and this tapdeck knows versions up to 1; start that tapdeck, or move the file away to begin without it`,
+    });
+    expect(readFileSync(paths.state, 'utf8')).toBe(newer);
+    expect(readdirSync(folder).sort()).toEqual(['tapdeck.state.json', 'tapdeck.state.json.damaged-1']);
+  });
+
+  it('runs on when its state cannot be written, and says so once', async () => {
+    await start();
+    const client = new DaemonClient(paths.socket);
+    mkdirSync(`${paths.state}.next`);
+    await client.post('/v1/networks', { name: 'lab' });
+    await client.post('/v1/networks', { name: 'other' });
+    expect(lines.filter((line) => line.includes('cannot write the state file'))).toHaveLength(1);
+    rmSync(`${paths.state}.next`, { recursive: true });
+    await client.delete('/v1/networks/other');
+    expect(JSON.parse(readFileSync(paths.state, 'utf8')).networks).toHaveLength(2);
+  });
+
+  it('lets a group in', async () => {
+    await start({ group: '0' });
+    expect(statSync(paths.socket)).toMatchObject({ gid: 0, mode: 0o140660 });
+    await expect(start({ group: 'no-such-group' })).rejects.toThrow('there is no group "no-such-group"');
   });
 
   it('that is to end when empty ends with its last endpoint', async () => {

@@ -4,7 +4,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { buildApi } from '../../src/control/api.ts';
 import type { Deck } from '../../src/control/deck.ts';
 import { Leases } from '../../src/control/leases.ts';
-import { StateFile } from '../../src/control/state-file.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
 import { flowEntry, pingEntry } from './flow-entries.ts';
@@ -25,7 +24,7 @@ beforeEach(async () => {
   deck = await fakeDeck(plane);
   app = buildApi({
     deck,
-    leases: new Leases(deck, new StateFile('/nonexistent/state')),
+    leases: new Leases(deck),
     version: () => ({
       version: '1.2.3',
       pid: 1,
@@ -35,6 +34,7 @@ beforeEach(async () => {
       notices: [],
     }),
     ending: () => false,
+    saved: async () => {},
     onDefect: (error) => {
       throw error;
     },

@@ -11,7 +11,7 @@ import {
   rmSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -77,6 +77,8 @@ export class Account {
   readonly folder: string;
   /** Where the daemon's files are. */
   readonly runtime: string;
+  /** The file of what a daemon is to have again. */
+  readonly state: string;
   readonly #mark = randomBytes(8).toString('hex');
   readonly #ids: string[] | undefined;
   readonly #program: string;
@@ -102,6 +104,7 @@ export class Account {
     if (name === 'root') {
       this.#program = root;
       this.runtime = join(this.folder, 'run');
+      this.state = join(this.runtime, 'tapdeck.state.json');
       mkdirSync(this.runtime);
       return;
     }
@@ -112,6 +115,7 @@ export class Account {
     mkdirSync(this.#program);
     chmodSync(this.folder, 0o755);
     this.runtime = join(this.folder, 'tapdeck');
+    this.state = join(this.folder, '.local/state/tapdeck/state.json');
   }
 
   /** Starts a program of any kind. `tun`: mode of /dev/net/tun for it, 0666 as udev makes it; '' for none. */
@@ -173,12 +177,13 @@ export class Account {
     });
   }
 
-  /** What is left of the deck: processes and files. */
+  /** What is left of the deck: processes and files, but for the state that the next daemon goes on with. */
   leftovers(): string[] {
     const processes = this.processes().map(
       (pid) => `process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`,
     );
-    return [...processes, ...(existsSync(this.runtime) ? readdirSync(this.runtime) : [])];
+    const files = existsSync(this.runtime) ? readdirSync(this.runtime) : [];
+    return [...processes, ...files.filter((file) => file !== basename(this.state))];
   }
 
   /** Waits until nothing is left; answers what is there after some seconds in vain. */
@@ -200,6 +205,7 @@ export class Account {
     for (const file of existsSync(this.runtime) ? readdirSync(this.runtime) : []) {
       rmSync(join(this.runtime, file), { recursive: true });
     }
+    rmSync(join(this.folder, '.local'), { recursive: true, force: true });
   }
 
   async remove(): Promise<void> {

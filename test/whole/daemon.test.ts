@@ -280,7 +280,7 @@ describe('tapdeck daemon as an ordinary user', () => {
 
 describe('a process that only looks like a recorded one', () => {
   it('is left alone', async () => {
-    const { endRecorded } = await import('../../src/control/state-file.ts');
+    const { endRecorded } = await import('../../src/control/recorded-sandbox.ts');
     const { findProcess } = await import('../../src/control/process.ts');
     const { netnsOf } = await import('../../src/control/netns-hold.ts');
     const account = Account.root();
