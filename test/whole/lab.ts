@@ -3,6 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { readCaptureSync } from '../../src/capture/read-capture.ts';
+import { type EndpointFlags, endpointOptions } from '../../src/cli/endpoint-options.ts';
+import { type CreateFlags, networkOptions } from '../../src/cli/network.ts';
+import { buildProgram } from '../../src/cli/program.ts';
+import { DaemonClient } from '../../src/control/client.ts';
 import type { Endpoint } from '../../src/control/endpoint.ts';
 import type { NetworkInfo } from '../../src/control/network.ts';
 import type { CountersView, DropView } from '../../src/control/views.ts';
@@ -11,7 +15,10 @@ import { Account, type Outcome, type Running } from './account.ts';
 
 const PEER = fileURLToPath(new URL('peer.py', import.meta.url));
 
-/** A daemon, and namespaces that are attached to it by the command line: real kernels on a real deck. */
+/**
+ * A daemon, and namespaces that are attached to it: real kernels on a real deck. It understands the options of the command
+ * line, but asks the daemon itself: each start of the program would be a tenth of a second of CPU.
+ */
 export class Lab {
   readonly account = Account.root();
   readonly #sandboxes = new Sandboxes();
@@ -29,19 +36,22 @@ export class Lab {
     return this.#daemon!;
   }
 
+  /** The daemon's API. */
+  get client(): DaemonClient {
+    return new DaemonClient(join(this.account.runtime, 'tapdeck.sock'));
+  }
+
   /** Makes a network: `'--subnet', '10.1.0.0/24', '--mtu', '1500'`. */
   async network(name: string, ...options: string[]): Promise<void> {
-    await this.account.ok('network', 'create', ...options, name);
+    const flags = flagsOf<CreateFlags>('network create', options);
+    await this.client.post('/v1/networks', networkOptions(name, flags));
   }
 
   /** The gateway of a network, as a station there. */
   async gateway(network: string): Promise<Gateway> {
     let gateway = this.#gateways.get(network);
     if (gateway === undefined) {
-      const networks = JSON.parse(
-        await this.account.ok('network', 'ls', '--format', 'json'),
-      ) as NetworkInfo[];
-      const { mac, ipv4, ipv6 } = networks.find(({ name }) => name === network)!;
+      const { mac, ipv4, ipv6 } = await this.client.get<NetworkInfo>(`/v1/networks/${network}`);
       gateway = { mac, ipv4: ipv4?.gateway ?? '', ipv6: ipv6?.gateway ?? '' };
       this.#gateways.set(network, gateway);
     }
@@ -51,18 +61,11 @@ export class Lab {
   /** Makes a namespace and attaches it. */
   async attach(name: string, ...options: string[]): Promise<Host> {
     const netns = this.#sandboxes.add(name);
-    const path = netnsPath(netns);
-    const said = await this.account.ok(
-      'attach',
-      '--format',
-      'json',
-      '--netns',
-      path,
-      '--name',
+    const endpoint = await this.client.post<Endpoint>('/v1/endpoints', {
+      ...endpointOptions(flagsOf<EndpointFlags>('attach', options)),
+      netns: netnsPath(netns),
       name,
-      ...options,
-    );
-    const endpoint = JSON.parse(said) as Endpoint;
+    });
     return new Host(this, netns, endpoint, await this.gateway(endpoint.network));
   }
 
@@ -94,12 +97,16 @@ export class Lab {
   }
 
   async drops(): Promise<Record<string, number>> {
-    const views = JSON.parse(await this.account.ok('drops', '--all', '--format', 'json')) as DropView[];
+    const views = await this.client.get<DropView[]>('/v1/drops');
     return Object.fromEntries(views.map(({ reason, count }) => [reason, count]));
   }
 
-  async counters(): Promise<CountersView> {
-    return JSON.parse(await this.account.ok('counters', '--format', 'json')) as CountersView;
+  counters(): Promise<CountersView> {
+    return this.client.get<CountersView>('/v1/counters');
+  }
+
+  endpoints(): Promise<Endpoint[]> {
+    return this.client.get<Endpoint[]>('/v1/endpoints');
   }
 
   /** For afterEach: ends the programs in the namespaces that a failed test left running. The daemon must still run. */
@@ -124,6 +131,15 @@ export class Lab {
       this.#sandboxes.removeAll();
     }
   }
+}
+
+/** What the program makes of a command's options. */
+function flagsOf<Flags extends object>(command: string, options: readonly string[]): Flags {
+  let found = buildProgram(() => {});
+  for (const name of command.split(' ')) found = found.commands.find((each) => each.name() === name)!;
+  const { operands, unknown } = found.parseOptions([...options]);
+  if (operands.length + unknown.length > 0) throw new Error(`${command} has no ${[...operands, ...unknown]}`);
+  return found.opts<Flags>();
 }
 
 export interface Gateway {
