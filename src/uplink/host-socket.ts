@@ -27,12 +27,16 @@ export const SOCK_RAW = 3;
 
 export const SOL_SOCKET = 1;
 export const SO_ERROR = 4;
+export const SO_RCVBUF = 8;
 export const SO_KEEPALIVE = 9;
 export const SO_OOBINLINE = 10;
 export const SO_LINGER = 13;
 export const SO_RCVLOWAT = 18;
 export const SO_PEEK_OFF = 42;
 export const SO_MEMINFO = 55;
+/** Since Linux 5.14: which buffers stay as they are. */
+export const SO_BUF_LOCK = 72;
+export const SOCK_RCVBUF_LOCK = 2;
 
 export const IPPROTO_IP = 0;
 export const IPPROTO_TCP = 6;

@@ -103,6 +103,8 @@ export const DELIVERED = 51;
 export const IRS = 52;
 /** Keep-alive probes that were not answered. */
 export const PROBES = 47;
+/** Whether its socket may have large buffers: a place in `LargeBuffers` + 1, 0 for none. */
+export const LARGE_BUFFERS = 53;
 /** Traffic class of the last frame from inside. */
 export const TRAFFIC_CLASS = 48;
 

@@ -33,12 +33,15 @@ import {
   MSG_TRUNC,
   SHUT_WR,
   SIOCOUTQNSD,
+  SO_BUF_LOCK,
   SO_ERROR,
   SO_KEEPALIVE,
   SO_MEMINFO,
   SO_OOBINLINE,
   SO_PEEK_OFF,
+  SO_RCVBUF,
   SO_RCVLOWAT,
+  SOCK_RCVBUF_LOCK,
   SOCK_STREAM,
   SOCKADDR_IN6,
   SOL_SOCKET,
@@ -50,11 +53,13 @@ import {
   writeSockaddr4,
   writeSockaddr6,
 } from './host-socket.ts';
+import { LargeBuffers } from './large-buffers.ts';
 import { LOOPBACK_IPV4 } from './loopback.ts';
 import { Message } from './message.ts';
 import type { Segment } from './segment.ts';
 import {
   ARMED,
+  DELIVERED,
   FD,
   FLAGS,
   HANGUP,
@@ -65,6 +70,7 @@ import {
   PORTS,
   QUEUE_LIMIT,
   READABLE,
+  ROOMY,
   ROW,
   TAKEN,
   type TcpConnections,
@@ -82,11 +88,16 @@ const EVENTS = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 /** Bytes that may wait unsent in a socket at first, and at most: a flow that is drained quickly may have more. */
 export const QUEUE_FIRST = 64 * 1024;
-export const QUEUE_MOST = 4 * 1024 * 1024;
+export const QUEUE_MOST = 2 * 1024 * 1024;
+/** More than this only flows have that may have large buffers. */
+const QUEUE_SMALL = 128 * 1024;
 /** Bytes that a socket of a flow that moves data has room for. */
 const RECEIVE_ROOM = 1024 * 1024;
+/** Bytes in SO_RCVBUF of one that has moved data and is to be small again. The kernel doubles it, for what it needs itself. */
+const RECEIVE_SMALL = 64 * 1024;
 
 // struct sk_meminfo, words (include/uapi/linux/sock_diag.h).
+const MEMINFO_RMEM_ALLOC = 0;
 const MEMINFO_SNDBUF = 3;
 const MEMINFO_WMEM_QUEUED = 5;
 const MEMINFO_WORDS = 9;
@@ -110,6 +121,7 @@ export class TcpHost {
   readonly #words: Int32Array;
   readonly #epoll: Epoll;
   readonly #descriptors: Descriptors;
+  readonly #largeBuffers: LargeBuffers;
   readonly #segment: Segment;
   readonly #tag: (row: number) => number;
   readonly #bytes: Uint8Array;
@@ -143,6 +155,7 @@ export class TcpHost {
     this.#segment = segment;
     this.#tag = tag;
     this.#descriptors = descriptors;
+    this.#largeBuffers = new LargeBuffers(this.#words, (row) => this.#shrink(row));
     this.#peeksAt = peekOffset;
     this.again = peekOffset ? 0 : READABLE;
     this.#skipped = new Uint8Array(peekOffset ? 0 : SKIPPED);
@@ -181,6 +194,7 @@ export class TcpHost {
       return EMFILE;
     }
     this.#prepare(row, fd);
+    this.settle(row);
     return this.#watch(row);
   }
 
@@ -234,7 +248,8 @@ export class TcpHost {
     const unsent = queued === 0 || ioctl(fd, SIOCOUTQNSD, value) < 0 ? 0 : value[0];
     if (words[at + TAKEN] > limit) {
       words[at + TAKEN] = 0;
-      if (unsent < limit >> 2 && limit < QUEUE_MOST) {
+      const mayGrow = limit < QUEUE_SMALL || this.#largeBuffers.grant(row, this.size);
+      if (unsent < limit >> 2 && limit < QUEUE_MOST && mayGrow) {
         limit *= 2;
         words[at + QUEUE_LIMIT] = limit;
         this.#set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, limit);
@@ -316,12 +331,41 @@ export class TcpHost {
   /**
    * Gives the socket more room for what waits to be acknowledged by the inside. The kernel enlarges the buffer for who
    * wants to be woken for much at once, keeps it when that is taken back, and goes on adjusting it, as it would not after
-   * SO_RCVBUF (net/ipv4/tcp.c, `tcp_set_rcvlowat`).
+   * SO_RCVBUF (net/ipv4/tcp.c, `tcp_set_rcvlowat`). False when too many others have large buffers.
    */
-  enlarge(row: number): void {
+  enlarge(row: number): boolean {
     const fd = this.#words[row * ROW + FD]!;
+    if (!this.#largeBuffers.grant(row, this.size)) return false;
+    this.#set(fd, SOL_SOCKET, SO_BUF_LOCK, 0);
     this.#set(fd, SOL_SOCKET, SO_RCVLOWAT, RECEIVE_ROOM);
     this.#set(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+    return true;
+  }
+
+  /** The opposite of `enlarge`, and of a queue that has grown; false when there is more in the socket than it could hold then. */
+  #shrink(row: number): boolean {
+    const words = this.#words;
+    const at = row * ROW;
+    const fd = words[at + FD]!;
+    this.#length[0] = 4 * MEMINFO_WORDS;
+    const value = this.#value;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, value, this.#length) < 0) return false;
+    if (value[MEMINFO_RMEM_ALLOC]! > RECEIVE_SMALL || value[MEMINFO_WMEM_QUEUED]! > QUEUE_SMALL) return false;
+    this.#set(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_SMALL);
+    words[at + FLAGS]! &= ~ROOMY;
+    words[at + DELIVERED] = 0;
+    words[at + TAKEN] = 0;
+    words[at + QUEUE_LIMIT] = QUEUE_FIRST;
+    this.#set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, QUEUE_FIRST);
+    return true;
+  }
+
+  /**
+   * The socket is connected. The kernel is not to make its receive buffer larger by itself: that is for flows that may
+   * have large buffers. Not before, as a window that cannot grow would be offered without a scale (`tcp_connect_init`).
+   */
+  settle(row: number): void {
+    this.#set(this.#words[row * ROW + FD]!, SOL_SOCKET, SO_BUF_LOCK, SOCK_RCVBUF_LOCK);
   }
 
   /** The inside has sent its last. */
@@ -356,6 +400,7 @@ export class TcpHost {
     if (fd < 0) return fd;
     this.#words[at + FD] = -1;
     this.#words[at + FLAGS]! &= ~WATCHED;
+    this.#largeBuffers.release(row);
     this.size--;
     this.#descriptors.used--;
     return fd;

@@ -479,8 +479,9 @@ export class TcpInput {
     if ((words[at + FLAGS]! & ROOMY) === 0) {
       words[at + DELIVERED]! += acknowledged;
       if (words[at + DELIVERED]! > STEADY) {
-        words[at + FLAGS]! |= ROOMY;
-        this.#host.enlarge(row);
+        // Asked again after as much when there is no room for it now.
+        words[at + DELIVERED] = 0;
+        if (this.#host.enlarge(row)) words[at + FLAGS]! |= ROOMY;
       }
     }
     const done = acknowledgment === words[at + SND_MAX];

@@ -457,6 +457,7 @@ export class TcpSockets {
     const at = row * ROW;
     const number = this.host.failure(row);
     if (number === 0) {
+      this.host.settle(row);
       words[at + STATE] = TcpState.SYN_RECV;
       words[at + SND_UNA] = this.#output.initialSequence(row, now);
       this.#output.wake(row, SYN_DUE);
