@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { icmpEcho, type Station, udp } from '../../src/testing/frames.ts';
+import { imbalance } from '../../src/replay/tables.ts';
+import { fragments, icmpEcho, ip as ipFrame, type Station, tcp, udp } from '../../src/testing/frames.ts';
 import { type MemoryDeck, memoryDeck } from '../../src/testing/memory-deck.ts';
 import { SocketUplink } from '../../src/uplink/socket-uplink.ts';
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
@@ -115,6 +116,49 @@ describe.each([4, 6] as const)('a container over IPv%d', (family) => {
     expect(deck.drops()).toEqual({ IP_TTL_EXCEEDED: 1 });
   });
 
+  it('is told by the one who knows why a connection comes to nothing', () => {
+    const nowhere =
+      family === 4 ? { mac: FAR.mac, ipv4: '203.0.113.9' } : { mac: FAR.mac, ipv6: '2001:db8::9' };
+    send(
+      tcp({ from, to: nowhere, via: deck.gateway(), srcPort: 5000, dstPort: 80, sequence: 77, flags: 'S' }),
+    );
+    const packet = hear();
+    // The router has told the host, which does not say who it was.
+    const device = family === 4 ? DEVICE.ipv4 : DEVICE.ipv6;
+    const inside = family === 4 ? nowhere.ipv4 : nowhere.ipv6;
+    expect(error(packet, family)).toBe(
+      `${device} > ${box} ${family === 4 ? '3/0' : '1/0'} about ${box}:5000 > ${inside}:80`,
+    );
+    expect(get32(packet.bytes, packet.l4 + 8 + (family === 4 ? 20 : 40) + 4)).toBe(77);
+    expect(uplink.tcp.connections.size).toBe(0);
+  });
+
+  it('has its fragments put together, in whatever order and how often they come, and no others', () => {
+    const question = udp({ from, to, via: deck.gateway(), srcPort: 5000, dstPort: 7999, data: 3000 });
+    const pieces = fragments(question, 1280);
+    expect(pieces.length).toBe(3);
+    const orders = [
+      [0, 1, 2],
+      [2, 1, 0],
+      [1, 2, 0],
+    ];
+    for (const order of orders) {
+      for (const i of order) send(pieces[i]!);
+      // Whole, they have come to far, where nobody listens.
+      expect(error(hear(), family)).toContain(`about ${box}:5000 > ${far}:7999`);
+    }
+    // A piece that comes twice does no harm; one that says something else in the same place costs the whole datagram.
+    for (const i of [0, 0, 1, 2]) send(pieces[i]!);
+    expect(error(hear(), family)).toContain(`about ${box}:5000 > ${far}:7999`);
+    const other = fragments(
+      udp({ from, to, via: deck.gateway(), srcPort: 5000, dstPort: 7999, data: 'x'.repeat(3000) }),
+      1272,
+    );
+    for (const piece of [pieces[0]!, other[1]!, pieces[1]!, pieces[2]!]) send(piece);
+    expect(deck.drops().FRAG_OVERLAP).toBeGreaterThan(0);
+    expect(imbalance(deck.tables().ledger)).toBe(0);
+  });
+
   it('pings, and finds its way so', () => {
     const echo = (ttl: number) =>
       icmpEcho({ from, to, via: deck.gateway(), identifier: 4321, sequence: 7, data: 'hello', ttl });
@@ -141,6 +185,18 @@ describe.each([4, 6] as const)('a container over IPv%d', (family) => {
       expect(error(packet, family)).toMatch(family === 4 ? / 3\/4 about / : / 2\/0 about /);
       expect(get32(bytes, l4 + 4)).toBe(1400);
     }
+  });
+
+  it('has a reason for each packet that no socket sends, and the account balances', () => {
+    const at = (address: string) =>
+      family === 4 ? { mac: DEVICE.mac, ipv4: address } : { mac: DEVICE.mac, ipv6: address };
+    const via = deck.gateway();
+    send(tcp({ from, to, via, srcPort: 5000, dstPort: 80, flags: 'A', sequence: 1, acknowledgment: 1 }));
+    send(tcp({ from, to: at(family === 4 ? '10.1.0.99' : 'fd01::99'), via, dstPort: 80, flags: 'S' }));
+    send(ipFrame({ from, to, via }, 132, new Uint8Array(20)));
+    send(udp({ from, to, via, srcPort: 5001, dstPort: 7000, data: 3 }));
+    expect(deck.drops()).toEqual({ NO_SOCKET: 1, UNHANDLED_PROTO: 1 });
+    expect(imbalance(deck.tables().ledger)).toBe(0);
   });
 
   it('is told when nothing listens on the host itself', () => {

@@ -4,7 +4,7 @@ import { FD, FIN_SENT, FLAGS, STATE, TcpState } from '../../src/uplink/tcp-conne
 import { Transmit } from '../../switch/device.ts';
 import { DECK, FAR, reasonOf, withoutDescriptors } from './outside-world.ts';
 import { openDescriptors } from './sandbox.ts';
-import { Inside, Wire } from './tcp-wire.ts';
+import { Inside, type TakenSegment, Wire } from './tcp-wire.ts';
 
 let wire: Wire;
 let listener: number;
@@ -151,6 +151,17 @@ describe('the outside closes first', () => {
       inside.segment({ flags: 'A' });
       expect(wire.expect('R').seq).toBe(inside.ack);
     }
+  });
+
+  it('and does not hear any more: what the inside says in FIN-WAIT-2 is reset', () => {
+    const inside = Inside.connect(wire, listener);
+    inside.peer.close();
+    expect(inside.take().flags).toBe('FA');
+    inside.acknowledge();
+    expect(state()).toBe(TcpState.FIN_WAIT_2);
+    inside.data('anybody?');
+    expect(wire.drain().at(-1)!.flags).toBe('RA');
+    expect(size()).toBe(0);
   });
 
   it('a new connection takes the place of one in TIME-WAIT', () => {
@@ -309,15 +320,25 @@ describe('what there is not enough of', () => {
     }
   });
 
-  it('descriptors come back, also after thousands of half-open connections', () => {
+  it('descriptors come back, also after 10,000 half-open connections, beside which others go on', () => {
+    const inside = Inside.connect(wire, listener);
     const before = openDescriptors();
-    for (let i = 0; i < 500; i++) wire.send({ flags: 'S', seq: i, srcPort: 1 + i, dstPort: 80 });
-    expect(size()).toBe(500);
-    expect(openDescriptors()).toBe(before + 500);
+    // There is no SYN cookie: what the host has not answered is not answered, and costs a socket and a row.
+    wire.within(() => {
+      for (let i = 0; i < 10_000; i++) wire.send({ flags: 'S', seq: i, srcPort: 1 + i, dstPort: 80 });
+    });
+    expect(size()).toBe(10_001);
+    expect(openDescriptors()).toBe(before + 10_000);
+    inside.data('on');
+    const taken: TakenSegment[] = [];
+    for (let one = wire.take(); one !== null && one.dstPort !== 40000; one = wire.take()) taken.push(one);
+    expect(taken.every(({ flags }) => flags === 'SA')).toBe(true);
+    expect(inside.peer.text()).toBe('on');
     wire.drain(0);
-    for (let i = 0; i < 500; i++) wire.send({ flags: 'R', seq: i + 1, srcPort: 1 + i, dstPort: 80 });
-    expect(size()).toBe(0);
+    for (let i = 0; i < 10_000; i++) wire.send({ flags: 'R', seq: i + 1, srcPort: 1 + i, dstPort: 80 });
+    expect(size()).toBe(1);
     expect(openDescriptors()).toBe(before);
+    inside.segment({ flags: 'R' });
     expect(wire.uplink.tcp.connections.words[FD]).toBe(-1);
   });
 });

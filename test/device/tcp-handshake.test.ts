@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { STATE, TcpState } from '../../src/uplink/tcp-connections.ts';
 import { get16, get32 } from '../../wire/bytes.ts';
-import { DEVICE } from './outside-world.ts';
+import { DECK, DEVICE, reasonOf } from './outside-world.ts';
 import {
   Inside,
   mssOption,
@@ -152,6 +152,40 @@ describe('a connection from inside', () => {
     wire.send({ flags: 'PA', seq: 6, ack: synack.seq + 1, data: 'early' });
     expect(wire.expect('A').ack).toBe(11);
     expect(peer.text()).toBe('early');
+  });
+
+  it('has heard all and the end, when the outside spoke and closed before it was answered', () => {
+    const listener = wire.listen(80);
+    wire.send({ flags: 'S', seq: 5 });
+    // All of it is one event: that the socket is connected, readable, and at its end.
+    const peer = wire.accept(listener);
+    peer.write('x');
+    peer.close();
+    const synack = wire.expect('SA');
+    wire.send({ flags: 'A', seq: 6, ack: synack.seq + 1 });
+    const taken = wire.drain();
+    expect(Buffer.concat(taken.map(({ data }) => data)).toString()).toBe('x');
+    expect(taken.some(({ flags }) => flags.includes('F'))).toBe(true);
+    expect(stateOf(wire)).toBe(TcpState.FIN_WAIT_1);
+  });
+
+  it('is reset when the host goes without having taken it', () => {
+    const listener = wire.listen(80);
+    wire.send({ flags: 'S', seq: 5 });
+    const synack = wire.expect('SA');
+    wire.send({ flags: 'A', seq: 6, ack: synack.seq + 1 });
+    wire.silence();
+    wire.stopListening(listener);
+    expect(wire.expect('RA')).toMatchObject({ seq: (synack.seq + 1) | 0, ack: 6 });
+    expect(wire.uplink.tcp.connections.size).toBe(0);
+  });
+
+  it('from an address to the same address comes to nothing', () => {
+    wire.listen(80);
+    expect(reasonOf(wire.send({ flags: 'S', seq: 5, srcPort: 80, to: DECK }))).toBe('SOCKET_ERROR');
+    expect(wire.expect('').icmp).toMatchObject({ type: 3, code: 0 });
+    wire.silence();
+    expect(wire.uplink.tcp.connections.size).toBe(0);
   });
 
   it('is told apart from all others by keyed initial sequence numbers', () => {

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { AF_INET, AF_INET6 } from '../../src/device/inet.ts';
 import { inNamespace, type Namespace, openNamespace } from '../../src/device/netns.ts';
 import {
   accept4,
@@ -19,9 +20,11 @@ import {
   SHUT_WR,
   SO_LINGER,
   SOCK_STREAM,
+  SOCKADDR_IN6,
   SOL_SOCKET,
   shutdown,
   writeSockaddr4,
+  writeSockaddr6,
 } from '../../src/uplink/host-socket.ts';
 import { SocketUplink, type SocketUplinkOptions } from '../../src/uplink/socket-uplink.ts';
 import type { Transmit } from '../../switch/device.ts';
@@ -49,7 +52,6 @@ import { checkVnet, clearVnet, gsoSize, VNET_LEN } from '../../wire/virtio-net.t
 import { DECK, DEVICE, SEGMENT } from './outside-world.ts';
 import { netnsPath, Sandboxes } from './sandbox.ts';
 
-const AF_INET = 2;
 const SO_REUSEADDR = 2;
 const SO_RCVBUF = 8;
 const FLAGS = 'FSRPAUEC';
@@ -112,19 +114,28 @@ export class Wire {
     this.#sandboxes.removeAll();
   }
 
-  /** A listening socket at 127.0.0.1. */
-  listen(port: number, { backlog = 128, receiveBuffer = 0 } = {}): number {
+  /** A listening socket at 127.0.0.1, or at ::1. */
+  listen(port: number, { backlog = 128, receiveBuffer = 0, isIpv6 = false } = {}): number {
     return inNamespace(this.#namespace, () => {
-      const fd = checked(socket(AF_INET, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, 0), 'socket');
+      const family = isIpv6 ? AF_INET6 : AF_INET;
+      const fd = checked(socket(family, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, 0), 'socket');
       this.#fds.push(fd);
       setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4);
       if (receiveBuffer > 0) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, Int32Array.of(receiveBuffer), 4);
-      const address = new Uint8Array(16);
-      writeSockaddr4(address, parseIpv4('127.0.0.1')!, port);
-      checked(bind(fd, address, 16), 'bind');
+      const address = new Uint8Array(SOCKADDR_IN6);
+      const length = isIpv6
+        ? writeSockaddr6(address, Int32Array.of(0, 0, 0, 1), 0, port)
+        : writeSockaddr4(address, parseIpv4('127.0.0.1')!, port);
+      checked(bind(fd, address, length), 'bind');
       checked(listen(fd, backlog), 'listen');
       return fd;
     });
+  }
+
+  /** Ends a listening socket. */
+  stopListening(listener: number): void {
+    this.#fds.splice(this.#fds.indexOf(listener), 1);
+    close(listener);
   }
 
   /** The next connection of a listening socket. */
