@@ -10,6 +10,7 @@ import { listCommands } from './commands/lists.ts';
 import { networkCommands } from './commands/network.ts';
 import { publishCommands } from './commands/publish.ts';
 import { replayCommand } from './commands/replay.ts';
+import { ruleCommands } from './commands/rule.ts';
 import { rulesCommand } from './commands/rules.ts';
 import { runCommand } from './commands/run.ts';
 import { EXIT_DECK_FAILED, EXIT_DONE, EXIT_USAGE, report, say, style } from './output.ts';
@@ -94,6 +95,7 @@ export function buildProgram(done: (code: number) => void): Command {
   publishCommands(program, cli);
   conntrackCommand(program, cli);
   rulesCommand(program, cli);
+  ruleCommands(program, cli);
   networkCommands(program, cli);
   replayCommand(program, cli);
   demoCommand(program, cli);

@@ -1,7 +1,7 @@
 import type { ChainView, RuleView } from '../control/rules.ts';
 
 export interface RulesTextOptions {
-  /** Packets and bytes, too. */
+  /** Packets and bytes, too, and below each rule what it does, in plain words. */
   verbose?: boolean;
   /** Numbers in full, where `iptables` shortens them. */
   exact?: boolean;
@@ -69,10 +69,16 @@ export function rulesText(chains: readonly ChainView[], { verbose, exact }: Rule
     const { policy, references } = chain;
     text += `\nChain ${chain.name} (${policy ? `policy ${policy}` : `${references} references`})\n`;
     text += line(columns.map(({ heading }) => heading));
-    for (const rule of chain.rules) text += line(columns.map(({ cell }) => cell(rule)));
+    for (const rule of chain.rules) {
+      text += line(columns.map(({ cell }) => cell(rule)));
+      if (verbose) text += `${INDENT}# ${rule.words}\n`;
+    }
   }
   return text;
 }
+
+/** Behind the counters. */
+const INDENT = ' '.repeat(12);
 
 /** A longer cell pushes the rest of its own line aside, and not that of all lines. */
 const WIDEST = 43;

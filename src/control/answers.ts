@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox';
-import { FILTERINGS } from '../dataplane/commands.ts';
+import { FILTERINGS, REJECTIONS, RULE_ACTIONS, RULE_STATES } from '../dataplane/commands.ts';
 import type { FlowsClosed, SandboxClosed, SandboxEvent, VersionInfo } from './api-schema.ts';
 import type { Container } from './container.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -9,6 +9,7 @@ import type { PublishedPort } from './published.ts';
 import type { ChainView } from './rules.ts';
 import { Count, nullable, object, oneOf, schemaOf, Time } from './schema.ts';
 import type { UplinkInfo } from './uplink.ts';
+import type { SavedRule, UserRuleInfo } from './user-rules.ts';
 import type { CountersView, DropView, FdbView, NeighborView } from './views.ts';
 
 /** What the API answers, as schemas. Each is the type that it names: where the two differ, the compiler says so. */
@@ -193,6 +194,8 @@ export const CountersAnswer = schemaOf<CountersView>()(
   }),
 );
 
+const PortRange = object('PortRange', { from: Port, to: Port });
+
 export const ChainAnswer = schemaOf<ChainView>()(
   object('Chain', {
     table: oneOf('nat', 'filter'),
@@ -202,16 +205,51 @@ export const ChainAnswer = schemaOf<ChainView>()(
     rules: Type.Array(
       object('Rule', {
         target: Text,
-        protocol: oneOf('all', 'tcp', 'udp'),
+        protocol: Text,
         in: Text,
         out: Text,
         source: Type.Array(Text),
         destination: Type.Array(Text),
-        detail: Text,
+        sourcePorts: nullable(PortRange),
+        destinationPorts: nullable(PortRange),
+        states: Type.Array(Text),
+        to: nullable(object('Destination', { address: Text, ports: PortRange })),
+        detail: Type.String({ description: "What else must hold, in iptables' words." }),
+        words: Type.String({ description: 'What the rule does, in plain words.' }),
+        rule: nullable(Type.Integer({ description: "The id of a rule of the user's." })),
         packets: nullable(Count),
         bytes: nullable(Count),
       }),
     ),
+  }),
+);
+
+const ruleFields = {
+  id: Type.Integer(),
+  action: oneOf(...RULE_ACTIONS),
+  rejectWith: Type.Optional(oneOf(...REJECTIONS)),
+  in: Type.Optional(Text),
+  out: Type.Optional(Text),
+  src: Type.Optional(Text),
+  dst: Type.Optional(Text),
+  protocol: Type.Optional(Text),
+  sport: Type.Optional(Text),
+  dport: Type.Optional(Text),
+  icmpType: Type.Optional(Text),
+  state: Type.Optional(Type.Array(oneOf(...RULE_STATES))),
+  comment: Type.Optional(Text),
+  createdAt: Time,
+};
+
+export const SavedRuleAnswer = schemaOf<SavedRule>()(object('UserRule', ruleFields));
+
+export const UserRuleAnswer = schemaOf<UserRuleInfo>()(
+  object('UserRuleState', {
+    ...ruleFields,
+    position: Type.Integer({ minimum: 1 }),
+    active: Type.Boolean({ description: 'false while a network that it names is not there.' }),
+    packets: Count,
+    bytes: Count,
   }),
 );
 

@@ -1,6 +1,8 @@
 import { type Static, Type } from '@sinclair/typebox';
+import { REJECTIONS, RULE_ACTIONS, RULE_STATES } from '../dataplane/commands.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { DeckErrorCode } from './error.ts';
+import { oneOf } from './schema.ts';
 
 /** What the API takes and gives beyond the deck's own types. Text is only bounded here; the deck knows what it may be. */
 
@@ -69,6 +71,38 @@ export const UnpublishQuery = Type.Object(
   { additionalProperties: false },
 );
 export type UnpublishQuery = Static<typeof UnpublishQuery>;
+
+/** A rule of chain DOCKER-USER; what is left out matches all. */
+export const AddRuleBody = Type.Object(
+  {
+    action: oneOf(...RULE_ACTIONS),
+    rejectWith: Type.Optional(oneOf(...REJECTIONS)),
+    in: Type.Optional(Text),
+    out: Type.Optional(Text),
+    src: Type.Optional(Text),
+    dst: Type.Optional(Text),
+    protocol: Type.Optional(Text),
+    sport: Type.Optional(Text),
+    dport: Type.Optional(Text),
+    icmpType: Type.Optional(Text),
+    state: Type.Optional(Type.Array(oneOf(...RULE_STATES), { maxItems: RULE_STATES.length })),
+    comment: Type.Optional(Text),
+    position: Type.Optional(Type.Integer()),
+  },
+  { additionalProperties: false },
+);
+export type AddRuleBody = Static<typeof AddRuleBody>;
+
+export const RuleIdsQuery = Type.Object(
+  {
+    id: Type.Union([
+      Type.String({ pattern: '^[0-9]{1,9}$' }),
+      Type.Array(Type.String({ pattern: '^[0-9]{1,9}$' }), { maxItems: 1024 }),
+    ]),
+  },
+  { additionalProperties: false },
+);
+export type RuleIdsQuery = Static<typeof RuleIdsQuery>;
 
 const Port = Type.Optional(Type.String({ pattern: '^[0-9]{1,5}$' }));
 

@@ -3,6 +3,7 @@ import type { Container } from './container.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { NetworkInfo } from './network.ts';
 import type { PublishedPort } from './published.ts';
+import type { SavedRule } from './user-rules.ts';
 
 /**
  * What happened in a deck; whoever follows its state listens here.
@@ -19,6 +20,7 @@ export interface DeckEventMap {
   container: [ContainerEvent];
   network: [NetworkEvent];
   publish: [PublishEvent];
+  rules: [RuleEvent];
   end: [Error];
 }
 
@@ -37,6 +39,12 @@ export interface PublishEvent {
   readonly action: 'change';
   readonly container: string;
   readonly ports: readonly PublishedPort[];
+}
+
+/** A rule of the user's was added or removed. */
+export interface RuleEvent {
+  readonly action: 'add' | 'remove';
+  readonly rule: SavedRule;
 }
 
 export class DeckEvents extends EventEmitter<DeckEventMap> {}

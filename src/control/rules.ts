@@ -1,25 +1,46 @@
 import type { RuleCounter, RuleKind } from '../dataplane/commands.ts';
 import { formatPorts } from './publish-spec.ts';
 import type { PublishedPort } from './published.ts';
+import { wordsOfRule } from './rule-words.ts';
+import type { UserRuleInfo } from './user-rules.ts';
 
 /**
  * What the data plane does, written as the rules by which Docker has the kernel do it: netfilter's tables, Docker's chains.
- * Nothing reads these rules; they are a way to say what happens, with what was counted where it happens.
+ * But for those of the user nothing reads these rules; they are a way to say what happens, with what was counted where it
+ * happens.
  */
+
+/** First and last port. */
+export interface PortRange {
+  from: number;
+  to: number;
+}
 
 /** One rule. */
 export interface RuleView {
   /** What becomes of the packet, or the chain that it goes to. */
   target: string;
-  protocol: 'all' | 'tcp' | 'udp';
+  /** `all`, `tcp`, `udp`, ..., or a number. */
+  protocol: string;
   /** Network or uplink by which the packet comes in and goes out; `*` for any, `!lab` for any but lab. */
   in: string;
   out: string;
   /** Subnets or addresses; empty for any. */
   source: string[];
   destination: string[];
-  /** What else must hold, and with what the packet is rewritten, in iptables' words. */
+  /** null for any. */
+  sourcePorts: PortRange | null;
+  destinationPorts: PortRange | null;
+  /** States of the connection, of which one must hold; empty for any. */
+  states: string[];
+  /** What the destination becomes; null for rules that leave it as it is. */
+  to: { address: string; ports: PortRange } | null;
+  /** What else must hold, and with what the packet is rewritten or answered, in iptables' words. */
   detail: string;
+  /** What it does, in plain words. */
+  words: string;
+  /** The id of a rule of the user's; null for all others. */
+  rule: number | null;
   /**
    * What it has counted since it was made: in table nat the first packets of connections, in table filter all that it let
    * through or discarded. null for a rule that only leads to another chain.
@@ -48,6 +69,12 @@ export interface RuleNetwork {
   uplink: { name: string; ipv4: boolean; ipv6: boolean } | null;
   /** The prefix that stands for its IPv6 prefix outside (RFC 6296); null without. */
   npt: string | null;
+  /** Nothing goes into it or out of it. */
+  internal: boolean;
+  /** Whether its endpoints reach each other. */
+  icc: boolean;
+  /** Whether what leaves by the uplink gets its address. */
+  masquerade: boolean;
 }
 
 export interface RuleUplink {
@@ -59,6 +86,7 @@ export interface RuleParts {
   networks: readonly RuleNetwork[];
   uplinks: readonly RuleUplink[];
   published: readonly { id: number; network: number; address: string; published: PublishedPort }[];
+  userRules: readonly UserRuleInfo[];
   counters: readonly RuleCounter[];
 }
 
@@ -69,135 +97,403 @@ const ANY: RuleView = {
   out: '*',
   source: [],
   destination: [],
+  sourcePorts: null,
+  destinationPorts: null,
+  states: [],
+  to: null,
   detail: '',
+  words: '',
+  rule: null,
   packets: null,
   bytes: null,
 };
 
+const ISOLATION_1 = 'DOCKER-ISOLATION-STAGE-1';
+const ISOLATION_2 = 'DOCKER-ISOLATION-STAGE-2';
+const REST: RuleView = { ...ANY, target: 'RETURN', words: 'all else goes on with the next chain' };
+
 /** All chains, in the order in which a packet meets them. */
-export function viewRules({ networks, uplinks, published, counters }: RuleParts): ChainView[] {
-  const find = (kind: RuleKind, network: number, publish: number) =>
-    counters.find((one) => one.kind === kind && one.network === network && one.publish === publish);
-  const rule = (kind: RuleKind, network: number, publish: number, fields: Partial<RuleView>): RuleView => {
-    const { packets = 0, bytes = 0 } = find(kind, network, publish) ?? {};
-    return { ...ANY, ...fields, packets, bytes };
-  };
-  const named = new Map(networks.map((network) => [network.number, network]));
-  const ports = published.flatMap(({ id, network, address, published }) => {
-    const known = named.get(network);
-    return known ? { id, network: known, address, published } : [];
-  });
-  const segments = [...networks, ...uplinks];
-
-  const dnat = ports.map(({ id, network, address, published }) => {
-    const { protocol, hostPort, hostPortEnd, port, portEnd } = published;
-    const { host, ifname } = hostOf(published);
-    const to = withPort(address, formatPorts({ first: port, last: portEnd }));
-    return rule('DNAT', network.number, id, {
-      target: 'DNAT',
-      protocol,
-      destination: [WILDCARDS.get(host) ?? host],
-      detail: `${matchPorts(protocol, hostPort, hostPortEnd)} to:${to}${ifname === undefined ? '' : ` /* by ${ifname} of the host */`}`,
-    });
-  });
-  const masquerade = networks.flatMap(({ number, subnets, uplink, npt }) => {
-    if (uplink === null) return [];
-    const { name: out } = uplink;
-    const ipv4 = uplink.ipv4 ? subnets.filter((subnet) => !subnet.includes(':')) : [];
-    const ipv6 = uplink.ipv6 ? subnets.filter((subnet) => subnet.includes(':')) : [];
-    const rules: RuleView[] = [];
-    if (npt !== null) {
-      // Outward only, and with the translation that ip6tables' target of this name knows: NETMAP has another.
-      const detail = `src-pfx ${ipv6[0]} dst-pfx ${npt} /* checksum-neutral, RFC 6296 */`;
-      rules.push(rule('NPT', number, -1, { target: 'SNPT', out, source: ipv6, detail }));
-    }
-    const source = npt === null ? [...ipv4, ...ipv6] : ipv4;
-    if (source.length > 0) rules.push(rule('MASQUERADE', number, -1, { target: 'MASQUERADE', out, source }));
-    return rules;
-  });
-  const hairpin = ports.map(({ id, network, address, published }) =>
-    rule('HAIRPIN', network.number, id, {
-      target: 'MASQUERADE',
-      protocol: published.protocol,
-      out: network.name,
-      source: networks.flatMap(({ subnets }) =>
-        subnets.filter((subnet) => subnet.includes(':') === address.includes(':')),
-      ),
-      destination: [address],
-      detail: `${matchPorts(published.protocol, published.port, published.portEnd)} /* hairpin, ${nameOf(published)} */`,
-    }),
-  );
-  const accept = ports.map(({ id, network, address, published }) =>
-    rule('PUBLISHED', network.number, id, {
-      target: 'ACCEPT',
-      protocol: published.protocol,
-      out: network.name,
-      destination: [address],
-      // Also of those that came in by the network itself; to the endpoint's own address they need no port to be published.
-      detail: `${matchPorts(published.protocol, published.port, published.portEnd)} ctstate DNAT /* ${nameOf(published)} */`,
-    }),
-  );
-  // Whatever comes by an uplink and is neither an answer nor for a published port ends here.
-  const unpublished = segments
-    .filter(
-      ({ number }) => uplinks.some((uplink) => uplink.number === number) || find('UNPUBLISHED', number, -1),
-    )
-    .map(({ number, name }) =>
-      rule('UNPUBLISHED', number, -1, {
-        target: 'DROP',
-        in: name,
-        detail: '/* not published; UDP to the deck itself: port unreachable */',
-      }),
-    );
-  const invalid = segments.map(({ number, name }) =>
-    rule('INVALID', number, -1, { target: 'DROP', in: name, detail: 'ctstate INVALID' }),
-  );
-  const established = networks.map(({ number, name }) =>
-    rule('ESTABLISHED', number, -1, { target: 'ACCEPT', out: name, detail: 'ctstate RELATED,ESTABLISHED' }),
-  );
-  const outbound = networks.flatMap(({ number, name }) => [
-    rule('OUTBOUND', number, -1, { target: 'ACCEPT', in: name, out: `!${name}` }),
-    rule('INTRA', number, -1, { target: 'ACCEPT', in: name, out: name }),
-  ]);
-
+export function viewRules(parts: RuleParts): ChainView[] {
+  const rules = new RuleWriter(parts);
   return [
     {
       table: 'nat',
       name: 'PREROUTING',
       policy: 'ACCEPT',
       references: 0,
-      rules: [{ ...ANY, target: 'DOCKER', detail: 'ADDRTYPE match dst-type LOCAL' }],
+      rules: [
+        {
+          ...ANY,
+          target: 'DOCKER',
+          detail: 'ADDRTYPE match dst-type LOCAL',
+          words: 'what is sent to an address of the deck may be for a published port',
+        },
+      ],
     },
     {
       table: 'nat',
       name: 'POSTROUTING',
       policy: 'ACCEPT',
       references: 0,
-      rules: [...masquerade, ...hairpin],
+      rules: [...rules.masquerade(), ...rules.hairpin()],
     },
-    { table: 'nat', name: 'DOCKER', policy: null, references: 1, rules: dnat },
+    { table: 'nat', name: 'DOCKER', policy: null, references: 1, rules: rules.dnat() },
+    { table: 'filter', name: 'INPUT', policy: 'ACCEPT', references: 0, rules: rules.input() },
     {
       table: 'filter',
       name: 'FORWARD',
       policy: 'DROP',
       references: 0,
       rules: [
-        { ...ANY, target: 'DOCKER-USER' },
-        ...invalid,
-        ...established,
-        { ...ANY, target: 'DOCKER' },
-        ...outbound,
+        { ...ANY, target: 'DOCKER-USER', words: 'rules of your own come first' },
+        { ...ANY, target: ISOLATION_1, words: 'then it is seen to that networks are kept apart' },
+        ...rules.invalid(),
+        ...rules.established(),
+        { ...ANY, target: 'DOCKER', words: 'what comes from outside goes to published ports only' },
+        ...rules.outbound(),
       ],
     },
-    { table: 'filter', name: 'DOCKER', policy: null, references: 1, rules: [...accept, ...unpublished] },
+    { table: 'filter', name: 'DOCKER-USER', policy: null, references: 1, rules: rules.user() },
+    { table: 'filter', name: ISOLATION_1, policy: null, references: 1, rules: rules.isolation1() },
     {
       table: 'filter',
-      name: 'DOCKER-USER',
+      name: ISOLATION_2,
+      policy: null,
+      references: parts.networks.length,
+      rules: rules.isolation2(),
+    },
+    {
+      table: 'filter',
+      name: 'DOCKER',
       policy: null,
       references: 1,
-      rules: [{ ...ANY, target: 'RETURN' }],
+      rules: [...rules.published(), ...rules.unpublished()],
     },
   ];
+}
+
+interface PortOfNetwork {
+  id: number;
+  network: RuleNetwork;
+  address: string;
+  published: PublishedPort;
+}
+
+class RuleWriter {
+  readonly #parts: RuleParts;
+  readonly #segments: readonly RuleUplink[];
+  readonly #ports: readonly PortOfNetwork[];
+
+  constructor(parts: RuleParts) {
+    this.#parts = parts;
+    const { networks, uplinks, published } = parts;
+    this.#segments = [...networks, ...uplinks];
+    this.#ports = published.flatMap((port) => {
+      const network = networks.find(({ number }) => number === port.network);
+      return network ? { ...port, network } : [];
+    });
+  }
+
+  dnat(): RuleView[] {
+    return this.#ports.map(({ id, network, address, published }) => {
+      const { endpoint, protocol, port, portEnd } = published;
+      const { host, ifname } = hostOf(published);
+      const where = WILDCARDS.has(host) ? 'the deck' : host;
+      const by = ifname === undefined ? '' : ` by interface ${ifname} of the host`;
+      const to = withPort(address, formatPorts({ first: port, last: portEnd }));
+      return this.#rule('DNAT', network.number, id, {
+        target: 'DNAT',
+        protocol,
+        destination: [WILDCARDS.get(host) ?? host],
+        destinationPorts: hostPorts(published),
+        to: { address, ports: ports(published) },
+        detail: `${matchPorts(protocol, hostPorts(published))} to:${to}${ifname === undefined ? '' : ` /* by ${ifname} of the host */`}`,
+        words: `${protocol.toUpperCase()} to ${shownPorts(hostPorts(published))} of ${where}${by} goes to ${shownPorts(ports(published))} of ${endpoint}`,
+      });
+    });
+  }
+
+  masquerade(): RuleView[] {
+    return this.#parts.networks.flatMap(({ number, name, subnets, uplink, npt, masquerade }) => {
+      if (uplink === null) return [];
+      const { name: out } = uplink;
+      const ipv4 = uplink.ipv4 ? subnets.filter((subnet) => !subnet.includes(':')) : [];
+      const ipv6 = uplink.ipv6 ? subnets.filter((subnet) => subnet.includes(':')) : [];
+      const rules: RuleView[] = [];
+      if (npt !== null) {
+        // Outward only, and with the translation that ip6tables' target of this name knows: NETMAP has another.
+        const detail = `src-pfx ${ipv6[0]} dst-pfx ${npt} /* checksum-neutral, RFC 6296 */`;
+        const words = `what network ${name} sends out by ${out} over IPv6 has addresses of ${npt} there`;
+        rules.push(this.#rule('NPT', number, -1, { target: 'SNPT', out, source: ipv6, detail, words }));
+      }
+      const source = npt === null ? [...ipv4, ...ipv6] : ipv4;
+      const words = `what network ${name} sends out by ${out} has the deck's address there`;
+      if (masquerade && source.length > 0)
+        rules.push(this.#rule('MASQUERADE', number, -1, { target: 'MASQUERADE', out, source, words }));
+      return rules;
+    });
+  }
+
+  hairpin(): RuleView[] {
+    return this.#ports.map(({ id, network, address, published }) =>
+      this.#rule('HAIRPIN', network.number, id, {
+        target: 'MASQUERADE',
+        protocol: published.protocol,
+        out: network.name,
+        source: this.#parts.networks.flatMap(({ subnets }) =>
+          subnets.filter((subnet) => subnet.includes(':') === address.includes(':')),
+        ),
+        destination: [address],
+        destinationPorts: ports(published),
+        detail: `${matchPorts(published.protocol, ports(published))} /* hairpin, ${nameOf(published)} */`,
+        words: `endpoints that use the published port of ${published.endpoint} are answered by the way that they came`,
+      }),
+    );
+  }
+
+  input(): RuleView[] {
+    return [
+      ...this.#parts.networks
+        .filter(({ internal }) => internal)
+        .map(({ number, name }) =>
+          this.#rule('INTERNAL_INPUT', number, -1, {
+            target: 'DROP',
+            in: name,
+            detail: "/* another network's gateway */",
+            words: `internal network ${name} reaches no gateway but its own`,
+          }),
+        ),
+      ...this.#segments
+        .filter(({ number }) => this.#find('CLOSED_TCP', number, -1) !== undefined)
+        .map(({ number, name }) =>
+          this.#rule('CLOSED_TCP', number, -1, {
+            target: 'REJECT',
+            protocol: 'tcp',
+            in: name,
+            detail: 'reject-with tcp-reset',
+            words: `TCP from ${this.#place(name)} to a port of the deck itself that nobody has is reset`,
+          }),
+        ),
+      ...this.#segments
+        .filter(({ number }) => this.#find('CLOSED_UDP', number, -1) !== undefined)
+        .map(({ number, name }) =>
+          this.#rule('CLOSED_UDP', number, -1, {
+            target: 'REJECT',
+            protocol: 'udp',
+            in: name,
+            detail: 'reject-with icmp-port-unreachable',
+            words: `UDP from ${this.#place(name)} to a port of the deck itself that nobody has is refused`,
+          }),
+        ),
+    ];
+  }
+
+  invalid(): RuleView[] {
+    return this.#segments.map(({ number, name }) =>
+      this.#rule('INVALID', number, -1, {
+        target: 'DROP',
+        in: name,
+        states: ['INVALID'],
+        detail: 'ctstate INVALID',
+        words: `what comes from ${this.#place(name)} and can be of no connection is dropped`,
+      }),
+    );
+  }
+
+  established(): RuleView[] {
+    return this.#parts.networks.map(({ number, name }) =>
+      this.#rule('ESTABLISHED', number, -1, {
+        target: 'ACCEPT',
+        out: name,
+        states: ['RELATED', 'ESTABLISHED'],
+        detail: 'ctstate RELATED,ESTABLISHED',
+        words: `what belongs to a connection that stands may enter network ${name}`,
+      }),
+    );
+  }
+
+  outbound(): RuleView[] {
+    return this.#parts.networks.flatMap(({ number, name, icc }) => [
+      this.#rule('OUTBOUND', number, -1, {
+        target: 'ACCEPT',
+        in: name,
+        out: `!${name}`,
+        words: `network ${name} may send to the outside`,
+      }),
+      icc
+        ? this.#rule('INTRA', number, -1, {
+            target: 'ACCEPT',
+            in: name,
+            out: name,
+            words: `endpoints of network ${name} reach each other`,
+          })
+        : this.#rule('ICC', number, -1, {
+            target: 'DROP',
+            in: name,
+            out: name,
+            detail: '/* icc=false */',
+            words: `endpoints of network ${name} may not reach each other`,
+          }),
+    ]);
+  }
+
+  user(): RuleView[] {
+    const rules = this.#parts.userRules.map((info): RuleView => {
+      const { id, action, protocol, sport, dport, icmpType, state = [], comment, packets, bytes } = info;
+      const sourcePorts = sport === undefined ? null : portRange(sport);
+      const destinationPorts = dport === undefined ? null : portRange(dport);
+      const match = [
+        ...(sourcePorts || destinationPorts ? [protocol!] : []),
+        ...(sourcePorts ? [portsWord('s', sourcePorts)] : []),
+        ...(destinationPorts ? [portsWord('d', destinationPorts)] : []),
+        ...(icmpType === undefined ? [] : [`${protocol}type ${icmpType}`]),
+        ...(state.length > 0 ? [`ctstate ${state.join(',')}`] : []),
+        ...(comment === undefined ? [] : [`/* ${comment} */`]),
+        ...(action === 'REJECT' ? [`reject-with ${answerOf(info)}`] : []),
+        ...(info.active ? [] : ['/* asleep */']),
+      ];
+      return {
+        ...ANY,
+        target: action,
+        protocol: protocol ?? 'all',
+        in: info.in ?? '*',
+        out: info.out ?? '*',
+        source: info.src === undefined ? [] : [info.src],
+        destination: info.dst === undefined ? [] : [info.dst],
+        sourcePorts,
+        destinationPorts,
+        states: [...state],
+        detail: match.join(' '),
+        words: wordsOfRule(info, (name) => this.#place(name)),
+        rule: id,
+        packets,
+        bytes,
+      };
+    });
+    return [...rules, REST];
+  }
+
+  isolation1(): RuleView[] {
+    const internal = this.#parts.networks.filter(({ internal }) => internal);
+    return [
+      ...internal.flatMap(({ number, name, subnets }) => [
+        this.#rule('INTERNAL_OUT', number, -1, {
+          target: 'DROP',
+          in: name,
+          destination: subnets.map((subnet) => `!${subnet}`),
+          words: `traffic of internal network ${name} may not leave it, whatever DOCKER-USER accepts`,
+        }),
+        this.#rule('INTERNAL_IN', number, -1, {
+          target: 'DROP',
+          out: name,
+          source: subnets.map((subnet) => `!${subnet}`),
+          words: `nothing from elsewhere may enter internal network ${name}, whatever DOCKER-USER accepts`,
+        }),
+      ]),
+      ...this.#parts.networks.map(({ name }) => ({
+        ...ANY,
+        target: ISOLATION_2,
+        in: name,
+        out: `!${name}`,
+        words: `what leaves network ${name} must not be on its way to another network`,
+      })),
+      REST,
+    ];
+  }
+
+  isolation2(): RuleView[] {
+    const rules = this.#parts.networks.map(({ number, name }) => {
+      const others = this.#parts.networks.filter((other) => other.number !== number);
+      return this.#rule('ISOLATED', number, -1, {
+        target: 'DROP',
+        out: name,
+        words: `traffic of ${listed(others.map((other) => other.name))} may not enter network ${name}`,
+      });
+    });
+    return [...rules, REST];
+  }
+
+  published(): RuleView[] {
+    return this.#ports.map(({ id, network, address, published }) =>
+      this.#rule('PUBLISHED', network.number, id, {
+        target: 'ACCEPT',
+        protocol: published.protocol,
+        out: network.name,
+        destination: [address],
+        destinationPorts: ports(published),
+        states: ['DNAT'],
+        // Also of those that came in by the network itself; to the endpoint's own address they need no port to be published.
+        detail: `${matchPorts(published.protocol, ports(published))} ctstate DNAT /* ${nameOf(published)} */`,
+        words: `who comes to the published port of ${published.endpoint} reaches its ${shownPorts(ports(published))}`,
+      }),
+    );
+  }
+
+  /** Whatever comes by an uplink and is neither an answer nor for a published port ends here. */
+  unpublished(): RuleView[] {
+    const { uplinks } = this.#parts;
+    return this.#segments
+      .filter(
+        ({ number }) =>
+          uplinks.some((uplink) => uplink.number === number) || this.#find('UNPUBLISHED', number, -1),
+      )
+      .map(({ number, name }) =>
+        this.#rule('UNPUBLISHED', number, -1, {
+          target: 'DROP',
+          in: name,
+          detail: '/* not published */',
+          words: `what comes from ${this.#place(name)} and is for no published port is dropped`,
+        }),
+      );
+  }
+
+  #place(name: string): string {
+    return `${this.#parts.uplinks.some((uplink) => uplink.name === name) ? 'uplink' : 'network'} ${name}`;
+  }
+
+  #find(kind: RuleKind, network: number, publish: number): RuleCounter | undefined {
+    return this.#parts.counters.find(
+      (one) => one.kind === kind && one.network === network && one.publish === publish,
+    );
+  }
+
+  #rule(kind: RuleKind, network: number, publish: number, fields: Partial<RuleView>): RuleView {
+    const { packets = 0, bytes = 0 } = this.#find(kind, network, publish) ?? {};
+    return { ...ANY, ...fields, packets, bytes };
+  }
+}
+
+/** With what a rule of the user's answers. */
+function answerOf({ rejectWith, protocol }: UserRuleInfo): string {
+  if (rejectWith !== undefined) return rejectWith;
+  if (protocol === undefined) return 'tcp-reset,icmp-port-unreachable';
+  return protocol === 'tcp' ? 'tcp-reset' : 'icmp-port-unreachable';
+}
+
+/** `network back`, `networks back, bridge and 3 more`. */
+function listed(names: readonly string[]): string {
+  if (names.length === 0) return 'other networks';
+  const shown = names.slice(0, 3).join(', ');
+  const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
+  return `${names.length === 1 ? 'network' : 'networks'} ${shown}${more}`;
+}
+
+function hostPorts({ hostPort, hostPortEnd }: PublishedPort): PortRange {
+  return { from: hostPort, to: hostPortEnd };
+}
+
+function ports({ port, portEnd }: PublishedPort): PortRange {
+  return { from: port, to: portEnd };
+}
+
+/** Of a text that the data plane has taken already. */
+function portRange(text: string): PortRange {
+  const [from, to = from] = text.split(/[:-]/).map(Number);
+  return { from: from!, to: to! };
+}
+
+function shownPorts({ from, to }: PortRange): string {
+  return from === to ? `port ${from}` : `ports ${from} to ${to}`;
 }
 
 /** All addresses of one IP version, as they are written in rules. */
@@ -221,8 +517,13 @@ function hostOf(published: PublishedPort): { host: string; ifname?: string } {
 }
 
 /** `tcp dpt:80`, `udp dpts:8000:8010`. */
-function matchPorts(protocol: string, first: number, last: number): string {
-  return first === last ? `${protocol} dpt:${first}` : `${protocol} dpts:${first}:${last}`;
+function matchPorts(protocol: string, ports: PortRange): string {
+  return `${protocol} ${portsWord('d', ports)}`;
+}
+
+/** `dpt:80`, `spts:8000:8010`. */
+function portsWord(side: 's' | 'd', { from, to }: PortRange): string {
+  return from === to ? `${side}pt:${from}` : `${side}pts:${from}:${to}`;
 }
 
 function withPort(address: string, port: string): string {

@@ -9,7 +9,13 @@ const rule: RuleView = {
   out: '*',
   source: [],
   destination: [],
+  sourcePorts: null,
+  destinationPorts: null,
+  states: [],
+  to: null,
   detail: 'ADDRTYPE match dst-type LOCAL',
+  words: 'published ports are looked up',
+  rule: null,
   packets: null,
   bytes: null,
 };
@@ -65,7 +71,8 @@ it('rules -v have counters', () => {
   const text = rulesText(chains, { verbose: true });
   expect(text).toContain(
     ' pkts bytes target     prot opt in     out    source               destination\n' +
-      '    -     - DOCKER     all  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       ADDRTYPE match dst-type LOCAL\n',
+      '    -     - DOCKER     all  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       ADDRTYPE match dst-type LOCAL\n' +
+      '            # published ports are looked up\n',
   );
   expect(text).toContain(
     '    3  123M DNAT       tcp  --  *      *      0.0.0.0/0,::/0       0.0.0.0/0,::/0       tcp dpt:8080 to:10.1.0.2:80\n',

@@ -5,7 +5,7 @@ export function rulesCommand(program: Command, cli: Cli): void {
   program
     .command('rules')
     .description("show what is done to packets as the chains of rules that Docker's iptables would have")
-    .option('-v, --verbose', 'with packets and bytes')
+    .option('-v, --verbose', 'with packets and bytes, and what each rule does in plain words')
     .option('-x, --exact', 'counters in full, not rounded to K and M')
     .addOption(formatOption())
     .action(
