@@ -1,4 +1,5 @@
 import type { DaemonClient } from '../control/client.ts';
+import type { Container } from '../control/container.ts';
 import type { Endpoint } from '../control/endpoint.ts';
 import { invalid } from '../control/error.ts';
 import { namespacePath } from '../control/namespace.ts';
@@ -19,11 +20,12 @@ export async function attach(client: DaemonClient, format: Format, flags: Attach
   }
   const target = netns === undefined ? { pid: wholeNumber('--pid', pid!) } : { netns: namespacePath(netns) };
   const endpoint = await client.post<Endpoint>('/v1/endpoints', { ...target, ...endpointOptions(flags) });
-  print(
-    format,
-    endpoint,
-    () => `${[endpoint.name, endpoint.ipv4, endpoint.ipv6].filter(Boolean).join(' ')}\n`,
-  );
+  const addresses = async () =>
+    (await client.get<Container>(`/v1/containers/${endpoint.containerId}`)).endpoints.flatMap(
+      ({ ipv4, ipv6 }) => [ipv4, ipv6].filter((address) => address !== null),
+    );
+  const line = format === 'json' ? [] : [endpoint.name, ...(await addresses())];
+  print(format, endpoint, () => `${line.join(' ')}\n`);
   notePorts(endpoint, flags.publish);
   return EXIT_DONE;
 }

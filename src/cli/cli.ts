@@ -23,16 +23,20 @@ export interface CommonFlags {
   format?: Format;
 }
 
-/** Options of the commands that make an endpoint. */
+/** Options of the commands that make a container. */
 export function endpointFlags(command: Command): Command {
-  return command
-    .option('--network <name>', 'the network; `bridge` by default')
-    .option('--name <name>', "the endpoint's name")
-    .option('--ip <address>', 'IPv4 address; the lowest free one by default')
-    .option('--ip6 <address>', 'IPv6 address; the lowest free one by default')
-    .option('--mac <address>', 'MAC; 02:42 and the IPv4 address by default')
-    .option('--ifname <name>', 'name of the interface; eth0 by default')
-    .option('--mtu <bytes>', "largest IP packet; the network's by default")
+  return connectFlags(
+    command
+      .option(
+        '--network <name>',
+        'the network, `bridge` by default, or name=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,interface-name=NAME,alias=NAME,link=CONTAINER[:NAME],gw-priority=NUMBER; may be repeated',
+        collect,
+      )
+      .option('--name <name>', "the container's name")
+      .option('--hostname <name>', 'its own name for itself; the name by default')
+      .option('-l, --label <key=value>', 'a label; may be repeated', collect)
+      .option('--network-alias <name>', 'a further name in the network; may be repeated', collect),
+  )
     .option(
       '-p, --publish <spec>',
       'publish ports, [[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp]; may be repeated',
@@ -42,6 +46,19 @@ export function endpointFlags(command: Command): Command {
       '--faults <spec>',
       'lose, double, reorder, corrupt or delay frames on purpose, as loss=1%,delay=10ms,seed=7',
     );
+}
+
+/** Options about one endpoint in one network. */
+export function connectFlags(command: Command): Command {
+  return command
+    .option('--ip <address>', 'IPv4 address; the lowest free one by default')
+    .option('--ip6 <address>', 'IPv6 address; the lowest free one by default')
+    .option('--mac <address>', 'MAC; 02:42 and the IPv4 address by default')
+    .option('--ifname <name>', 'name of the interface; eth0, or the next one, by default')
+    .option('--mtu <bytes>', "largest IP packet; the network's by default")
+    .option('--link <container[:name]>', 'a container, and a name for it; may be repeated', collect)
+    .option('--gw-priority <number>', 'the network with the highest is the way out; 0 by default')
+    .option('--allow-spoof', 'let it send under other addresses than its own');
 }
 
 /** Options about the ways out of a deck. */

@@ -6,7 +6,7 @@ import { DeckError } from '../control/error.ts';
 import { Sandbox } from '../control/sandbox.ts';
 import { type Outcome, type Place, ping, transfer } from './demo-traffic.ts';
 import { findLeftovers, takeInventory } from './leftovers.ts';
-import { countersText, dropTable, endpointTable, fdbLines } from './lists.ts';
+import { containerTable, countersText, dropTable, fdbLines } from './lists.ts';
 import { networkTable } from './network.ts';
 import { EXIT_DONE, EXIT_FAILED, report, style } from './output.ts';
 import { replay } from './replay.ts';
@@ -60,15 +60,15 @@ class Tour {
       );
       this.#show(networkTable(deck.networks()));
 
-      const bob = await this.#place(deck, 'bob');
-      const alice = await this.#place(deck, 'alice');
+      await this.#place(deck, 'bob');
+      await this.#place(deck, 'alice');
       this.#heading(
         'Two sandboxes, each with a network namespace and a TAP of its own',
         'tapdeck run --name bob -- bash',
         'tapdeck run --name alice -- bash',
         'tapdeck ps',
       );
-      this.#show(endpointTable([alice.endpoint, bob.endpoint], Date.now()));
+      this.#show(containerTable(this.#deck.containers(), Date.now()));
       return undefined;
     } catch (error) {
       if (error instanceof DeckError) return error;

@@ -1,4 +1,5 @@
 import type { DaemonClient } from '../control/client.ts';
+import type { Container } from '../control/container.ts';
 import type { Endpoint } from '../control/endpoint.ts';
 import { checkName } from '../control/name.ts';
 import type { NetworkInfo } from '../control/network.ts';
@@ -16,31 +17,34 @@ export async function ps(
   format: Format,
   { quiet }: { quiet?: boolean },
 ): Promise<number> {
-  const endpoints = await client.get<Endpoint[]>('/v1/endpoints');
+  const containers = await client.get<Container[]>('/v1/containers');
   if (quiet) {
-    process.stdout.write(endpoints.map(({ name }) => `${name}\n`).join(''));
+    process.stdout.write(containers.map(({ name }) => `${name}\n`).join(''));
     return EXIT_DONE;
   }
-  print(format, endpoints, () => endpointTable(endpoints, Date.now()));
+  print(format, containers, () => containerTable(containers, Date.now()));
   return EXIT_DONE;
 }
 
 /** @param now milliseconds since 1970 */
-export function endpointTable(endpoints: readonly Endpoint[], now: number): string {
+export function containerTable(containers: readonly Container[], now: number): string {
   return formatTable(
-    ['NAME', 'NETWORK', 'IPV4', 'IPV6', 'MAC', 'IFNAME', 'PID', 'STATUS', 'PORTS'],
-    endpoints.map(({ name, network, ipv4, ipv6, ipv6Outside, mac, ifname, pid, ports, createdAt }) => [
+    ['CONTAINER ID', 'NAME', 'NETWORKS', 'ADDRESSES', 'PID', 'STATUS', 'PORTS'],
+    containers.map(({ id, name, endpoints, pid, ports, createdAt }) => [
+      id.slice(0, 12),
       name,
-      network,
-      ipv4 ?? '-',
-      ipv6Outside === null ? (ipv6 ?? '-') : `${ipv6} (outside ${ipv6Outside})`,
-      mac,
-      ifname,
+      endpoints.map(({ network }) => network).join(', ') || '-',
+      endpoints.flatMap(addresses).join(', ') || '-',
       String(pid ?? '-'),
       `Up ${formatDuration(now - Date.parse(createdAt))}`,
       portsCell(ports),
     ]),
   );
+}
+
+function addresses({ ipv4, ipv6, ipv6Outside }: Endpoint): string[] {
+  const second = ipv6Outside === null ? ipv6 : `${ipv6} (outside ${ipv6Outside})`;
+  return [ipv4, second].filter((address) => address !== null);
 }
 
 export async function fdb(

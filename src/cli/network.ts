@@ -1,22 +1,30 @@
+import { createInterface } from 'node:readline';
 import { familyOf } from '../control/address.ts';
 import type { DaemonClient } from '../control/client.ts';
 import type { Endpoint } from '../control/endpoint.ts';
 import { DeckError, invalid } from '../control/error.ts';
+import { parseLabels } from '../control/labels.ts';
 import { checkName, quote } from '../control/name.ts';
-import type { CreateNetworkOptions, NetworkInfo } from '../control/network.ts';
-import { wholeNumber } from './endpoint-options.ts';
+import type { CreateNetworkOptions, NetworkInfo, PoolInfo } from '../control/network.ts';
+import { LIST_FILTERS, networkFilter, PRUNE_FILTERS } from '../control/network-filter.ts';
+import { withDriverOptions } from '../control/network-options.ts';
+import { connectOptions, wholeNumber } from './endpoint-options.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, print, report } from './output.ts';
 import { formatTable } from './table.ts';
 
 /** `tapdeck network …`, spelled as in Docker. */
 
 export interface CreateFlags {
+  driver?: string;
   subnet?: string[];
   gateway?: string[];
+  ipRange?: string[];
+  auxAddress?: string[];
   ipv6?: boolean;
   mtu?: string;
   internal?: boolean;
   hostLoopback?: boolean;
+  label?: string[];
   opt?: string[];
 }
 
@@ -26,77 +34,61 @@ export async function createNetwork(client: DaemonClient, name: string, flags: C
   return EXIT_DONE;
 }
 
-/** Sorts the repeatable options by family. Throws a `DeckError`. */
+/** Sorts the repeatable options by family, and checks what can be checked without the deck. Throws a `DeckError`. */
 export function networkOptions(
   name: string,
-  { subnet, gateway, ipv6, mtu, internal, hostLoopback, opt }: CreateFlags,
+  {
+    driver,
+    subnet,
+    gateway,
+    ipRange,
+    auxAddress,
+    ipv6,
+    mtu,
+    internal,
+    hostLoopback,
+    label,
+    opt,
+  }: CreateFlags,
 ): CreateNetworkOptions {
   checkName('network', name);
-  const driver = driverOptions(opt);
-  if (mtu !== undefined && driver.mtu !== undefined) {
-    throw invalid(
-      `--mtu ${quote(mtu)} and -o ${DRIVER_MTU}=${driver.mtu} say the same; leave one of both out`,
-    );
-  }
   const [subnet4, subnet6] = byFamily('--subnet', subnet);
   const [gateway4, gateway6] = byFamily('--gateway', gateway);
-  return {
+  const [range4, range6] = byFamily('--ip-range', ipRange);
+  const auxAddresses = pairs('--aux-address', auxAddress);
+  for (const aux of Object.keys(auxAddresses)) checkName('auxiliary address', aux);
+  const options: CreateNetworkOptions = {
     name,
+    ...(driver !== undefined && { driver }),
     ...(subnet4 !== undefined && { subnet: subnet4 }),
     ...(subnet6 !== undefined && { ipv6Subnet: subnet6 }),
     ...(gateway4 !== undefined && { gateway: gateway4 }),
     ...(gateway6 !== undefined && { ipv6Gateway: gateway6 }),
+    ...(range4 !== undefined && { ipRange: range4 }),
+    ...(range6 !== undefined && { ipv6Range: range6 }),
+    ...(auxAddress !== undefined && { auxAddresses }),
     ...(ipv6 && { ipv6 }),
     ...(mtu !== undefined && { mtu: wholeNumber('--mtu', mtu) }),
     ...(internal && { internal }),
     ...(hostLoopback && { hostLoopback }),
-    ...driver,
+    ...(label !== undefined && { labels: parseLabels(label) }),
+    ...(opt !== undefined && { options: pairs('-o', opt) }),
   };
-}
-
-/** As Docker's bridge driver calls it. */
-const DRIVER_MTU = 'com.docker.network.driver.mtu';
-
-type DriverOptions = Pick<CreateNetworkOptions, 'uplink' | 'npt' | 'mtu' | 'hostLoopback'>;
-
-/** The options of `-o`, which Docker leaves to the driver. Throws a `DeckError`. */
-function driverOptions(given: readonly string[] = []): DriverOptions {
-  const options: DriverOptions = {};
-  const seen = new Set<string>();
-  for (const option of given) {
-    const equals = option.indexOf('=');
-    const key = equals < 0 ? option : option.slice(0, equals);
-    const value = equals < 0 ? '' : option.slice(equals + 1);
-    if (seen.has(key)) throw invalid(`-o ${quote(key)} is given twice; give it once`);
-    seen.add(key);
-    switch (key) {
-      case 'tapdeck.uplink':
-        options.uplink = value;
-        break;
-      case 'tapdeck.npt':
-        options.npt = value;
-        break;
-      case 'tapdeck.host_loopback':
-        options.hostLoopback = truth(option, value);
-        break;
-      case DRIVER_MTU:
-        options.mtu = wholeNumber(`-o ${DRIVER_MTU}`, value);
-        break;
-      default:
-        throw invalid(
-          `-o ${quote(option)}: there is no option ${quote(key)}; there are tapdeck.uplink=NAME, tapdeck.npt=PREFIX, tapdeck.host_loopback=true and ${DRIVER_MTU}=BYTES`,
-        );
-    }
-    if (value === '') throw invalid(`-o ${quote(option)} has no value; write it as ${key}=VALUE`);
-  }
+  withDriverOptions(options);
   return options;
 }
 
-/** As Docker reads what is true in an option. */
-function truth(option: string, value: string): boolean {
-  if (value === 'true' || value === '1') return true;
-  if (value === 'false' || value === '0' || value === '') return false;
-  throw invalid(`-o ${quote(option)}: ${quote(value)} is neither true nor false`);
+/** `key=value` texts, each key once. Throws a `DeckError`. */
+function pairs(option: string, texts: readonly string[] = []): Record<string, string> {
+  const found = new Map<string, string>();
+  for (const text of texts) {
+    const equals = text.indexOf('=');
+    if (equals < 1) throw invalid(`${option} ${quote(text)} makes no sense; write it as KEY=VALUE`);
+    const key = text.slice(0, equals);
+    if (found.has(key)) throw invalid(`${option} ${quote(key)} is given twice; give it once`);
+    found.set(key, text.slice(equals + 1));
+  }
+  return Object.fromEntries(found);
 }
 
 function byFamily(option: string, values: readonly string[] = []): [string | undefined, string | undefined] {
@@ -113,44 +105,57 @@ function byFamily(option: string, values: readonly string[] = []): [string | und
   return found;
 }
 
+export interface ListFlags {
+  quiet?: boolean;
+  filter?: string[];
+  trunc?: boolean;
+}
+
 export async function listNetworks(
   client: DaemonClient,
   format: Format,
-  { quiet }: { quiet?: boolean },
+  { quiet, filter = [], trunc = true }: ListFlags,
 ): Promise<number> {
-  const networks = await client.get<NetworkInfo[]>('/v1/networks');
+  const matches = networkFilter(filter, LIST_FILTERS, Date.now());
+  const networks = (await client.get<NetworkInfo[]>('/v1/networks')).filter(matches);
   if (quiet) {
-    process.stdout.write(networks.map(({ id }) => `${id.slice(0, 12)}\n`).join(''));
+    process.stdout.write(networks.map(({ id }) => `${shown(id, trunc)}\n`).join(''));
     return EXIT_DONE;
   }
-  print(format, networks, () => networkTable(networks));
+  print(format, networks, () => networkTable(networks, trunc));
   return EXIT_DONE;
 }
 
-export function networkTable(networks: readonly NetworkInfo[]): string {
+/** Docker's columns. */
+export function networkTable(networks: readonly NetworkInfo[], trunc = true): string {
   return formatTable(
-    ['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE', 'SUBNETS', 'MTU', 'UPLINK'],
-    networks.map(({ id, name, driver, ipv4, ipv6, mtu, internal, uplink }) => [
-      id.slice(0, 12),
-      name,
-      driver,
-      'local',
-      [ipv4?.subnet, ipv6?.subnet].filter(Boolean).join(', '),
-      mtu,
-      internal ? 'internal' : (uplink ?? '-'),
-    ]),
+    ['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE'],
+    networks.map(({ id, name, driver }) => [shown(id, trunc), name, driver, 'local']),
   );
+}
+
+function shown(id: string, trunc: boolean): string {
+  return trunc ? id.slice(0, 12) : id;
 }
 
 /** Prints what exists of the networks that were named, also when one of them does not. */
 export async function inspectNetworks(client: DaemonClient, names: readonly string[]): Promise<number> {
   const endpoints = await client.get<Endpoint[]>('/v1/endpoints');
+  return inspectEach(names, async (name) =>
+    inspection(await client.get<NetworkInfo>(networkPath(name)), endpoints),
+  );
+}
+
+/** Prints what is found of several things as one JSON text; the exit code is 1 when one is not there. */
+export async function inspectEach(
+  names: readonly string[],
+  find: (name: string) => Promise<object>,
+): Promise<number> {
   const found: object[] = [];
   let code = EXIT_DONE;
   for (const name of names) {
     try {
-      const network = await client.get<NetworkInfo>(`/v1/networks/${encodeURIComponent(name)}`);
-      found.push(inspection(network, endpoints));
+      found.push(await find(name));
     } catch (error) {
       if (!(error instanceof DeckError)) throw error;
       report(error);
@@ -161,58 +166,132 @@ export async function inspectNetworks(client: DaemonClient, names: readonly stri
   return code;
 }
 
+function networkPath(name: string): string {
+  return `/v1/networks/${encodeURIComponent(name)}`;
+}
+
 /** A network in the shape of `docker network inspect`. */
 export function inspection(network: NetworkInfo, endpoints: readonly Endpoint[]): object {
-  const { id, name, createdAt, ipv4, ipv6, mtu, internal, uplink, npt, hostLoopback } = network;
-  const prefixOf = (subnet: string | undefined) => subnet?.slice(subnet.indexOf('/')) ?? '';
-  const withPrefix = (address: string | null, subnet: string | undefined) =>
-    address === null ? '' : `${address}${prefixOf(subnet)}`;
+  const { id, name, driver, createdAt, ipv4, ipv6, internal, options, labels } = network;
   const members = endpoints.filter((endpoint) => endpoint.network === name);
   return {
     Name: name,
     Id: id,
     Created: createdAt,
     Scope: 'local',
-    Driver: 'tapdeck',
+    Driver: driver,
     EnableIPv4: ipv4 !== null,
     EnableIPv6: ipv6 !== null,
     IPAM: {
       Driver: 'default',
       Options: {},
-      Config: [ipv4, ipv6].flatMap((pool) => (pool ? [{ Subnet: pool.subnet, Gateway: pool.gateway }] : [])),
+      Config: [ipv4, ipv6].flatMap((pool) => (pool ? poolConfig(pool) : [])),
     },
-    Internal: internal,
-    Attachable: true,
+    Internal: internal && driver === 'bridge',
+    Attachable: false,
     Ingress: false,
     ConfigFrom: { Network: '' },
     ConfigOnly: false,
     Containers: Object.fromEntries(
       members.map((endpoint) => [
-        endpoint.id,
+        endpoint.containerId,
         {
           Name: endpoint.name,
           EndpointID: endpoint.id,
           MacAddress: endpoint.mac,
-          IPv4Address: withPrefix(endpoint.ipv4, ipv4?.subnet),
-          IPv6Address: withPrefix(endpoint.ipv6, ipv6?.subnet),
+          IPv4Address: withPrefix(endpoint.ipv4, ipv4),
+          IPv6Address: withPrefix(endpoint.ipv6, ipv6),
           ...(endpoint.ipv6Outside !== null && { IPv6OutsideAddress: endpoint.ipv6Outside }),
         },
       ]),
     ),
-    Options: {
-      [DRIVER_MTU]: String(mtu),
-      ...(uplink !== null && { 'tapdeck.uplink': uplink }),
-      ...(npt !== null && { 'tapdeck.npt': npt }),
-      ...(hostLoopback && { 'tapdeck.host_loopback': 'true' }),
-    },
-    Labels: {},
+    Options: options,
+    Labels: labels,
   };
+}
+
+function poolConfig({ subnet, gateway, ipRange, auxAddresses }: PoolInfo): object {
+  return {
+    Subnet: subnet,
+    ...(ipRange !== null && { IPRange: ipRange }),
+    Gateway: gateway,
+    ...(Object.keys(auxAddresses).length > 0 && { AuxiliaryAddresses: auxAddresses }),
+  };
+}
+
+function withPrefix(address: string | null, pool: PoolInfo | null): string {
+  return address === null || !pool ? '' : `${address}${pool.subnet.slice(pool.subnet.indexOf('/'))}`;
+}
+
+export interface ConnectFlags {
+  ip?: string;
+  ip6?: string;
+  mac?: string;
+  ifname?: string;
+  mtu?: string;
+  alias?: string[];
+  link?: string[];
+  gwPriority?: string;
+  allowSpoof?: boolean;
+}
+
+export async function connectNetwork(
+  client: DaemonClient,
+  network: string,
+  container: string,
+  flags: ConnectFlags,
+): Promise<number> {
+  await client.post<Endpoint>(`${networkPath(network)}/connect`, { container, ...connectOptions(flags) });
+  return EXIT_DONE;
+}
+
+export async function disconnectNetwork(
+  client: DaemonClient,
+  network: string,
+  container: string,
+): Promise<number> {
+  await client.post<Endpoint>(`${networkPath(network)}/disconnect`, { container });
+  return EXIT_DONE;
+}
+
+export interface PruneFlags {
+  force?: boolean;
+  filter?: string[];
+}
+
+/** Removes what nobody uses, after the user has said so. */
+export async function pruneNetworks(
+  client: DaemonClient,
+  format: Format,
+  { force, filter = [] }: PruneFlags,
+): Promise<number> {
+  // What makes no sense is said before anybody is asked.
+  networkFilter(filter, PRUNE_FILTERS, Date.now());
+  const warning = 'This will remove all custom networks not used by at least one container.';
+  if (!force && !(await confirmed(warning))) return EXIT_DONE;
+  const removed = await client.post<NetworkInfo[]>('/v1/networks/prune', { filters: filter });
+  print(format, removed, () =>
+    removed.length === 0 ? '' : `Deleted Networks:\n${removed.map(({ name }) => `${name}\n`).join('')}\n`,
+  );
+  return EXIT_DONE;
+}
+
+/** Asks on the terminal, as Docker does; no answer is no. */
+async function confirmed(warning: string): Promise<boolean> {
+  const asked = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    process.stderr.write(`WARNING! ${warning}\nAre you sure you want to continue? [y/N] `);
+    for await (const line of asked) return /^\s*y(es)?\s*$/i.test(line);
+    return false;
+  } finally {
+    asked.close();
+  }
 }
 
 /** Removes several; goes on when one cannot be removed. */
 export async function removeNetworks(client: DaemonClient, names: readonly string[]): Promise<number> {
   return eachOf(names, async (name) => {
-    await client.delete(`/v1/networks/${encodeURIComponent(name)}`);
+    await client.delete(networkPath(name));
   });
 }
 

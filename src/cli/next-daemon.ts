@@ -3,7 +3,7 @@ import { DaemonAbsent, DaemonClient, type SandboxConnection } from '../control/c
 import type { AttachOptions, Endpoint } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
 import type { RuntimePaths } from '../control/paths.ts';
-import { specOf } from '../control/published.ts';
+import { specOf } from '../control/published-entry.ts';
 import { parseUplinkSpec } from '../control/uplink-spec.ts';
 import { type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { say } from './output.ts';

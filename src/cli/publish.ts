@@ -86,7 +86,7 @@ export async function port(
     (one) => one.protocol === protocol && one.port <= number && number <= one.portEnd,
   );
   if (found.length === 0) {
-    throw notFound(`endpoint ${name} publishes no port ${number}/${protocol}; see "tapdeck port ${name}"`);
+    throw notFound(`container ${name} publishes no port ${number}/${protocol}; see "tapdeck port ${name}"`);
   }
   print(format, found, () =>
     found.map((one) => `${at(shownHost(one), String(one.hostPort + number - one.port))}\n`).join(''),

@@ -10,7 +10,7 @@ import type { RuntimePaths } from '../control/paths.ts';
 import { isInForeground } from '../control/process.ts';
 import { newSandboxId, Sandbox } from '../control/sandbox.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
-import { type EndpointFlags, endpointOptions } from './endpoint-options.ts';
+import { type EndpointFlags, endpointOptions, firstNetwork } from './endpoint-options.ts';
 import { takeUpAgain } from './next-daemon.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
 import { notePorts } from './publish.ts';
@@ -36,7 +36,8 @@ export async function run(
     // What is wrong in itself is said before anything begins.
     options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
     const uplinks = uplinkOptions(flags);
-    const { hostLoopback = false, network = DEFAULT_NETWORK } = flags;
+    const { hostLoopback = false } = flags;
+    const network = firstNetwork(flags) ?? DEFAULT_NETWORK;
     wish = { ...(uplinks && { uplinks }), ...(hostLoopback && { hostLoopback: network }) };
   } catch (error) {
     report(error);

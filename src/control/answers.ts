@@ -31,14 +31,19 @@ export const VersionAnswer = schemaOf<VersionInfo>()(
   }),
 );
 
-const Segment = object('Subnet', { subnet: Text, gateway: Text });
+const Segment = object('Subnet', {
+  subnet: Text,
+  gateway: Text,
+  ipRange: nullable(Text),
+  auxAddresses: Type.Record(Text, Text),
+});
 
 export const NetworkAnswer = schemaOf<NetworkInfo>()(
   object('Network', {
     id: Id,
     name: Text,
-    driver: oneOf('tapdeck'),
-    mtu: Type.Integer(),
+    driver: oneOf('bridge', 'host', 'null'),
+    mtu: Type.Integer({ description: '0 where its containers have no interface.' }),
     mac: Type.String({ description: "The gateway's." }),
     ipv4: nullable(Segment),
     ipv6: nullable(Segment),
@@ -46,7 +51,12 @@ export const NetworkAnswer = schemaOf<NetworkInfo>()(
     uplink: nullable(Text),
     npt: nullable(Text),
     hostLoopback: Type.Boolean(),
-    endpoints: Type.Array(Text, { description: 'Names of the endpoints.' }),
+    icc: Type.Boolean({ description: 'Whether its containers reach one another.' }),
+    masquerade: Type.Boolean(),
+    hostBinding: nullable(Text),
+    labels: Type.Record(Text, Text),
+    options: Type.Record(Text, Text, { description: 'Those of the driver, as they are in force.' }),
+    endpoints: Type.Array(Text, { description: 'Names of the containers.' }),
     createdAt: Time,
   }),
 );

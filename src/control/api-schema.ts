@@ -8,35 +8,72 @@ import { oneOf } from './schema.ts';
 
 const Text = Type.String({ maxLength: 4096 });
 const Mtu = Type.Integer();
+const Texts = Type.Array(Text, { maxItems: 1024 });
+const TextMap = Type.Record(Type.String({ maxLength: 4096 }), Text, { maxProperties: 1024 });
 
 export const CreateNetworkBody = Type.Object(
   {
     name: Text,
+    driver: Type.Optional(Text),
     subnet: Type.Optional(Text),
     gateway: Type.Optional(Text),
+    ipRange: Type.Optional(Text),
     ipv6: Type.Optional(Type.Boolean()),
     ipv6Subnet: Type.Optional(Text),
     ipv6Gateway: Type.Optional(Text),
+    ipv6Range: Type.Optional(Text),
+    auxAddresses: Type.Optional(TextMap),
     mtu: Type.Optional(Mtu),
     internal: Type.Optional(Type.Boolean()),
     uplink: Type.Optional(Text),
     npt: Type.Optional(Text),
     hostLoopback: Type.Optional(Type.Boolean()),
+    labels: Type.Optional(TextMap),
+    options: Type.Optional(TextMap),
   },
   { additionalProperties: false },
 );
 export type CreateNetworkBody = Static<typeof CreateNetworkBody>;
 
-const endpointFields = {
-  network: Type.Optional(Text),
-  name: Type.Optional(Text),
+/** Which of the unused networks go: `until=24h`, `label=key=value`, `label!=key`. */
+export const PruneBody = Type.Object({ filters: Type.Optional(Texts) }, { additionalProperties: false });
+export type PruneBody = Static<typeof PruneBody>;
+
+const connectFields = {
   ip: Type.Optional(Text),
   ip6: Type.Optional(Text),
   mac: Type.Optional(Text),
   ifname: Type.Optional(Text),
   mtu: Type.Optional(Mtu),
+  aliases: Type.Optional(Texts),
+  links: Type.Optional(Texts),
+  gatewayPriority: Type.Optional(Type.Integer()),
+  allowSpoof: Type.Optional(Type.Boolean()),
   faults: Type.Optional(Text),
-  publish: Type.Optional(Type.Array(Text, { maxItems: 1024 })),
+};
+
+export const ConnectBody = Type.Object(
+  { container: Text, ...connectFields },
+  { additionalProperties: false },
+);
+export type ConnectBody = Static<typeof ConnectBody>;
+
+export const DisconnectBody = Type.Object({ container: Text }, { additionalProperties: false });
+export type DisconnectBody = Static<typeof DisconnectBody>;
+
+const endpointFields = {
+  ...connectFields,
+  network: Type.Optional(Text),
+  /** Further networks. */
+  networks: Type.Optional(
+    Type.Array(Type.Object({ network: Text, ...connectFields }, { additionalProperties: false }), {
+      maxItems: 1024,
+    }),
+  ),
+  name: Type.Optional(Text),
+  hostname: Type.Optional(Text),
+  labels: Type.Optional(TextMap),
+  publish: Type.Optional(Texts),
 };
 
 export const AttachBody = Type.Object(

@@ -1,3 +1,5 @@
+import type { DefaultRoute, RouteTarget } from '../device/default-route.ts';
+import { formatAddress } from './address.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { NamespaceTarget } from './namespace.ts';
 import type { NetworkRecord } from './network.ts';
@@ -75,9 +77,27 @@ export class ContainerRecord {
     return 'pid' in this.target ? this.target.pid : null;
   }
 
+  /** Whether it is in the host's namespace, where nothing is ours to change. */
+  get isHost(): boolean {
+    return Array.from(this.endpoints.values()).some(({ network }) => network.driver === 'host');
+  }
+
   /** The endpoint by which packets leave for everywhere else, and on which ports are published; null without one. */
   get wayOut(): EndpointRecord | null {
     return firstWayOut(Array.from(this.endpoints.values()));
+  }
+
+  /** The default routes that its namespace is to have: by the first endpoints that lead out with the IP version. */
+  get routes(): Pick<RouteTarget, 'gateway4' | 'gateway6'> {
+    const endpoints = Array.from(this.endpoints.values());
+    const by = (family: 4 | 6): DefaultRoute | null => {
+      const first = firstWayOut(endpoints.filter((one) => (family === 4 ? one.ipv4 : one.ipv6) !== null));
+      const pool = family === 4 ? first?.network.ipv4 : first?.network.ipv6;
+      return first && pool
+        ? { ifname: first.endpoint.ifname, gateway: formatAddress(family, pool.gateway) }
+        : null;
+    };
+    return { gateway4: by(4), gateway6: by(6) };
   }
 
   /** Runs `work` when all that was asked of this container before is done: connects and disconnects do not mix. */

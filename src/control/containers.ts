@@ -1,35 +1,29 @@
-import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { PortId } from '../../switch/frame.ts';
-import { formatMac, type Mac } from '../../wire/address.ts';
-import type { PortSpec } from '../dataplane/commands.ts';
-import type { openTapFor } from '../device/rootless.ts';
-import type { DataPlane } from '../runtime/data-plane.ts';
-import { formatAddress, parseStationMac, toInt32, toWords } from './address.ts';
+import type { setRoutesFor } from '../device/rootless.ts';
 import { type Container, ContainerRecord, type EndpointRecord, firstWayOut } from './container.ts';
 import type { DeckEvents } from './deck-events.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
-import { asDeckError, conflict, type DeckError, invalid, notFound, unavailable } from './error.ts';
+import { type Draft, EndpointMaker, type EndpointMakerParts, NO_PORT } from './endpoint-maker.ts';
+import { checkCompany, checkFurther, netnsOf, noWayOut, targetOf } from './endpoint-wishes.ts';
+import { asDeckError, conflict, invalid, notFound } from './error.ts';
 import { findId, findNamed, newId } from './id.ts';
-import { Ifnames } from './ifnames.ts';
+import { checkLabels } from './labels.ts';
 import { checkName, DEFAULT_NETWORK, isName, Names, quote } from './name.ts';
 import { describeNamespace, type identifyNamespace, type NamespaceTarget } from './namespace.ts';
-import { checkMtu, type NetworkRecord } from './network.ts';
+import type { NetworkRecord } from './network.ts';
 import type { Identity, Networks } from './networks.ts';
-import { type PublishedPort, type PublishedPorts, type PublishTarget, specOf } from './published.ts';
+import type { PublishedPort, PublishedPorts, PublishTarget } from './published.ts';
+import { specOf } from './published-entry.ts';
 import type { Undo } from './undo.ts';
 
-export interface ContainersParts {
-  plane: DataPlane;
-  openTap: typeof openTapFor;
+export interface ContainersParts extends EndpointMakerParts {
+  setRoutes: typeof setRoutesFor;
   identify: typeof identifyNamespace;
   networks: Networks;
   published: PublishedPorts;
   events: DeckEvents;
   log(level: 'warn' | 'error', message: string): void;
-  undo(): Undo;
-  /** Whether nothing new may begin any more. */
-  closing(): boolean;
 }
 
 /** What a container and its endpoint were before a restart. */
@@ -58,17 +52,8 @@ export interface SavedEndpoint extends ConnectOptions {
   network: string;
 }
 
-/** An endpoint whose addresses and names are reserved, and nothing else. */
-interface Draft {
-  readonly container: ContainerRecord;
-  readonly network: NetworkRecord;
-  readonly endpoint: Omit<Endpoint, 'port' | 'ports'>;
-  readonly options: ConnectOptions;
-  readonly mac: Mac;
-  readonly ipv4: bigint | null;
-  readonly ipv6: bigint | null;
-  readonly undo: Undo;
-}
+/** Milliseconds between two looks after containers without an interface. */
+const LOOK_AT_SILENT = 2000;
 
 /** The containers of a deck and their endpoints. */
 export class Containers {
@@ -78,10 +63,12 @@ export class Containers {
   /** The container's name by the identity of its namespace, from the moment on that it is being attached. */
   readonly #namespaces = new Map<string, string>();
   readonly #byPort = new Map<PortId, EndpointRecord>();
-  readonly #ifnames = new Ifnames();
+  readonly #maker: EndpointMaker;
+  #watching: NodeJS.Timeout | undefined;
 
   constructor(parts: ContainersParts) {
     this.#parts = parts;
+    this.#maker = new EndpointMaker(parts);
   }
 
   /** The oldest first. */
@@ -175,9 +162,10 @@ export class Containers {
   /** Makes a container again that was in no network. */
   restoreAlone(options: AttachOptions, was: Identity): void {
     const undo = this.#parts.undo();
-    const container = this.#reserve(targetOf(options), options, undo, was);
+    const container = this.#reserve(targetOf(options), null, options, undo, was);
     this.#all.set(container.name, container);
     this.#parts.events.emit('container', { action: 'create', container: this.#describe(container) });
+    this.#watch();
   }
 
   /** Makes a container of a network namespace and connects it to its first network. */
@@ -188,19 +176,24 @@ export class Containers {
       // Everything that two attaches could both want is reserved before the first `await`.
       const target = targetOf(options);
       const network = networks.get(options.network ?? DEFAULT_NETWORK);
-      const container = this.#reserve(target, options, undo, was);
-      const { name } = container;
-      const draft = this.#draft(container, network, options, undo, was?.endpointId);
-      // Before anything is made: a port that cannot be had costs nothing then.
-      undo.add(() => void published.withdraw(name));
-      await this.#publishAt(draft, options.publish ?? []);
-      const record = await this.#open(draft);
+      const further = checkFurther(options.networks, network, networks);
+      const container = this.#reserve(target, network, options, undo, was);
+      const drafts = this.#drafts(container, [[network, options], ...further], was?.endpointId);
+      try {
+        // Before anything is made: a port that cannot be had costs nothing then.
+        undo.add(() => void published.withdraw(container.name));
+        await this.#publishAt(container, drafts, options.publish ?? []);
+      } catch (error) {
+        for (const draft of drafts) draft.undo.run();
+        throw error;
+      }
+      const records = await this.#openAll(drafts);
 
-      this.#all.set(name, container);
+      this.#all.set(container.name, container);
       events.emit('container', { action: 'create', container: this.#describe(container) });
-      this.#enter(record);
-      if (record.endpoint.ports.length > 0) this.#tellPorts(container);
-      return record.endpoint;
+      this.#enter(container, records);
+      if (records.length > 1 || !network.isBridge) await this.#route(container);
+      return container.endpoints.get(network.name)?.endpoint ?? records[0]!.endpoint;
     } catch (error) {
       undo.run();
       throw asDeckError(error);
@@ -214,30 +207,37 @@ export class Containers {
     options: ConnectOptions = {},
     was?: { endpointId: string },
   ): Promise<Endpoint> {
-    const container = this.#present(nameOrId);
-    return container.inTurn(async () => {
-      const undo = this.#parts.undo();
-      try {
-        const { name, endpoints, target, namespace } = this.#present(container.id);
-        const network = this.#parts.networks.get(networkName);
-        if (endpoints.has(network.name)) {
-          throw conflict(
-            `container ${name} is in network ${network.name} already; disconnect it first to connect it otherwise`,
-          );
-        }
-        if (this.#parts.identify(target) !== namespace) {
-          throw conflict(
-            `the namespace of container ${name} is not that of ${describeNamespace(target)} any more; detach it and attach it again`,
-          );
-        }
-        const draft = this.#draft(container, network, options, undo, was?.endpointId);
-        const record = await this.#open(draft);
-        this.#enter(record);
-        return record.endpoint;
-      } catch (error) {
-        undo.run();
-        throw asDeckError(error);
+    const { id } = this.#present(nameOrId);
+    return this.#find(id).inTurn(async () => {
+      const container = this.#present(id);
+      const { name, endpoints, target } = container;
+      const network = this.#parts.networks.get(networkName);
+      if (endpoints.has(network.name)) {
+        throw conflict(
+          `container ${name} is in network ${network.name} already; disconnect it first to connect it otherwise`,
+        );
       }
+      checkCompany(`container ${name}`, [
+        ...Array.from(endpoints.values(), (other) => other.network),
+        network,
+      ]);
+      if (network.driver === 'host') {
+        throw conflict(
+          `container ${name} has a network namespace of its own and cannot be connected to network ${network.name}`,
+        );
+      }
+      if (!this.#isThere(container)) {
+        throw conflict(
+          `the namespace of container ${name} is not that of ${describeNamespace(target)} any more; detach it and attach it again`,
+        );
+      }
+      const draft = this.#maker.draft(container, network, options, was?.endpointId);
+      const before = container.wayOut;
+      const record = await this.#maker.open(draft, before === null);
+      this.#enter(container, [record]);
+      if (before !== null || !network.isBridge) await this.#route(container);
+      await this.#moved(container, before);
+      return container.endpoints.get(network.name)?.endpoint ?? record.endpoint;
     });
   }
 
@@ -253,7 +253,18 @@ export class Containers {
           `container ${container.name} is not in network ${network.name}; it is in ${others || 'none'}`,
         );
       }
+      if (network.driver === 'host') {
+        throw invalid(
+          `container ${container.name} has no network of its own to leave network ${network.name} with; detach it`,
+        );
+      }
+      const before = container.wayOut;
+      // While the interface is there still, so that at no time packets have nowhere to go.
+      container.endpoints.delete(network.name);
+      if (network.isBridge) await this.#route(container);
       await this.#leave(record, 'detach');
+      await this.#moved(container, before);
+      this.#watch();
       return record.endpoint;
     });
   }
@@ -294,23 +305,36 @@ export class Containers {
     const isLast = Array.from(container.endpoints.values()).every(
       (other) => other === record || other.leaving,
     );
-    void (isLast ? this.#remove(container, 'gone') : this.#leave(record, 'gone'));
+    if (isLast) {
+      void this.#remove(container, 'gone');
+      return;
+    }
+    void container.inTurn(async () => {
+      const before = container.wayOut;
+      await this.#leave(record, 'gone');
+      if (container.leaving || !this.#isThere(container)) return;
+      await this.#route(container);
+      await this.#moved(container, before);
+    });
   }
 
   /** Removes all containers. */
   async removeAll(why: 'detach' | 'gone'): Promise<void> {
+    clearInterval(this.#watching);
     await Promise.allSettled(Array.from(this.#all.values(), (record) => this.#remove(record, why)));
   }
 
   /** Takes name and namespace of a container to be. */
   #reserve(
     target: NamespaceTarget,
+    network: NetworkRecord | null,
     { name: wanted, hostname, labels = {} }: AttachOptions,
     undo: Undo,
     was?: Identity,
   ): ContainerRecord {
-    const namespace = this.#parts.identify(target);
-    const owner = this.#namespaces.get(namespace);
+    const isHost = network?.driver === 'host';
+    const namespace = this.#parts.identify(target, isHost);
+    const owner = isHost ? undefined : this.#namespaces.get(namespace);
     if (owner !== undefined) {
       throw conflict(
         `${describeNamespace(target)} is container ${owner} already; connect it to further networks with "tapdeck network connect NETWORK ${owner}"`,
@@ -319,17 +343,22 @@ export class Containers {
     const id = was?.id ?? newId();
     const name = this.#names.reserve(wanted ?? this.#proposeName(target) ?? `container-${id.slice(0, 8)}`);
     undo.add(() => this.#names.release(name));
-    this.#namespaces.set(namespace, name);
-    undo.add(() => void this.#namespaces.delete(namespace));
+    if (!isHost) this.#namespaces.set(namespace, name);
+    undo.add(() => this.#forgetNamespace(namespace, name));
     return new ContainerRecord({
       id,
       name,
       target,
       namespace,
-      labels: Object.freeze({ ...labels }),
+      labels: Object.freeze(checkLabels(labels)),
       hostname: hostname === undefined ? null : checkName('host', hostname),
       createdAt: was?.createdAt ?? new Date().toISOString(),
     });
+  }
+
+  /** The host's namespace is not any one container's. */
+  #forgetNamespace(namespace: string, name: string): void {
+    if (this.#namespaces.get(namespace) === name) this.#namespaces.delete(namespace);
   }
 
   /** The namespace's file name: `blue` of /run/netns/blue. */
@@ -339,117 +368,93 @@ export class Containers {
     return isName(name) && !this.#names.has(name) ? name : undefined;
   }
 
-  /** Takes everything that an endpoint needs for itself alone; synchronous, so that two never get the same. */
-  #draft(
-    container: ContainerRecord,
-    network: NetworkRecord,
-    options: ConnectOptions,
-    undo: Undo,
-    id = newId(),
-  ): Draft {
-    const { name } = container;
-    network.members.add(name);
-    undo.add(() => void network.members.delete(name));
-    const ipv4 = network.reserveAddress(4, options.ip, undo);
-    const ipv6 = network.reserveAddress(6, options.ip6, undo);
-    const mac = options.mac
-      ? network.reserveMac(parseStationMac(options.mac), options.mac)
-      : network.deriveMac(ipv4, ipv6);
-    undo.add(() => network.releaseMac(mac));
-    const mtu = checkMtu(options.mtu ?? network.mtu, ipv6 !== null, network.mtu);
-    const place = describeNamespace(container.target);
-    const ifname = this.#ifnames.reserve(container.namespace, options.ifname, place, undo);
-    const endpoint = {
-      id,
-      name,
-      container: name,
-      containerId: container.id,
-      network: network.name,
-      ifname,
-      mac: formatMac(mac.hi, mac.lo),
-      mtu,
-      ipv4: ipv4 === null ? null : formatAddress(4, ipv4),
-      ipv6: ipv6 === null ? null : formatAddress(6, ipv6),
-      ipv6Outside: network.outside(ipv6),
-      netns: container.netns,
-      pid: container.pid,
-      aliases: Object.freeze(checkAliases(options.aliases)),
-      links: Object.freeze(checkLinks(options.links)),
-      gatewayPriority: checkPriority(options.gatewayPriority ?? 0),
-      allowSpoof: options.allowSpoof ?? false,
-      createdAt: new Date().toISOString(),
-    };
-    return { container, network, endpoint, options, mac, ipv4, ipv6, undo };
-  }
-
-  /** Makes the interface and the port of an endpoint. */
-  async #open({
-    container,
-    network,
-    endpoint,
-    options,
-    mac,
-    ipv4,
-    ipv6,
-    undo,
-  }: Draft): Promise<EndpointRecord> {
-    const { openTap, plane } = this.#parts;
-    const { ifname, mtu } = endpoint;
-    const leads = firstWayOut([...container.endpoints.values(), { network, endpoint }]);
-    const isFirst = container.wayOut === null && leads !== null;
-    const tap = await openTap({
-      netns: 'path' in container.target ? container.target.path : container.target.pid,
-      ifname,
-      mac: endpoint.mac,
-      mtu,
-      addresses: [
-        ...(ipv4 === null ? [] : [`${endpoint.ipv4}/${network.ipv4!.subnet.prefix}`]),
-        ...(ipv6 === null ? [] : [`${endpoint.ipv6}/${network.ipv6!.subnet.prefix}`]),
-      ],
-      // A namespace has one default route.
-      ...(isFirst && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
-      ...(isFirst && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
-    });
-    if (this.#parts.closing()) {
-      closeSync(tap.fd);
-      throw unavailable('the deck is closing; start it again');
+  /** Gives the namespace of a container the default routes that it is to have; that it cannot is no reason to fail. */
+  async #route(container: ContainerRecord): Promise<void> {
+    if (container.isHost) return;
+    const ifnames = Array.from(container.endpoints.values(), ({ endpoint }) => endpoint.ifname);
+    try {
+      await this.#parts.setRoutes({ netns: netnsOf(container.target), ifnames, ...container.routes });
+    } catch (error) {
+      this.#parts.log(
+        'warn',
+        `cannot change the default routes of container ${container.name}: ${(error as Error).message}`,
+      );
     }
-    const spec: PortSpec = { network: network.number, mac, mtu };
-    if (ipv4 !== null) spec.ipv4 = toInt32(ipv4);
-    if (ipv6 !== null) spec.ipv6 = toWords(ipv6);
-    const port = await plane.addTap(tap, spec, options.faults);
-    const ports = this.#parts.published.of(container.name);
-    return {
-      endpoint: Object.freeze({ ...endpoint, port, ports: container.wayOut ? [] : ports }),
-      container,
-      network,
-      ipv4,
-      ipv6,
-      faults: options.faults,
-      release: () => undo.run(),
-      leaving: null,
-    };
   }
 
-  /** From here on the endpoint is there for all to see. */
-  #enter(record: EndpointRecord): void {
-    record.container.endpoints.set(record.network.name, record);
-    this.#byPort.set(record.endpoint.port, record);
-    this.#parts.events.emit('attach', record.endpoint);
+  /** Has the ports of a container lead to its way out, when that is another than it was. */
+  async #moved(container: ContainerRecord, before: EndpointRecord | null): Promise<void> {
+    const { name, wayOut } = container;
+    if (wayOut === before || container.leaving) return;
+    const waiting = await this.#parts.published.move(name, wayOut && this.#publishTarget(wayOut));
+    if (waiting > 0) {
+      this.#parts.log(
+        'warn',
+        `${waiting} published ports of container ${name} lead nowhere until it is in a network again where they can`,
+      );
+    }
+    this.#showPorts(container);
+  }
+
+  #drafts(
+    container: ContainerRecord,
+    wishes: readonly (readonly [NetworkRecord, ConnectOptions])[],
+    id?: string,
+  ): Draft[] {
+    const drafts: Draft[] = [];
+    try {
+      for (const [network, options] of wishes) {
+        drafts.push(this.#maker.draft(container, network, options, drafts.length === 0 ? id : undefined));
+      }
+      return drafts;
+    } catch (error) {
+      for (const draft of drafts) draft.undo.run();
+      throw error;
+    }
+  }
+
+  /** Opens all endpoints of a container to be, or none. */
+  async #openAll(drafts: readonly Draft[]): Promise<EndpointRecord[]> {
+    const opened: EndpointRecord[] = [];
+    try {
+      for (const draft of drafts) opened.push(await this.#maker.open(draft, firstWayOut(opened) === null));
+      return opened;
+    } catch (error) {
+      for (const draft of drafts.slice(opened.length + 1)) draft.undo.run();
+      for (const { endpoint, release } of opened) {
+        if (endpoint.port !== NO_PORT) await this.#parts.plane.removePort(endpoint.port).catch(() => {});
+        release();
+      }
+      throw error;
+    }
+  }
+
+  /** From here on endpoints are there for all to see. */
+  #enter(container: ContainerRecord, records: readonly EndpointRecord[]): void {
+    for (const record of records) {
+      container.endpoints.set(record.network.name, record);
+      if (record.endpoint.port !== NO_PORT) this.#byPort.set(record.endpoint.port, record);
+    }
+    const ports = this.#parts.published.of(container.name);
+    if (ports.length > 0) this.#placePorts(container, ports);
+    for (const { endpoint } of records) this.#parts.events.emit('attach', endpoint);
+    if (ports.length > 0) this.#tellPorts(container, ports);
+    this.#watch();
   }
 
   /** Removes a container; once, whoever asks. */
   #remove(record: ContainerRecord, why: 'detach' | 'gone'): Promise<void> {
-    record.leaving ??= (async () => {
+    // Behind a connect that is under way, so that nothing comes to a container that has gone.
+    record.leaving ??= record.inTurn(async () => {
       const { name, endpoints } = record;
       await this.#parts.published.withdraw(name);
       const container = this.#describe(record);
       await Promise.all(Array.from(endpoints.values(), (endpoint) => this.#leave(endpoint, why)));
       this.#all.delete(name);
       this.#names.release(name);
-      this.#namespaces.delete(record.namespace);
+      this.#forgetNamespace(record.namespace, name);
       this.#parts.events.emit('container', { action: 'remove', container });
-    })();
+    });
     return record.leaving;
   }
 
@@ -459,14 +464,14 @@ export class Containers {
       const { endpoint, container, network } = record;
       this.#byPort.delete(endpoint.port);
       try {
-        if (why === 'detach') await this.#parts.plane.removePort(endpoint.port);
+        if (why === 'detach' && endpoint.port !== NO_PORT) await this.#parts.plane.removePort(endpoint.port);
       } catch (error) {
         this.#parts.log(
           'error',
           `cannot remove the port of container ${endpoint.name} in network ${network.name}: ${(error as Error).message}`,
         );
       }
-      container.endpoints.delete(network.name);
+      if (container.endpoints.get(network.name) === record) container.endpoints.delete(network.name);
       record.release();
       this.#parts.events.emit(why, endpoint);
     })();
@@ -501,57 +506,60 @@ export class Containers {
   }
 
   /** Publishes what a container is to have from the start on. */
-  async #publishAt(draft: Draft, specs: readonly string[]): Promise<void> {
+  async #publishAt(
+    container: ContainerRecord,
+    drafts: readonly Draft[],
+    specs: readonly string[],
+  ): Promise<void> {
     if (specs.length === 0) return;
-    if (draft.network.way.internal) throw noWayOut(draft.container, draft.network);
-    await this.#parts.published.publish(this.#publishTarget(draft), specs);
+    const wayOut = firstWayOut(drafts);
+    if (!wayOut) throw noWayOut(container, drafts[0]!.network);
+    await this.#parts.published.publish(this.#publishTarget(wayOut), specs);
   }
 
+  /** Whether the namespace of a container is still what it was. */
+  #isThere({ target, namespace, isHost }: ContainerRecord): boolean {
+    try {
+      return this.#parts.identify(target, isHost) === namespace;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Looks now and then after containers without an interface, whose end nobody else tells. */
+  #watch(): void {
+    if (this.#watching || this.#silent().length === 0) return;
+    this.#watching = setInterval(() => {
+      for (const container of this.#silent()) {
+        if (!this.#isThere(container)) void this.#remove(container, 'gone');
+      }
+      if (this.#silent().length > 0) return;
+      clearInterval(this.#watching);
+      this.#watching = undefined;
+    }, LOOK_AT_SILENT).unref();
+  }
+
+  #silent(): ContainerRecord[] {
+    return Array.from(this.#all.values()).filter(({ endpoints }) =>
+      Array.from(endpoints.values()).every(({ endpoint }) => endpoint.port === NO_PORT),
+    );
+  }
+
+  /** What is published has changed. */
   #showPorts(container: ContainerRecord): void {
     const ports = this.#parts.published.of(container.name);
+    this.#placePorts(container, ports);
+    this.#tellPorts(container, ports);
+  }
+
+  #placePorts(container: ContainerRecord, ports: readonly PublishedPort[]): void {
     const { wayOut } = container;
     for (const record of container.endpoints.values()) {
       record.endpoint = Object.freeze({ ...record.endpoint, ports: record === wayOut ? ports : [] });
     }
-    this.#tellPorts(container);
   }
 
-  #tellPorts({ name }: ContainerRecord): void {
-    const ports = this.#parts.published.of(name);
+  #tellPorts({ name }: ContainerRecord, ports: readonly PublishedPort[]): void {
     this.#parts.events.emit('publish', { action: 'change', container: name, ports });
   }
-}
-
-function noWayOut({ name }: ContainerRecord, network?: NetworkRecord): DeckError {
-  return invalid(
-    network
-      ? `ports of ${name} cannot be published: network ${network.name} is internal; leave -p out, or use a network that is not`
-      : `ports of ${name} cannot be published: it is in no network that leads out; connect it to one that is not internal first`,
-  );
-}
-
-function targetOf({ netns, pid }: AttachOptions): NamespaceTarget {
-  if (netns !== undefined && pid === undefined) return { path: netns };
-  if (pid !== undefined && netns === undefined) return { pid };
-  throw invalid('give either the path of a network namespace or a process in it, and not both');
-}
-
-function checkAliases(aliases: readonly string[] = []): string[] {
-  return Array.from(new Set(aliases.map((alias) => checkName('alias', alias))));
-}
-
-/** As `name:alias`, both of them names. */
-function checkLinks(links: readonly string[] = []): string[] {
-  return links.map((link) => {
-    const [name = '', alias = name, ...more] = link.split(':');
-    if (more.length > 0 || !isName(name) || !isName(alias)) {
-      throw invalid(`link ${quote(link)} is not a container and a name for it; write it as in db:database`);
-    }
-    return `${name}:${alias}`;
-  });
-}
-
-function checkPriority(priority: number): number {
-  if (Number.isInteger(priority) && Math.abs(priority) <= 2 ** 31 - 1) return priority;
-  throw invalid(`gateway priority ${priority} is not a whole number; the highest one is the way out`);
 }

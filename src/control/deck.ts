@@ -2,8 +2,9 @@ import type { PortId } from '../../switch/frame.ts';
 import type { ConntrackOptions } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
 import { hostAddresses } from '../device/host-addresses.ts';
+import { hostRoutes } from '../device/host-routes.ts';
 import { openPacket } from '../device/packet-socket.ts';
-import { openTapFor } from '../device/rootless.ts';
+import { openTapFor, setRoutesFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
 import type { Container } from './container.ts';
@@ -14,7 +15,7 @@ import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
 import { asDeckError, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
 import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
-import { DEFAULT_IPV4_SUBNET, DEFAULT_IPV6_SUBNET, Subnets } from './ipam.ts';
+import { type SubnetPool, Subnets } from './ipam.ts';
 import { DEFAULT_NETWORK } from './name.ts';
 import { NameService, type ResolverWishes } from './name-service.ts';
 import { identifyNamespace } from './namespace.ts';
@@ -26,6 +27,7 @@ import { DEFAULT_UPLINK } from './socket-uplink-spec.ts';
 import { Undo } from './undo.ts';
 import { type UplinkInfo, Uplinks } from './uplink.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
+import { type AddRuleOptions, type SavedRule, type UserRuleInfo, UserRules } from './user-rules.ts';
 import {
   type CountersView,
   type DropView,
@@ -50,6 +52,8 @@ export interface DeckOptions {
   uplinks?: readonly (UplinkSpec | string)[];
   /** Whether endpoints of network `bridge` reach the loopback of the host; no by default. */
   hostLoopback?: boolean;
+  /** Where networks that ask for no subnet get theirs; Docker's default pools for each IP version that has none here. */
+  addressPools?: readonly SubnetPool[];
   /** What network `bridge` was before a restart. */
   bridge?: SavedNetwork;
   /** How the host's name servers are asked about names outside. */
@@ -62,9 +66,13 @@ export interface DeckOptions {
 export interface DeckParts {
   dataPlane: DataPlane;
   openTap: typeof openTapFor;
+  setRoutes: typeof setRoutesFor;
   openPacket: typeof openPacket;
   hostAddresses: typeof hostAddresses;
+  hostRoutes: typeof hostRoutes;
   identify: typeof identifyNamespace;
+  /** Monotonic milliseconds. */
+  now: () => number;
 }
 
 /**
@@ -83,25 +91,35 @@ export class Deck {
   readonly events = new DeckEvents();
   readonly #plane: DataPlane;
   readonly #log: NonNullable<DeckOptions['log']>;
-  readonly #subnets = new Subnets();
+  readonly #subnets: Subnets;
   readonly #uplinks: Uplinks;
   readonly #networks: Networks;
   readonly #containers: Containers;
   readonly #published: PublishedPorts;
   readonly #flows: Flows;
+  readonly #userRules: UserRules;
   readonly #names: NameService;
   /** Operations under way, which `close` waits for. */
   readonly #busy = new Set<Promise<unknown>>();
   #closing: Promise<void> | null = null;
 
-  /** Starts a data plane with one network, `bridge`. */
+  /** Starts a data plane with network `bridge`, and the two of Docker's that need none: `host` and `none`. */
   static async open(options: DeckOptions = {}): Promise<Deck> {
     const { seed, conntrack } = options;
     const dataPlane = await DataPlaneThread.start({
       ...(seed !== undefined && { seed }),
       ...(conntrack && { conntrack }),
     });
-    const parts = { dataPlane, openTap: openTapFor, openPacket, hostAddresses, identify: identifyNamespace };
+    const parts: DeckParts = {
+      dataPlane,
+      openTap: openTapFor,
+      setRoutes: setRoutesFor,
+      openPacket,
+      hostAddresses,
+      hostRoutes,
+      identify: identifyNamespace,
+      now: () => performance.now(),
+    };
     return Deck.assemble(parts, { uplinks: [DEFAULT_UPLINK], ...options });
   }
 
@@ -110,19 +128,19 @@ export class Deck {
     const deck = new Deck(parts, options);
     try {
       await deck.#operation(() => deck.#uplinks.open(options.uplinks ?? []));
-      const { subnet = DEFAULT_IPV4_SUBNET, ipv6Subnet = DEFAULT_IPV6_SUBNET } =
-        options.bridge?.options ?? {};
+      // An uplink is where the world has it; the default network goes elsewhere.
+      const { subnet, ipv6Subnet } = options.bridge?.options ?? {};
       await deck.createNetwork(
         {
           name: DEFAULT_NETWORK,
-          // An uplink is where the world has it; the default network goes elsewhere.
-          ...(deck.#subnets.isFree(4, subnet) && { subnet }),
+          ...(subnet !== undefined && deck.#subnets.isFree(4, subnet) && { subnet }),
           ipv6: true,
-          ...(deck.#subnets.isFree(6, ipv6Subnet) && { ipv6Subnet }),
+          ...(ipv6Subnet !== undefined && deck.#subnets.isFree(6, ipv6Subnet) && { ipv6Subnet }),
           ...(options.hostLoopback && { hostLoopback: true }),
         },
         options.bridge,
       );
+      deck.#networks.createBuiltIn();
       return deck;
     } catch (error) {
       await deck.close();
@@ -130,15 +148,23 @@ export class Deck {
     }
   }
 
-  private constructor(parts: DeckParts, { log = () => {}, dns = {} }: DeckOptions) {
-    const { dataPlane: plane, openTap, identify } = parts;
+  private constructor(parts: DeckParts, { log = () => {}, addressPools = [], dns = {} }: DeckOptions) {
+    const { dataPlane: plane, openTap, setRoutes, identify, hostRoutes, now } = parts;
     this.#plane = plane;
     this.#log = log;
+    this.#subnets = new Subnets({ pools: addressPools, hostRoutes });
     this.#uplinks = new Uplinks(parts, this.#subnets);
     const { events } = this;
     const undo = () =>
       new Undo((error) => log('error', `cannot take back a step: ${(error as Error).message}`));
-    const networks = new Networks({ plane, uplinks: this.#uplinks, subnets: this.#subnets, events, undo });
+    const networks = new Networks({
+      plane,
+      uplinks: this.#uplinks,
+      subnets: this.#subnets,
+      events,
+      undo,
+      now,
+    });
     const published = new PublishedPorts(plane, (error) =>
       log('error', `cannot take back a published port: ${(error as Error).message}`),
     );
@@ -148,6 +174,7 @@ export class Deck {
     this.#containers = new Containers({
       plane,
       openTap,
+      setRoutes,
       identify,
       networks,
       published,
@@ -162,6 +189,15 @@ export class Deck {
       publisher: (publish) => published.publisher(publish),
     });
     const uplinks = this.#uplinks;
+    this.#userRules = new UserRules({
+      plane,
+      events,
+      log,
+      find: (name) =>
+        networks.bridges().find((network) => network.name === name)?.number ??
+        uplinks.all().find((uplink) => uplink.name === name)?.number,
+      names: () => [...networks.bridges(), ...uplinks.all()].map(({ name }) => name),
+    });
     this.#names = new NameService(
       {
         plane,
@@ -184,9 +220,17 @@ export class Deck {
     return this.#operation(() => this.#networks.create(options, was));
   }
 
-  /** Removes a network without endpoints, given by name or id. */
+  /** Removes a network without containers, given by name or id. */
   removeNetwork(nameOrId: string): Promise<NetworkInfo> {
     return this.#operation(() => this.#networks.remove(nameOrId));
+  }
+
+  /**
+   * Removes all networks that somebody made and no container is in.
+   * @param filters as in Docker: `until=24h`, `label=key`, `label=key=value`, `label!=key`
+   */
+  pruneNetworks(filters: readonly string[] = []): Promise<NetworkInfo[]> {
+    return this.#operation(() => this.#networks.prune(filters));
   }
 
   /** All networks, the oldest first. */
@@ -308,7 +352,38 @@ export class Deck {
     const { rules } = await this.#operation(() => this.#plane.snapshot({ rules: true }));
     const networks = this.#networks.ruleNetworks();
     const uplinks = this.#uplinks.all();
-    return viewRules({ networks, uplinks, published: this.#published.all(), counters: rules });
+    const userRules = this.#userRules.list(rules);
+    return viewRules({ networks, uplinks, published: this.#published.all(), userRules, counters: rules });
+  }
+
+  /**
+   * Adds a rule to chain DOCKER-USER, in front of all that the deck decides itself.
+   *
+   * ```ts
+   * await deck.addRule({ in: 'front', out: 'back', protocol: 'tcp', dport: '5432', action: 'ACCEPT' });
+   * ```
+   */
+  addRule(options: AddRuleOptions): Promise<UserRuleInfo> {
+    return this.#operation(async () => {
+      const { id } = await this.#userRules.add(options);
+      return this.#userRules.list([]).find((rule) => rule.id === id)!;
+    });
+  }
+
+  /** Removes rules by their ids: all of them, or none. */
+  removeRule(...ids: number[]): Promise<SavedRule[]> {
+    return this.#operation(() => this.#userRules.remove(ids));
+  }
+
+  /** The rules of chain DOCKER-USER in their order, with what they have counted. */
+  async listRules(): Promise<UserRuleInfo[]> {
+    const { rules } = await this.#operation(() => this.#plane.snapshot({ rules: true }));
+    return this.#userRules.list(rules);
+  }
+
+  /** Puts rules of an earlier deck in force, as `save` gave them. */
+  restoreRules(rules: readonly SavedRule[]): Promise<void> {
+    return this.#operation(() => this.#userRules.restore(rules));
   }
 
   /** The filtering database: which address is behind which port. */
@@ -342,8 +417,12 @@ export class Deck {
   }
 
   /** Networks and containers as a later deck can make them again; see `restoreDeck`. */
-  save(): { networks: SavedNetwork[]; containers: SavedContainer[] } {
-    return { networks: this.#networks.save(), containers: this.#containers.save() };
+  save(): { networks: SavedNetwork[]; containers: SavedContainer[]; rules: SavedRule[] } {
+    return {
+      networks: this.#networks.save(),
+      containers: this.#containers.save(),
+      rules: this.#userRules.save(),
+    };
   }
 
   /** Puts containers that were made again at once into their former order, by their ids. */

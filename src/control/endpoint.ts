@@ -12,7 +12,7 @@ export interface Endpoint {
   readonly containerId: string;
   /** Name of the network. */
   readonly network: string;
-  /** The interface inside the namespace. */
+  /** The interface inside the namespace; empty in network `host` or `none`, where there is none. */
   readonly ifname: string;
   readonly mac: string;
   /** Largest IP packet, bytes. */
@@ -22,7 +22,7 @@ export interface Endpoint {
   readonly ipv6: string | null;
   /** The IPv6 address under which it stands outside if its network has another prefix there (RFC 6296); else null. */
   readonly ipv6Outside: string | null;
-  /** The port of the switch. */
+  /** The port of the switch; -1 without an interface. */
   readonly port: PortId;
   /** The namespace as it was given: a path, or null when it was given by a process. */
   readonly netns: string | null;
@@ -72,6 +72,8 @@ export interface AttachOptions extends ConnectOptions {
   pid?: number;
   /** Name of the network; `bridge`. */
   network?: string;
+  /** Further networks, to which it is connected at once: to all of them, or it is not made. */
+  networks?: ({ network: string } & ConnectOptions)[];
   /** By default the namespace's file name if it is free, else `container-` and a part of the id. */
   name?: string;
   /** The container's own idea of its name; for name resolution. */

@@ -23,8 +23,9 @@ export function describeNamespace(target: NamespaceTarget): string {
  * What tells a network namespace from all others while somebody is in it: device and inode of its file.
  * Throws a `DeckError` when there is none, when it is out of reach, or when it is the one that tapdeck itself
  * runs in: a TAP with a default route in there would cut the host off.
+ * @param ofHost the other way round: it must be that one
  */
-export function identifyNamespace(target: NamespaceTarget): string {
+export function identifyNamespace(target: NamespaceTarget, ofHost = false): string {
   if ('pid' in target && !(Number.isInteger(target.pid) && target.pid > 0 && target.pid < 2 ** 31)) {
     throw invalid(`${target.pid} is not a process id`);
   }
@@ -36,7 +37,13 @@ export function identifyNamespace(target: NamespaceTarget): string {
       `${quote(path)} is not a network namespace; give /run/netns/NAME (made by "ip netns add NAME"), /proc/PID/ns/net, or --pid`,
     );
   }
-  if (identity === identityOf('/proc/self/ns/net')) {
+  const isHost = identity === identityOf('/proc/self/ns/net');
+  if (ofHost && !isHost) {
+    throw invalid(
+      `${describeNamespace(target)} has a network namespace of its own, and network host is for what stays in that of the host; give another network`,
+    );
+  }
+  if (isHost && !ofHost) {
     throw invalid(
       `${describeNamespace(target)} is in the namespace that tapdeck itself runs in, which must keep its own network; give another`,
     );

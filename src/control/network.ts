@@ -14,20 +14,28 @@ import {
 } from './address.ts';
 import { conflict, invalid } from './error.ts';
 import type { AddressPool } from './ipam.ts';
+import { describeOptions } from './network-options.ts';
 import type { Undo } from './undo.ts';
 
 /** What a network is to be. What is left out is chosen. */
 export interface CreateNetworkOptions {
   name: string;
+  /** `bridge`, also by default: the two others that Docker knows, `host` and `none`, are there from the beginning. */
+  driver?: string;
   /** IPv4 subnet, `172.18.0.0/16`; by default the next of Docker's address pools. */
   subnet?: string;
   /** By default the first address of the subnet. */
   gateway?: string;
+  /** The part of the subnet out of which addresses are chosen; all of it by default. */
+  ipRange?: string;
   /** Whether the network has IPv6; implied by `ipv6Subnet`. */
   ipv6?: boolean;
   /** By default the next /64 of the deck's ULA prefix. */
   ipv6Subnet?: string;
   ipv6Gateway?: string;
+  ipv6Range?: string;
+  /** Addresses of either family that no endpoint gets, by names. */
+  auxAddresses?: Record<string, string>;
   /** Largest IP packet, bytes; 65520 by default. */
   mtu?: number;
   /** No way out of the deck. */
@@ -41,19 +49,35 @@ export interface CreateNetworkOptions {
   npt?: string;
   /** Whether endpoints reach the loopback of the host, at the next hop of uplink `socket`; no by default. */
   hostLoopback?: boolean;
+  labels?: Record<string, string>;
+  /** Docker's options of driver `bridge`, and ours, by their long names: `network-options.ts` reads them. */
+  options?: Record<string, string>;
 }
+
+/** The addresses of a network, of one family. */
+export interface PoolInfo {
+  readonly subnet: string;
+  readonly gateway: string;
+  readonly ipRange: string | null;
+  readonly auxAddresses: Readonly<Record<string, string>>;
+}
+
+/** As Docker calls them; `null` is that of network `none`. */
+export type NetworkDriver = 'bridge' | 'host' | 'null';
 
 /** A network as it is shown to people and programs. */
 export interface NetworkInfo {
   /** 64 hexadecimal digits. */
   readonly id: string;
   readonly name: string;
-  readonly driver: 'tapdeck';
+  /** With any but `bridge` its containers have no interface of ours. */
+  readonly driver: NetworkDriver;
+  /** 0 where there is no interface. */
   readonly mtu: number;
-  /** The gateway's. */
+  /** The gateway's; empty where there is none. */
   readonly mac: string;
-  readonly ipv4: { readonly subnet: string; readonly gateway: string } | null;
-  readonly ipv6: { readonly subnet: string; readonly gateway: string } | null;
+  readonly ipv4: PoolInfo | null;
+  readonly ipv6: PoolInfo | null;
   /** Whether it has no way out by its maker's wish. */
   readonly internal: boolean;
   /** Name of the uplink by which packets leave the deck; null when there is none. */
@@ -62,7 +86,16 @@ export interface NetworkInfo {
   readonly npt: string | null;
   /** Whether endpoints reach the loopback of the host. */
   readonly hostLoopback: boolean;
-  /** Names of the endpoints. */
+  /** Whether its containers reach one another. */
+  readonly icc: boolean;
+  /** Whether packets leave by an uplink with the uplink's address. */
+  readonly masquerade: boolean;
+  /** The address on which ports are published when none is given; null for all. */
+  readonly hostBinding: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Those of `network create -o`, as they are in force. */
+  readonly options: Readonly<Record<string, string>>;
+  /** Names of the containers. */
   readonly endpoints: readonly string[];
   /** RFC 3339. */
   readonly createdAt: string;
@@ -103,31 +136,63 @@ export function checkMtu(mtu: number, ipv6: boolean, limit = DEFAULT_MTU): numbe
  */
 const DERIVED_HI = [MAC_DOCKER_HI, 0x0642, 0x0a42, 0x0e42];
 
+/** What a network is beside its addresses and its way out. */
+export interface NetworkTraits {
+  readonly icc: boolean;
+  readonly masquerade: boolean;
+  readonly hostBinding: bigint | null;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+interface NetworkFields {
+  id: string;
+  name: string;
+  driver: NetworkDriver;
+  mtu: number;
+  createdAt: string;
+  ipv4: AddressPool | null;
+  ipv6: AddressPool | null;
+  way: WayOut;
+  traits: NetworkTraits;
+  now: () => number;
+}
+
 /** One network of the deck: its addresses and who has which. */
 export class NetworkRecord {
   readonly id: string;
   readonly name: string;
+  readonly driver: NetworkDriver;
   readonly mtu: number;
   readonly createdAt: string;
   readonly ipv4: AddressPool | null;
   readonly ipv6: AddressPool | null;
   readonly way: WayOut;
+  readonly traits: NetworkTraits;
   readonly mac: Mac;
   /** The data plane's number for it. */
   number = -1;
-  /** Endpoints of it, and attaches under way: while there are any it cannot be removed. */
+  /** Containers in it, and attaches under way: while there are any it cannot be removed. */
   readonly members = new Set<string>();
   readonly #macs = new Set<number>();
+  readonly #now: () => number;
 
-  constructor(fields: Pick<NetworkRecord, 'id' | 'name' | 'mtu' | 'createdAt' | 'ipv4' | 'ipv6' | 'way'>) {
-    this.id = fields.id;
-    this.name = fields.name;
-    this.mtu = fields.mtu;
-    this.createdAt = fields.createdAt;
-    this.ipv4 = fields.ipv4;
-    this.ipv6 = fields.ipv6;
-    this.way = fields.way;
+  constructor({ id, name, driver, mtu, createdAt, ipv4, ipv6, way, traits, now }: NetworkFields) {
+    this.id = id;
+    this.name = name;
+    this.driver = driver;
+    this.mtu = mtu;
+    this.createdAt = createdAt;
+    this.ipv4 = ipv4;
+    this.ipv6 = ipv6;
+    this.way = way;
+    this.traits = traits;
+    this.#now = now;
     this.mac = this.deriveMac(this.ipv4?.gateway ?? null, this.ipv6?.gateway ?? null);
+  }
+
+  /** Whether it is one of the data plane's: containers get an interface in it. */
+  get isBridge(): boolean {
+    return this.driver === 'bridge';
   }
 
   /** Takes `mac` for a station of this network. Throws a `DeckError` when another station has it. */
@@ -153,7 +218,7 @@ export class NetworkRecord {
   }
 
   /** Takes an address, by default the lowest free one; null where the network or the kernel has none of the family. */
-  reserveAddress(family: Family, wanted: string | undefined, undo: Undo): bigint | null {
+  reserveAddress(family: Family, wanted: string | undefined, owner: string, undo: Undo): bigint | null {
     const pool = family === 4 ? this.ipv4 : this.ipv6;
     // A kernel without IPv6 takes no such address; that is no reason to refuse the rest.
     if (family === 6 && wanted === undefined && !KERNEL_HAS_IPV6) return null;
@@ -164,9 +229,15 @@ export class NetworkRecord {
         `address ${wanted}: network ${this.name} has no IPv${family}; leave it out or use another network`,
       );
     }
-    const address = pool.reserve(wanted);
-    undo.add(() => pool.release(address));
+    const address = pool.reserve(wanted, owner, this.#now());
+    undo.add(() => pool.cancel(address));
     return address;
+  }
+
+  /** Gives back the addresses that an endpoint had. */
+  releaseAddresses(ipv4: bigint | null, ipv6: bigint | null): void {
+    if (ipv4 !== null) this.ipv4?.release(ipv4, this.#now());
+    if (ipv6 !== null) this.ipv6?.release(ipv6, this.#now());
   }
 
   /** What an IPv6 address of the network is outside, if there is a prefix for that. */
@@ -185,19 +256,25 @@ export class NetworkRecord {
 
   /** As it is shown to people and programs. */
   describe(): NetworkInfo {
-    const { id, name, mtu, mac, ipv4, ipv6, way, members, createdAt } = this;
+    const { id, name, driver, mtu, mac, ipv4, ipv6, way, traits, members, createdAt } = this;
+    const { icc, masquerade, hostBinding, labels } = traits;
     return {
       id,
       name,
-      driver: 'tapdeck',
+      driver,
       mtu,
-      mac: formatMac(mac.hi, mac.lo),
+      mac: this.isBridge ? formatMac(mac.hi, mac.lo) : '',
       ipv4: describePool(ipv4),
       ipv6: describePool(ipv6),
       internal: way.internal,
       uplink: way.uplink?.name ?? null,
       npt: way.npt && formatSubnet(way.npt),
       hostLoopback: way.hostLoopback,
+      icc,
+      masquerade,
+      hostBinding: hostBinding === null ? null : formatAddress(4, hostBinding),
+      labels,
+      options: this.isBridge ? describeOptions(this) : {},
       endpoints: Array.from(members),
       createdAt,
     };
@@ -220,8 +297,17 @@ export class NetworkRecord {
   }
 }
 
-function describePool(pool: AddressPool | null): NetworkInfo['ipv4'] {
-  return pool && { subnet: formatSubnet(pool.subnet), gateway: formatAddress(pool.family, pool.gateway) };
+function describePool(pool: AddressPool | null): PoolInfo | null {
+  if (!pool) return null;
+  const { family, subnet, gateway, range, auxAddresses } = pool;
+  return {
+    subnet: formatSubnet(subnet),
+    gateway: formatAddress(family, gateway),
+    ipRange: range && formatSubnet(range),
+    auxAddresses: Object.fromEntries(
+      Array.from(auxAddresses, ([name, address]) => [name, formatAddress(family, address)]),
+    ),
+  };
 }
 
 /** 48 bits fit into a double. */

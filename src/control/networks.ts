@@ -1,17 +1,21 @@
 import type { DataPlane } from '../runtime/data-plane.ts';
-import { formatAddress, formatSubnet } from './address.ts';
+import { familyOf, formatAddress, formatSubnet } from './address.ts';
 import type { DeckEvents } from './deck-events.ts';
 import { asDeckError, conflict, invalid, notFound } from './error.ts';
 import { findNamed, newId } from './id.ts';
-import { AddressPool, type Subnets } from './ipam.ts';
+import { AddressPool, type PoolOptions, type Subnets } from './ipam.ts';
+import { checkLabels } from './labels.ts';
 import { DEFAULT_NETWORK, Names, quote } from './name.ts';
 import {
   type CreateNetworkOptions,
   checkMtu,
   DEFAULT_MTU,
+  type NetworkDriver,
   type NetworkInfo,
   NetworkRecord,
 } from './network.ts';
+import { networkFilter, PRUNE_FILTERS } from './network-filter.ts';
+import { withDriverOptions } from './network-options.ts';
 import type { HostAddress, PublishTarget } from './published.ts';
 import type { RuleNetwork } from './rules.ts';
 import type { Undo } from './undo.ts';
@@ -36,7 +40,15 @@ export interface NetworksParts {
   subnets: Subnets;
   events: DeckEvents;
   undo(): Undo;
+  /** Monotonic milliseconds. */
+  now(): number;
 }
+
+/** The networks that every deck has beside `bridge`, and their drivers. */
+const BUILT_IN: readonly (readonly [name: string, driver: NetworkDriver])[] = [
+  ['host', 'host'],
+  ['none', 'null'],
+];
 
 /** The networks of a deck. */
 export class Networks {
@@ -55,6 +67,11 @@ export class Networks {
     return Array.from(this.#all.values());
   }
 
+  /** Those of the data plane, the oldest first. */
+  bridges(): NetworkRecord[] {
+    return this.all().filter((network) => network.isBridge);
+  }
+
   /** By name, id or the beginning of one. Throws a `DeckError` when there is none. */
   get(nameOrId: string): NetworkRecord {
     const network = findNamed(this.#all, nameOrId);
@@ -68,14 +85,16 @@ export class Networks {
 
   /** The one with the data plane's number. */
   numbered(number: number): NetworkRecord | undefined {
-    for (const network of this.#all.values()) if (network.number === number) return network;
-    return undefined;
+    return this.bridges().find((network) => network.number === number);
   }
 
   /** The data plane's number of a network, by name or id, or of an uplink. */
   segmentNumber(nameOrId: string): number {
     const uplink = this.#parts.uplinks.all().find(({ name }) => name === nameOrId);
-    return uplink && !this.#all.has(nameOrId) ? uplink.number : this.get(nameOrId).number;
+    if (uplink && !this.#all.has(nameOrId)) return uplink.number;
+    const { number, name, isBridge } = this.get(nameOrId);
+    if (isBridge) return number;
+    throw invalid(`nothing of network ${name} passes by here; name another network, or an uplink`);
   }
 
   /** What the data plane's number of a network or uplink is called. */
@@ -83,56 +102,83 @@ export class Networks {
     return this.numbered(number)?.name ?? this.#parts.uplinks.numbered(number)?.name ?? `#${number}`;
   }
 
-  async create(options: CreateNetworkOptions, was?: Identity): Promise<NetworkInfo> {
-    const { plane, uplinks, subnets, events } = this.#parts;
+  async create(wishes: CreateNetworkOptions, was?: Identity): Promise<NetworkInfo> {
+    const { plane, uplinks, subnets } = this.#parts;
     const undo = this.#parts.undo();
     try {
-      const name = this.#names.reserve(options.name);
+      const name = this.#names.reserve(wishes.name);
       undo.add(() => this.#names.release(name));
+      checkDriver(wishes.driver);
+      const options = withDriverOptions(wishes);
       // Both are named by `conntrack --network`, and are the interfaces of `rules`.
       if (uplinks.all().some((uplink) => uplink.name === name)) {
         throw conflict(`there is an uplink ${name} already; choose another name for the network`);
       }
       const ipv6 = options.ipv6 || options.ipv6Subnet !== undefined;
-      if (!ipv6 && options.ipv6Gateway !== undefined) {
-        throw invalid(
-          `gateway ${options.ipv6Gateway}: network ${name} has no IPv6; add --ipv6 or an IPv6 subnet`,
-        );
-      }
+      const aux = byFamily(options.auxAddresses ?? {});
+      if (!ipv6) checkNoIpv6(name, options, aux[6]);
       const mtu = checkMtu(options.mtu ?? DEFAULT_MTU, ipv6);
-      const pool = (family: 4 | 6, text?: string, gateway?: string) => {
+      const pool = (family: 4 | 6, text: string | undefined, more: PoolOptions) => {
         const subnet = subnets.reserve(family, text, `network ${name}`);
         undo.add(() => subnets.release(subnet));
-        return new AddressPool(subnet, gateway);
+        return new AddressPool(subnet, { ...more, auxAddresses: aux[family] });
       };
-      const pool4 = pool(4, options.subnet, options.gateway);
-      const pool6 = ipv6 ? pool(6, options.ipv6Subnet, options.ipv6Gateway) : null;
+      const { subnet, gateway, ipRange, ipv6Subnet, ipv6Gateway, ipv6Range } = options;
+      const pool4 = pool(4, subnet, { gateway, range: ipRange });
+      const pool6 = ipv6 ? pool(6, ipv6Subnet, { gateway: ipv6Gateway, range: ipv6Range }) : null;
+      const { icc = true, masquerade = true, hostBinding = null, labels = {} } = options;
       const network = new NetworkRecord({
         id: was?.id ?? newId(),
         name,
+        driver: 'bridge',
         mtu,
         createdAt: was?.createdAt ?? new Date().toISOString(),
         ipv4: pool4,
         ipv6: pool6,
         way: chooseWayOut(options, pool6?.subnet ?? null, uplinks, subnets, undo),
+        traits: { icc, masquerade, hostBinding, labels: Object.freeze(checkLabels(labels)) },
+        now: this.#parts.now,
       });
       network.number = await plane.addNetwork(network.options());
-      this.#all.set(name, network);
-      this.#wishes.set(name, options);
-      const info = network.describe();
-      events.emit('network', { action: 'create', network: info });
-      return info;
+      return this.#enter(network, wishes);
     } catch (error) {
       undo.run();
       throw asDeckError(error);
     }
   }
 
+  /** Makes the two networks that have no interfaces: those of the host's own, and of none at all. */
+  createBuiltIn(): void {
+    for (const [name, driver] of BUILT_IN) {
+      const network = new NetworkRecord({
+        id: newId(),
+        name: this.#names.reserve(name),
+        driver,
+        mtu: 0,
+        createdAt: new Date().toISOString(),
+        ipv4: null,
+        ipv6: null,
+        way: { internal: true, uplink: null, npt: null, hostLoopback: false },
+        traits: { icc: true, masquerade: true, hostBinding: null, labels: {} },
+        now: this.#parts.now,
+      });
+      this.#enter(network, { name });
+    }
+  }
+
+  #enter(network: NetworkRecord, wishes: CreateNetworkOptions): NetworkInfo {
+    this.#all.set(network.name, network);
+    this.#wishes.set(network.name, wishes);
+    const info = network.describe();
+    this.#parts.events.emit('network', { action: 'create', network: info });
+    return info;
+  }
+
   async remove(nameOrId: string): Promise<NetworkInfo> {
     const { plane, subnets, events } = this.#parts;
     const network = this.get(nameOrId);
     const { name } = network;
-    if (name === DEFAULT_NETWORK) throw invalid(`network ${name} is there by default and cannot be removed`);
+    if (isBuiltIn(network)) throw invalid(`network ${name} is there by default and cannot be removed`);
     if (network.members.size > 0) throw inUse(network);
     // From here on nobody can attach to it; its name and subnets are free when it is gone.
     this.#all.delete(name);
@@ -152,9 +198,21 @@ export class Networks {
     return info;
   }
 
+  /**
+   * Removes all networks that somebody made and no container is in.
+   * @param filters as `networkFilter` reads them
+   */
+  async prune(filters: readonly string[]): Promise<NetworkInfo[]> {
+    const matches = networkFilter(filters, PRUNE_FILTERS, Date.now());
+    const unused = this.all().filter(
+      (network) => !isBuiltIn(network) && network.members.size === 0 && matches(network.describe()),
+    );
+    return Promise.all(unused.map(({ id }) => this.remove(id)));
+  }
+
   /** All of them, the oldest first, as a later deck can make them again. */
   save(): SavedNetwork[] {
-    return this.all().map(({ id, name, createdAt, ipv4, ipv6 }) => ({
+    return this.bridges().map(({ id, name, createdAt, ipv4, ipv6 }) => ({
       id,
       createdAt,
       options: {
@@ -179,12 +237,14 @@ export class Networks {
     way,
     ipv4,
     ipv6,
-  }: NetworkRecord): Pick<PublishTarget, 'network' | 'hosts' | 'gateways' | 'sockets'> {
+    traits,
+  }: NetworkRecord): Omit<PublishTarget, 'endpoint' | 'ipv4' | 'ipv6'> {
     return {
       network: number,
       hosts: this.#hostAddresses(way.uplink?.name),
       gateways: way.uplink ? null : { ipv4: ipv4?.gateway ?? null, ipv6: ipv6?.gateway ?? null },
       sockets: way.uplink?.sockets ?? null,
+      defaultHost: traits.hostBinding,
     };
   }
 
@@ -200,15 +260,53 @@ export class Networks {
 
   /** The networks as the rules are written for them. */
   ruleNetworks(): RuleNetwork[] {
-    return this.all().map(({ number, name, ipv4, ipv6, way }) => {
+    return this.bridges().map(({ number, name, ipv4, ipv6, way, traits }) => {
       const subnets = [ipv4, ipv6].flatMap((pool) => (pool ? formatSubnet(pool.subnet) : []));
       const npt = way.npt && formatSubnet(way.npt);
-      if (!way.uplink) return { number, name, subnets, uplink: null, npt };
+      const { internal } = way;
+      const { icc, masquerade } = traits;
+      const common = { number, name, subnets, npt, internal, icc };
+      if (!way.uplink) return { ...common, uplink: null, masquerade };
       const { spec } = this.#parts.uplinks.get(way.uplink.name);
       const uplink = { name: way.uplink.name, ipv4: spec.ipv4 !== null, ipv6: spec.ipv6 !== null };
-      return { number, name, subnets, uplink, npt };
+      // What leaves by sockets has the host's address in any case.
+      return { ...common, uplink, masquerade: masquerade || way.uplink.sockets !== null };
     });
   }
+}
+
+/** Whether every deck has it. */
+function isBuiltIn({ name, isBridge }: NetworkRecord): boolean {
+  return name === DEFAULT_NETWORK || !isBridge;
+}
+
+function checkDriver(driver = 'bridge'): void {
+  if (driver === 'bridge') return;
+  const [only] = BUILT_IN.find(([name, also]) => driver === name || driver === also) ?? [];
+  if (only) {
+    throw conflict(
+      `there is only one network with driver ${driver}, and it is there: use it with --network ${only}`,
+    );
+  }
+  throw invalid(`there is no network driver ${quote(driver)}; use bridge, or leave it out`);
+}
+
+function checkNoIpv6(name: string, options: CreateNetworkOptions, aux: Record<string, string>): void {
+  const wishes = [
+    ['gateway', options.ipv6Gateway],
+    ['range', options.ipv6Range],
+    ['auxiliary address', Object.values(aux)[0]],
+  ];
+  for (const [what, text] of wishes) {
+    if (text === undefined) continue;
+    throw invalid(`${what} ${text}: network ${name} has no IPv6; add --ipv6 or an IPv6 subnet`);
+  }
+}
+
+function byFamily(addresses: Readonly<Record<string, string>>): Record<4 | 6, Record<string, string>> {
+  const of = (family: 4 | 6) =>
+    Object.fromEntries(Object.entries(addresses).filter(([, text]) => familyOf(text) === family));
+  return { 4: of(4), 6: of(6) };
 }
 
 function inUse({ name, members }: NetworkRecord) {

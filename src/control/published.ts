@@ -1,21 +1,33 @@
 import { randomInt } from 'node:crypto';
-import type { PublishOptions } from '../dataplane/commands.ts';
-import type { DataPlane, HostSockets } from '../runtime/data-plane.ts';
-import { type Family, formatAddress, toInt32, toWords } from './address.ts';
-import { asDeckError, conflict, type DeckError, invalid, notFound, unavailable } from './error.ts';
+import type { DataPlane } from '../runtime/data-plane.ts';
+import { type Family, formatAddress } from './address.ts';
+import { asDeckError, conflict, invalid, unavailable } from './error.ts';
 import { quote } from './name.ts';
 import {
   formatPorts,
   overlapping,
   type PortRange,
-  PUBLISH_PROTOCOLS,
   type PublishProtocol,
   type PublishSpec,
   parsePublishSpec,
   parseUnpublishSpec,
   size,
-  type UnpublishSpec,
 } from './publish-spec.ts';
+import {
+  codeOf,
+  describe,
+  type Entry,
+  left,
+  meantAddresses,
+  meantEntries,
+  meantSockets,
+  named,
+  publishOptions,
+  retarget,
+  sorted,
+  waiting,
+  withDefaultHost,
+} from './published-entry.ts';
 
 /** One published port, or range of ports, of one IP version, as it is shown to people and programs. */
 export interface PublishedPort {
@@ -58,31 +70,12 @@ export interface PublishTarget {
   readonly gateways: { readonly ipv4: bigint | null; readonly ipv6: bigint | null } | null;
   /** The data plane's number for the uplink by whose sockets the ports are on the host's addresses too; null if there is none. */
   readonly sockets: number | null;
+  /** The IPv4 address on which ports are published when none is given; null for all addresses. */
+  readonly defaultHost: bigint | null;
 }
 
 /** The ports out of which one is chosen when none is given: Linux's `ip_local_port_range`, as Docker does it. */
 const EPHEMERAL: PortRange = { first: 32768, last: 60999 };
-
-/** One IP version's half of a `-p`. */
-interface Entry {
-  readonly endpoint: string;
-  readonly network: number;
-  readonly family: Family;
-  readonly address: bigint;
-  readonly host: bigint | null;
-  /** Of no uplink, and no one address: what is shown in place of all. */
-  readonly gateway: bigint | null;
-  /** Where sockets of the host wait for it; null if the deck's own addresses are meant. */
-  readonly sockets: HostSockets | null;
-  readonly protocol: PublishProtocol;
-  readonly hostPorts: PortRange;
-  readonly ports: PortRange;
-  /** The host ports were left open. */
-  readonly open: boolean;
-  /** The data plane's number for it; null as long as it does not know of it. */
-  id: number | null;
-  withdrawn: boolean;
-}
 
 /** What one `-p` became. */
 interface Group {
@@ -145,9 +138,41 @@ export class PublishedPorts {
     await this.#forgetAll(this.#of(endpoint));
   }
 
-  /** What an endpoint has published; in the order of its ports. */
+  /**
+   * Has the ports of a container lead to another of its endpoints: the connections that came in by them end. What cannot be
+   * published there waits for an endpoint where it can, and keeps its host ports; answers how many do.
+   * @param target null while there is none at all
+   */
+  async move(container: string, target: PublishTarget | null): Promise<number> {
+    const moved = this.#of(container).map((entry) => {
+      const { id } = entry;
+      // What is being published at this moment goes where it was meant to go.
+      if (id === null && !entry.waiting) return { entry, next: entry, id };
+      const next = target ? retarget(entry, target) : waiting(entry);
+      this.#entries.delete(entry);
+      this.#entries.add(next);
+      return { entry, next, id };
+    });
+    await Promise.all(moved.map(({ id }) => (id === null ? undefined : this.#plane.unpublish(id))));
+    await Promise.all(
+      moved.map(async ({ entry, next }) => {
+        if (next === entry || next.waiting || next.withdrawn) return;
+        try {
+          await this.#tell(next);
+        } catch (error) {
+          if (next.withdrawn) return;
+          this.#failed(error);
+          this.#entries.delete(next);
+          this.#entries.add(waiting(next));
+        }
+      }),
+    );
+    return this.#of(container).filter((entry) => entry.waiting).length;
+  }
+
+  /** What a container has published; in the order of its ports. */
   of(endpoint: string): PublishedPort[] {
-    return sorted(this.#of(endpoint)).map(describe);
+    return sorted(this.#of(endpoint).filter((entry) => !entry.waiting)).map(describe);
   }
 
   /** Everything, with the data plane's numbers. */
@@ -177,8 +202,9 @@ export class PublishedPorts {
 
   /** Takes the ports of one spec. */
   #reserve(group: Group, groups: readonly Group[]): void {
-    const { target, spec, tried } = group;
+    const { target, tried } = group;
     const { endpoint, network } = target;
+    const spec = withDefaultHost(group.spec, target);
     const draft = meantAddresses(target, spec).map(
       ({ family, address }): Omit<Entry, 'hostPorts'> => ({
         endpoint,
@@ -194,7 +220,9 @@ export class PublishedPorts {
         protocol: spec.protocol,
         ports: spec.ports,
         open: spec.hostPorts === null,
+        implied: spec !== group.spec,
         id: null,
+        waiting: false,
         withdrawn: false,
       }),
     );
@@ -254,7 +282,7 @@ export class PublishedPorts {
         if (groups.some(({ entries }) => entries.includes(owner)))
           throw invalid(`publish ${quote(spec.text)}: ${port} is asked for twice`);
         throw conflict(
-          `${port} is published by endpoint ${owner.endpoint} already, on ${where}; choose another host port, or take it away first with "tapdeck unpublish ${owner.endpoint} ${named(owner)}"`,
+          `${port} is published by container ${owner.endpoint} already, on ${where}; choose another host port, or take it away first with "tapdeck unpublish ${owner.endpoint} ${named(owner)}"`,
         );
       }
       return hostPorts;
@@ -311,177 +339,4 @@ export class PublishedPorts {
     this.#entries.delete(entry);
     if (entry.id !== null) await this.#plane.unpublish(entry.id);
   }
-}
-
-function left({ endpoint }: Entry): DeckError {
-  return notFound(`there is no container ${quote(endpoint)} any more`);
-}
-
-/** Name of the errno, of an error of the data plane's. */
-function codeOf(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException).code;
-}
-
-/** The addresses of the endpoint that a spec is about. Throws a `DeckError` when there is none, or the host's is not the deck's. */
-function meantAddresses(
-  { endpoint, ipv4, ipv6, hosts, sockets }: PublishTarget,
-  { text, family, host, ifname }: PublishSpec,
-): { family: Family; address: bigint }[] {
-  const addresses: { family: Family; address: bigint }[] = [];
-  if (ipv4 !== null && family !== 6) addresses.push({ family: 4, address: ipv4 });
-  if (ipv6 !== null && family !== 4) addresses.push({ family: 6, address: ipv6 });
-  if (addresses.length === 0) {
-    throw invalid(`publish ${quote(text)}: endpoint ${endpoint} has no IPv${family} address`);
-  }
-  if (sockets !== null) return addresses;
-  if (ifname !== null) {
-    throw invalid(
-      `publish ${quote(text)}: ports of endpoint ${endpoint} cannot be on an interface of the host; that takes uplink socket`,
-    );
-  }
-  if (host !== null && !isAmong(hosts, family, host)) {
-    const own = hosts
-      .filter((known) => known.family === family)
-      .map((known) => `${formatAddress(known.family, known.address)} (${known.owner})`);
-    throw invalid(
-      `publish ${quote(text)}: ports of endpoint ${endpoint} cannot be on ${formatAddress(family!, host)}; use ${own.join(', ') || `IPv${family === 4 ? 6 : 4}`}, or leave it out for all`,
-    );
-  }
-  return addresses;
-}
-
-/** On what sockets of the host a spec is to be: none for an address that is the deck's. */
-function meantSockets(
-  { hosts, sockets }: PublishTarget,
-  { family, host, ifname }: PublishSpec,
-): HostSockets | null {
-  if (sockets === null || (host !== null && isAmong(hosts, family, host))) return null;
-  return { uplink: sockets, ifname };
-}
-
-function isAmong(hosts: readonly HostAddress[], family: Family | null, address: bigint): boolean {
-  return hosts.some((known) => known.family === family && known.address === address);
-}
-
-/** What one endpoint has published under a name. Throws a `DeckError` when that is nothing, or not one thing. */
-function meantEntries(endpoint: string, own: readonly Entry[], { by, spec }: UnpublishSpec): Entry[] {
-  const { text, protocol } = spec;
-  if (by !== 'spec') {
-    const hostPorts = spec.hostPorts ?? spec.ports;
-    const places = own.filter(
-      (entry) => entry.protocol === protocol && (by === 'port' || isPlace(entry, spec)),
-    );
-    const entries = places.filter((entry) => sameRange(entry.hostPorts, hostPorts));
-    if (entries.length > 0) return entries;
-    const whole = places.find(
-      (entry) => overlapping(entry.hostPorts, hostPorts) && size(entry.hostPorts) > 1,
-    );
-    if (whole) {
-      throw conflict(
-        `endpoint ${endpoint} does not publish ${quote(text)} alone; ${named(whole)} goes as a whole, with "tapdeck unpublish ${endpoint} ${named(whole)}"`,
-      );
-    }
-  }
-  // What left the host port open is named by the endpoint's port, if that is enough.
-  const entries = by === 'place' ? [] : own.filter((entry) => isMeant(entry, spec));
-  const names = Array.from(new Set(entries.map(named))).sort();
-  if (names.length === 1) return entries;
-  if (names.length > 1) {
-    throw conflict(
-      `endpoint ${endpoint} publishes ${quote(text)} more than once; say which by the host port: ${few(names)}`,
-    );
-  }
-  const some = Array.from(new Set(own.map(named)));
-  throw notFound(
-    `endpoint ${endpoint} does not publish ${quote(text)}, ${some.length > 0 ? `only ${few(some)}` : 'no port'}; see "tapdeck port ${endpoint}"`,
-  );
-}
-
-/** Whether an entry is shown at this address. */
-function isPlace(entry: Entry, { family, host, ifname }: PublishSpec): boolean {
-  return (
-    (family === null || entry.family === family) &&
-    (entry.host === host || (host !== null && entry.gateway === host)) &&
-    (entry.sockets?.ifname ?? null) === ifname
-  );
-}
-
-/** By its host ports: `8080/tcp`. */
-function named({ hostPorts, protocol }: Entry): string {
-  return `${formatPorts(hostPorts)}/${protocol}`;
-}
-
-function few(names: readonly string[]): string {
-  return `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', ...' : ''}`;
-}
-
-function isMeant(entry: Entry, { family, host, ifname, hostPorts, ports, protocol }: PublishSpec): boolean {
-  return (
-    entry.protocol === protocol &&
-    (family === null || entry.family === family) &&
-    entry.host === host &&
-    (entry.sockets?.ifname ?? null) === ifname &&
-    sameRange(entry.ports, ports) &&
-    (hostPorts === null
-      ? entry.open
-      : entry.hostPorts.first >= hostPorts.first && entry.hostPorts.last <= hostPorts.last)
-  );
-}
-
-function sameRange(one: PortRange, other: PortRange): boolean {
-  return one.first === other.first && one.last === other.last;
-}
-
-function publishOptions(entry: Entry): PublishOptions {
-  const words = (address: bigint) => (entry.family === 4 ? toInt32(address) : toWords(address));
-  return {
-    network: entry.network,
-    address: words(entry.address),
-    protocol: PUBLISH_PROTOCOLS[entry.protocol],
-    target: entry.ports.first,
-    from: entry.hostPorts.first,
-    to: entry.hostPorts.last,
-    host: entry.host === null ? null : words(entry.host),
-    ...(entry.sockets !== null && entry.sockets.ifname !== null && { uplinkOnly: true }),
-  };
-}
-
-function describe({
-  endpoint,
-  family,
-  protocol,
-  host,
-  gateway,
-  sockets,
-  hostPorts,
-  ports,
-}: Entry): PublishedPort {
-  const ifname = sockets?.ifname ?? null;
-  return {
-    endpoint,
-    protocol,
-    host: formatAddress(family, host ?? 0n) + (ifname === null ? '' : `%${ifname}`),
-    hostPort: hostPorts.first,
-    hostPortEnd: hostPorts.last,
-    port: ports.first,
-    portEnd: ports.last,
-    ...(gateway !== null && { gateway: formatAddress(family, gateway) }),
-  };
-}
-
-/** What publishes the same again: `0.0.0.0:8080:80/tcp`. */
-export function specOf({ protocol, host, hostPort, hostPortEnd, port, portEnd }: PublishedPort): string {
-  const where = host.includes(':') ? `[${host}]` : host;
-  const hostPorts = formatPorts({ first: hostPort, last: hostPortEnd });
-  return `${where}:${hostPorts}:${formatPorts({ first: port, last: portEnd })}/${protocol}`;
-}
-
-function sorted(entries: Entry[]): Entry[] {
-  return entries.sort(
-    (one, other) =>
-      one.ports.first - other.ports.first ||
-      one.protocol.localeCompare(other.protocol) ||
-      one.family - other.family ||
-      one.hostPorts.first - other.hostPorts.first,
-  );
 }

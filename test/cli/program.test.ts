@@ -194,7 +194,9 @@ describe('with a daemon', () => {
       err: '',
     });
     expect((await tapdeck('ps', '-q')).out).toBe('web\n');
-    expect((await tapdeck('ps')).out).toMatch(/^NAME .*\nweb +bridge +172\.17\.0\.2 /);
+    expect((await tapdeck('ps')).out).toMatch(
+      /^CONTAINER ID .*\n[0-9a-f]{12} +web +bridge +172\.17\.0\.2, fd74:6170:6465::2 /,
+    );
     expect(JSON.parse((await tapdeck('ps', '--format', 'json')).out)).toMatchObject([
       { name: 'web', pid: 1 },
     ]);
@@ -217,10 +219,11 @@ describe('with a daemon', () => {
       'lab',
     );
     expect(made.out).toMatch(/^[0-9a-f]{64}\n$/);
-    expect((await tapdeck('network', 'ls')).out).toContain(
-      'lab      tapdeck   local   10.1.0.0/24, fd00:1::/64',
+    expect((await tapdeck('network', 'ls')).out).toMatch(
+      /^NETWORK ID +NAME +DRIVER +SCOPE\n.* bridge +bridge .*\n.* host +host .*\n.* none +null .*\n.* lab +bridge +local\n$/,
     );
-    expect((await tapdeck('network', 'list', '-q')).out).toMatch(/^[0-9a-f]{12}\n[0-9a-f]{12}\n$/);
+    expect((await tapdeck('network', 'list', '-q')).out).toMatch(/^([0-9a-f]{12}\n){4}$/);
+    expect((await tapdeck('network', 'ls', '-f', 'type=custom', '-q', '--no-trunc')).out).toBe(made.out);
     const inspected = await tapdeck('network', 'inspect', 'lab', 'nowhere', 'bridge');
     expect(inspected.code).toBe(1);
     expect(inspected.err).toContain('there is no network "nowhere"');
@@ -251,7 +254,11 @@ describe('with a daemon', () => {
     await tapdeck('attach', '--pid', '1', '--name', 'web');
     const rows: [string[], number, string][] = [
       [['attach', '--pid', '2', '--name', 'web'], 1, 'container web exists already'],
-      [['attach', '--pid', '2', '--ip', '172.17.0.2'], 1, 'address 172.17.0.2 is in use'],
+      [
+        ['attach', '--pid', '2', '--ip', '172.17.0.2'],
+        1,
+        'address 172.17.0.2 of 172.17.0.0/16 is in use by web',
+      ],
       [['attach', '--pid', '2', '--ip', '10.0.0.2'], 2, 'lies outside the network'],
       [['attach', '--pid', '2', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],
       [['network', 'create', 'bridge'], 1, 'network bridge exists already'],
@@ -297,15 +304,15 @@ describe('with a daemon', () => {
     expect(await tapdeck('port', 'web', '80')).toEqual({
       code: 1,
       out: '',
-      err: 'tapdeck: error: endpoint web publishes no port 80/tcp; see "tapdeck port web"\n',
+      err: 'tapdeck: error: container web publishes no port 80/tcp; see "tapdeck port web"\n',
     });
     expect(await tapdeck('attach', '--pid', '2', '--name', 'other', '-p', '1:1', '-p', '53:53/udp')).toEqual({
       code: 1,
       out: '',
-      err: 'tapdeck: error: port 53/udp is published by endpoint web already, on all addresses; choose another host port, or take it away first with "tapdeck unpublish web 53/udp"\n',
+      err: 'tapdeck: error: port 53/udp is published by container web already, on all addresses; choose another host port, or take it away first with "tapdeck unpublish web 53/udp"\n',
     });
     expect((await tapdeck('publish', 'web', '127.0.0.1:1:1')).err).toContain(
-      'ports of endpoint web cannot be on 127.0.0.1; use 172.17.0.1 (gateway of bridge)',
+      'ports of container web cannot be on 127.0.0.1; use 172.17.0.1 (gateway of bridge)',
     );
     expect((await tapdeck('ps', '-q')).out).toBe('web\n');
   });

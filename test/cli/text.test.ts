@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { endpointOptions, wholeNumber } from '../../src/cli/endpoint-options.ts';
-import { countersText, dropTable, endpointTable, fdbLines, neighborLines } from '../../src/cli/lists.ts';
+import { containerInspection } from '../../src/cli/inspect.ts';
+import { containerTable, countersText, dropTable, fdbLines, neighborLines } from '../../src/cli/lists.ts';
 import { inspection, networkOptions, networkTable } from '../../src/cli/network.ts';
 import { formatDuration, formatTable } from '../../src/cli/table.ts';
+import type { Container } from '../../src/control/container.ts';
 import type { Endpoint } from '../../src/control/endpoint.ts';
 import { DeckError } from '../../src/control/error.ts';
 import { namespacePath } from '../../src/control/namespace.ts';
@@ -30,6 +32,17 @@ const web: Endpoint = {
   ports: [],
   createdAt: '2026-01-01T00:00:00.000Z',
 };
+const container: Container = {
+  id: web.containerId,
+  name: 'web',
+  netns: null,
+  pid: 42,
+  endpoints: [web],
+  labels: { tier: 'front' },
+  hostname: null,
+  ports: [],
+  createdAt: web.createdAt,
+};
 const lab: NetworkInfo = {
   internal: false,
   uplink: null,
@@ -37,10 +50,15 @@ const lab: NetworkInfo = {
   hostLoopback: false,
   id: 'a'.repeat(64),
   name: 'lab',
-  driver: 'tapdeck',
+  driver: 'bridge',
+  icc: true,
+  masquerade: true,
+  hostBinding: null,
+  labels: {},
+  options: { 'com.docker.network.driver.mtu': '1500' },
   mtu: 1500,
   mac: '02:42:0a:01:00:01',
-  ipv4: { subnet: '10.1.0.0/24', gateway: '10.1.0.1' },
+  ipv4: { subnet: '10.1.0.0/24', gateway: '10.1.0.1', ipRange: null, auxAddresses: {} },
   ipv6: null,
   endpoints: ['web'],
   createdAt: '2026-01-01T00:00:00.000Z',
@@ -73,7 +91,7 @@ describe('tables', () => {
     expect(formatDuration(milliseconds)).toBe(words);
   });
 
-  it('list endpoints', () => {
+  it('list containers', () => {
     const port = {
       endpoint: 'web',
       protocol: 'tcp',
@@ -86,20 +104,23 @@ describe('tables', () => {
       { ...port, host: '0.0.0.0' },
       { ...port, host: '::' },
     ];
-    expect(
-      endpointTable([{ ...web, ports }, web], Date.parse('2026-01-01T00:05:00Z')).replaceAll(/ {3,}/g, '  '),
-    ).toBe(
-      'NAME  NETWORK  IPV4  IPV6  MAC  IFNAME  PID  STATUS  PORTS\n' +
-        'web  lab  10.1.0.2  -  02:42:0a:01:00:02  eth0  42  Up 5 minutes  0.0.0.0:8080->80/tcp, [::]:8080->80/tcp\n' +
-        'web  lab  10.1.0.2  -  02:42:0a:01:00:02  eth0  42  Up 5 minutes\n',
+    const two = [web, { ...web, network: 'back', ipv4: null, ipv6: 'fd00::2', ipv6Outside: '2001:db8::2' }];
+    const containers = [
+      { ...container, ports, endpoints: two },
+      { ...container, pid: null, endpoints: [] },
+    ];
+    expect(containerTable(containers, Date.parse('2026-01-01T00:05:00Z')).replaceAll(/ {3,}/g, '  ')).toBe(
+      'CONTAINER ID  NAME  NETWORKS  ADDRESSES  PID  STATUS  PORTS\n' +
+        'cccccccccccc  web  lab, back  10.1.0.2, fd00::2 (outside 2001:db8::2)  42  Up 5 minutes  0.0.0.0:8080->80/tcp, [::]:8080->80/tcp\n' +
+        'cccccccccccc  web  -  -  -  Up 5 minutes\n',
     );
   });
 
   it('list networks', () => {
     expect(networkTable([lab])).toBe(
-      'NETWORK ID     NAME   DRIVER    SCOPE   SUBNETS        MTU   UPLINK\n' +
-        'aaaaaaaaaaaa   lab    tapdeck   local   10.1.0.0/24   1500   -\n',
+      'NETWORK ID     NAME   DRIVER   SCOPE\n' + 'aaaaaaaaaaaa   lab    bridge   local\n',
     );
+    expect(networkTable([lab], false)).toContain(`\n${lab.id}   lab `);
   });
 
   it('list the fdb as `bridge fdb show` does', () => {
@@ -150,13 +171,80 @@ describe('tables', () => {
   });
 
   it("show a network in the shape of Docker's", () => {
-    expect(inspection(lab, [web, { ...web, network: 'other' }])).toMatchObject({
+    expect(inspection(lab, [web, { ...web, network: 'other' }])).toEqual({
       Name: 'lab',
-      Driver: 'tapdeck',
+      Id: lab.id,
+      Created: lab.createdAt,
+      Scope: 'local',
+      Driver: 'bridge',
+      EnableIPv4: true,
       EnableIPv6: false,
-      IPAM: { Config: [{ Subnet: '10.1.0.0/24', Gateway: '10.1.0.1' }] },
-      Containers: { [web.id]: { Name: 'web', IPv4Address: '10.1.0.2/24', IPv6Address: '' } },
+      IPAM: { Driver: 'default', Options: {}, Config: [{ Subnet: '10.1.0.0/24', Gateway: '10.1.0.1' }] },
+      Internal: false,
+      Attachable: false,
+      Ingress: false,
+      ConfigFrom: { Network: '' },
+      ConfigOnly: false,
+      Containers: {
+        [web.containerId]: {
+          Name: 'web',
+          EndpointID: web.id,
+          MacAddress: web.mac,
+          IPv4Address: '10.1.0.2/24',
+          IPv6Address: '',
+        },
+      },
       Options: { 'com.docker.network.driver.mtu': '1500' },
+      Labels: {},
+    });
+    const ranged = {
+      ...lab,
+      ipv4: { ...lab.ipv4!, ipRange: '10.1.0.128/25', auxAddresses: { nas: '10.1.0.9' } },
+    };
+    expect(inspection(ranged, [])).toMatchObject({
+      IPAM: { Config: [{ IPRange: '10.1.0.128/25', AuxiliaryAddresses: { nas: '10.1.0.9' } }] },
+      Containers: {},
+    });
+  });
+
+  it("show a container in the shape of Docker's", () => {
+    const port = { endpoint: 'web', protocol: 'tcp', host: '0.0.0.0', port: 80, portEnd: 81 } as const;
+    const ports = [
+      { ...port, hostPort: 8080, hostPortEnd: 8081 },
+      { ...port, host: '::', hostPort: 8080, hostPortEnd: 8081 },
+    ];
+    expect(containerInspection({ ...container, ports }, [lab])).toMatchObject({
+      Id: container.id,
+      Name: '/web',
+      State: { Running: true, Pid: 42 },
+      Config: { Hostname: 'web', Labels: { tier: 'front' } },
+      NetworkSettings: {
+        SandboxKey: '/proc/42/ns/net',
+        Ports: {
+          '80/tcp': [
+            { HostIp: '0.0.0.0', HostPort: '8080' },
+            { HostIp: '::', HostPort: '8080' },
+          ],
+          '81/tcp': [
+            { HostIp: '0.0.0.0', HostPort: '8081' },
+            { HostIp: '::', HostPort: '8081' },
+          ],
+        },
+        Networks: {
+          lab: {
+            Aliases: null,
+            NetworkID: lab.id,
+            EndpointID: web.id,
+            Gateway: '10.1.0.1',
+            IPAddress: '10.1.0.2',
+            IPPrefixLen: 24,
+            IPv6Gateway: '',
+            GlobalIPv6PrefixLen: 0,
+            MacAddress: web.mac,
+            GwPriority: 0,
+          },
+        },
+      },
     });
   });
 });
@@ -189,9 +277,49 @@ describe('options', () => {
       ip: '10.0.0.1',
       mtu: 1400,
     });
+    expect(
+      endpointOptions({
+        network: [
+          'front',
+          'name=back,ip=10.0.0.9,mac-address=06:00:00:00:00:01,alias=db,alias=sql,gw-priority=-1',
+        ],
+        networkAlias: ['www'],
+        link: ['cache:redis'],
+        label: ['tier=front', 'bare'],
+        allowSpoof: true,
+      }),
+    ).toEqual({
+      network: 'front',
+      aliases: ['www'],
+      links: ['cache:redis'],
+      allowSpoof: true,
+      labels: { tier: 'front', bare: '' },
+      networks: [
+        {
+          network: 'back',
+          ip: '10.0.0.9',
+          mac: '06:00:00:00:00:01',
+          aliases: ['db', 'sql'],
+          gatewayPriority: -1,
+        },
+      ],
+    });
     for (const flags of [
       { name: '/' },
-      { network: '' },
+      { network: [''] },
+      { network: ['name=a,name=b'] },
+      { network: ['ip=10.0.0.1'] },
+      { network: ['name=a,ip=10.0.0.1'], ip: '10.0.0.2' },
+      { network: ['name=a,ip=x'] },
+      { network: ['name=a,gw-priority=high'] },
+      { network: ['name=a,__proto__=1'] },
+      { networkAlias: ['a b'] },
+      { link: ['a:b:c'] },
+      { gwPriority: '1.5' },
+      { gwPriority: '9999999999' },
+      { label: ['=x'] },
+      { label: ['__proto__=x'] },
+      { hostname: 'a b' },
       { ip: 'fd00::1' },
       { ip6: '10.0.0.1' },
       { mac: 'x' },

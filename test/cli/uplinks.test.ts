@@ -53,9 +53,18 @@ describe('usage of uplinks', () => {
       /uplink "tap:b": it has no address/,
     ],
     [['daemon', '--uplink', 'tap:td0,mtu=x'], /uplink "tap:td0,mtu=x": it has no address/],
-    [['network', 'create', '-o', 'tapdeck.uplnk=a', 'lab'], /-o "tapdeck\.uplnk=a": there is no option/],
-    [['network', 'create', '-o', 'tapdeck.uplink', 'lab'], /-o "tapdeck\.uplink" has no value/],
-    [['network', 'create', '-o', 'tapdeck.npt=', 'lab'], /-o "tapdeck\.npt=" has no value/],
+    [
+      ['network', 'create', '-o', 'tapdeck.uplnk=a', 'lab'],
+      /option "tapdeck\.uplnk": there is no such option of a network/,
+    ],
+    [
+      ['network', 'create', '-o', 'tapdeck.uplink', 'lab'],
+      /-o "tapdeck\.uplink" makes no sense; write it as KEY=VALUE/,
+    ],
+    [
+      ['network', 'create', '-o', 'tapdeck.npt=', 'lab'],
+      /option tapdeck\.npt has no value; write it as tapdeck\.npt=VALUE/,
+    ],
     [['daemon', '--uplink', 'none', '--uplink', 'socket'], /--uplink none is no uplink at all/],
     [['daemon', '--uplink', 'none', '--no-host-access'], /--no-host-access is about uplink socket/],
     [
@@ -137,14 +146,14 @@ describe('a daemon with uplinks', () => {
     expect((await tapdeck('network', 'create', ...npt, 'first')).code).toBe(0);
     expect((await tapdeck('network', 'create', '--opt', 'tapdeck.uplink=eth1', 'second')).code).toBe(0);
     expect((await tapdeck('network', 'create', '--internal', 'inner')).code).toBe(0);
-    const table = (await tapdeck('network', 'ls')).out;
-    expect(table.split('\n').map((line) => line.split(/ {3,}/).at(-1))).toEqual([
-      'UPLINK',
-      'td0',
-      'td0',
-      'eth1',
-      'internal',
-      '',
+    const networks = JSON.parse(
+      (await tapdeck('network', 'ls', '-f', 'driver=bridge', '--format', 'json')).out,
+    );
+    expect(networks.map(({ name, uplink, internal }: NetworkInfo) => [name, uplink, internal])).toEqual([
+      ['bridge', 'td0', false],
+      ['first', 'td0', false],
+      ['second', 'eth1', false],
+      ['inner', null, true],
     ]);
     const inspected = JSON.parse((await tapdeck('network', 'inspect', 'first', 'inner')).out);
     expect(inspected).toMatchObject([
@@ -196,15 +205,22 @@ describe('text', () => {
     const mtu = 'com.docker.network.driver.mtu';
     expect(networkOptions('lab', { opt: [`${mtu}=1400`, 'tapdeck.uplink=a=b'], internal: true })).toEqual({
       name: 'lab',
-      mtu: 1400,
-      uplink: 'a=b',
+      options: { [mtu]: '1400', 'tapdeck.uplink': 'a=b' },
       internal: true,
     });
     for (const [flags, message] of [
       [{ opt: [`${mtu}=1400`], mtu: '1400' }, /say the same; leave one of both out/],
-      [{ opt: [`${mtu}=14OO`] }, /-o com\.docker\.network\.driver\.mtu "14OO" is not a whole number/],
+      [
+        { opt: [`${mtu}=14OO`] },
+        /option com\.docker\.network\.driver\.mtu=14OO: "14OO" is not a whole number/,
+      ],
       [{ opt: ['tapdeck.npt=a', 'tapdeck.npt=b'] }, /-o "tapdeck\.npt" is given twice/],
-      [{ opt: [''] }, /there is no option ""/],
+      [{ opt: [''] }, /-o "" makes no sense; write it as KEY=VALUE/],
+      [{ opt: ['tapdeck.npt='] }, /option tapdeck.npt has no value/],
+      [{ opt: ['__proto__=1'] }, /option "__proto__": there is no such option/],
+      [{ opt: ['constructor=1'] }, /option "constructor": there is no such option/],
+      [{ opt: ['com.docker.network.bridge.enable_icc=maybe'] }, /"maybe" is neither true nor false/],
+      [{ opt: ['com.docker.network.bridge.host_binding_ipv4=::1'] }, /"::1" is not an IPv4 address/],
     ] as const) {
       expect(() => networkOptions('lab', { ...flags, opt: [...flags.opt] })).toThrow(DeckError);
       expect(() => networkOptions('lab', { ...flags, opt: [...flags.opt] })).toThrow(message);
@@ -215,7 +231,12 @@ describe('text', () => {
     const network: NetworkInfo = {
       id: 'a'.repeat(64),
       name: 'lab',
-      driver: 'tapdeck',
+      driver: 'bridge',
+      icc: true,
+      masquerade: true,
+      hostBinding: null,
+      labels: {},
+      options: {},
       mtu: 1500,
       mac: '02:42:0a:01:00:01',
       ipv4: null,

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { buildApi } from '../../src/control/api.ts';
 import type { Deck } from '../../src/control/deck.ts';
+import { EventLog } from '../../src/control/event-log.ts';
 import { Leases } from '../../src/control/leases.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
@@ -19,6 +20,7 @@ beforeEach(async () => {
   app = buildApi({
     deck,
     leases: new Leases(deck),
+    events: new EventLog(deck.events),
     version: () => ({ version: '1.2.3', pid: 1, startedAt: '', untilEmpty: false, uplinks: [], notices: [] }),
     ending: () => false,
     saved: async () => {},
@@ -42,7 +44,7 @@ describe('API', () => {
     const made = await call('POST', '/v1/networks', { name: 'lab', subnet: '10.1.0.0/24', ipv6: true });
     expect(made.status).toBe(201);
     expect(made.body).toMatchObject({ name: 'lab', ipv4: { gateway: '10.1.0.1' }, endpoints: [] });
-    expect((await call('GET', '/v1/networks')).body).toHaveLength(2);
+    expect((await call('GET', '/v1/networks')).body).toHaveLength(4);
     expect((await call('GET', '/v1/networks/lab')).body).toEqual(made.body);
     expect((await call('DELETE', '/v1/networks/lab')).status).toBe(200);
     expect((await call('GET', '/v1/networks/lab')).status).toBe(404);
@@ -163,7 +165,7 @@ describe('API', () => {
     expect(Object.keys(answer.body).sort()).toEqual(['code', 'message']);
     expect(answer.body.message).toMatch(/^[^\n]+$/);
     expect(deck.endpoints()).toEqual([]);
-    expect(deck.networks()).toHaveLength(1);
+    expect(deck.networks()).toHaveLength(3);
     expect(defects).toEqual([]);
   });
 

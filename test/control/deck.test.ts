@@ -5,11 +5,16 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Deck, type DeckParts } from '../../src/control/deck.ts';
 import { DeckError } from '../../src/control/error.ts';
+import { ADDRESS_REST } from '../../src/control/ipam.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakePacket } from './fake-deck.ts';
 
 let plane: FakeDataPlane;
 let deck: Deck;
+/** Monotonic milliseconds. */
+let now: number;
+/** The default routes that were asked for, the last ones last. */
+let routed: Parameters<DeckParts['setRoutes']>[0][];
 let opened: Parameters<DeckParts['openTap']>[0][];
 let openFails: Error | undefined;
 /** Runs while a TAP is being opened. */
@@ -20,6 +25,8 @@ let realDescriptor: (() => number) | undefined;
 beforeEach(async () => {
   plane = new FakeDataPlane();
   opened = [];
+  routed = [];
+  now = 0;
   openFails = undefined;
   whileOpening = () => {};
   realDescriptor = undefined;
@@ -37,8 +44,13 @@ beforeEach(async () => {
         mtu: target.mtu!,
       };
     },
+    async setRoutes(target) {
+      routed.push(target);
+    },
     openPacket: fakePacket,
     hostAddresses: () => ['127.0.0.1', '192.0.2.77', '::1', 'fe80::77'],
+    hostRoutes: () => ['10.77.0.0/16', 'fe80::/64'],
+    now: () => now,
     identify: (target) => ('path' in target ? target.path : `pid ${target.pid}`),
   });
 });
@@ -48,12 +60,15 @@ afterEach(() => deck.close());
 describe('a new deck', () => {
   it('has the network bridge, with the addresses of the documents', () => {
     const [bridge, ...others] = deck.networks();
-    expect(others).toEqual([]);
+    expect(others.map(({ name, driver, ipv4, mac }) => [name, driver, ipv4, mac])).toEqual([
+      ['host', 'host', null, ''],
+      ['none', 'null', null, ''],
+    ]);
     expect(bridge).toMatchObject({
       name: 'bridge',
       mtu: 65520,
       mac: '02:42:ac:11:00:01',
-      ipv4: { subnet: '172.17.0.0/16', gateway: '172.17.0.1' },
+      ipv4: { subnet: '172.17.0.0/16', gateway: '172.17.0.1', ipRange: null, auxAddresses: {} },
       ipv6: { subnet: 'fd74:6170:6465::/64', gateway: 'fd74:6170:6465::1' },
       endpoints: [],
     });
@@ -267,12 +282,16 @@ describe('detach', () => {
     deck.events.on('detach', ({ name }) => seen.push(name));
     await deck.detach('one');
     expect(plane.ports.size).toBe(0);
+    const other = await deck.attach({ pid: 2 });
+    expect(other.ipv4).toBe('172.17.0.3');
+    now += ADDRESS_REST;
     const again = await deck.attach({ pid: 1, name: 'one' });
     expect(again.ipv4).toBe(one.ipv4);
+    await deck.detach(other.name);
     await deck.detach(again.id.slice(0, 12));
     await expect(deck.detach(one.id)).rejects.toMatchObject({ code: 'not-found' });
     await expect(deck.detach('hasOwnProperty')).rejects.toMatchObject({ code: 'not-found' });
-    expect(seen).toEqual(['one', 'one']);
+    expect(seen).toEqual(['one', other.name, 'one']);
   });
 
   it('happens once when two ask', async () => {
@@ -395,6 +414,7 @@ describe('a namespace that vanishes', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(deck.endpoints()).toEqual([two]);
     expect(gone).toEqual(['one']);
+    now += ADDRESS_REST;
     expect(await deck.attach({ pid: 3 })).toMatchObject({ ipv4: one.ipv4 });
   });
 });
@@ -420,7 +440,7 @@ describe('networks', () => {
     );
     await deck.detach(deck.endpoints()[0]!.name);
     await deck.removeNetwork(network.id);
-    expect(deck.networks().map(({ name }) => name)).toEqual(['bridge']);
+    expect(deck.networks().map(({ name }) => name)).toEqual(['bridge', 'host', 'none']);
     await expect(deck.createNetwork({ name: 'lab', subnet: '10.9.0.0/24' })).resolves.toMatchObject({
       ipv6: null,
     });

@@ -17,8 +17,11 @@ export async function fakeDeck(
   const parts = {
     dataPlane: plane,
     openTap: async ({ ifname, mac, mtu }: TapTarget) => ({ fd: -1, ifname, mac: mac!, mtu: mtu! }),
+    setRoutes: async () => {},
     openPacket: fakePacket,
     hostAddresses: () => ['127.0.0.1', '192.0.2.77', '::1', 'fe80::77'],
+    hostRoutes: () => [],
+    now: () => 0,
     identify: identify ?? ((target) => ('path' in target ? target.path : `pid ${target.pid}`)),
   };
   return Deck.assemble(parts, options);

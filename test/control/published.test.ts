@@ -109,9 +109,9 @@ describe('publish', () => {
     await deck.attach({ pid: 1, name: 'web', publish: ['8000-8080:8000-8080'] });
     await deck.attach({ pid: 2, name: 'api', publish: ['172.17.0.1:90:90'] });
     for (const [spec, message] of [
-      ['8080:80', 'port 8000-8080/tcp is published by endpoint web already, on all addresses'],
-      ['172.17.0.1:8000:80', 'port 8000-8080/tcp is published by endpoint web already'],
-      ['90:90', 'port 90/tcp is published by endpoint api already, on 172.17.0.1; choose'],
+      ['8080:80', 'port 8000-8080/tcp is published by container web already, on all addresses'],
+      ['172.17.0.1:8000:80', 'port 8000-8080/tcp is published by container web already'],
+      ['90:90', 'port 90/tcp is published by container api already, on 172.17.0.1; choose'],
     ] as const) {
       const refused = deck.publish('api', [spec]);
       await expect(refused).rejects.toThrow(DeckError);
@@ -127,11 +127,11 @@ describe('publish', () => {
     [['1:1', '2-3:2'], null],
     [
       ['1:1', '127.0.0.1:8080:80'],
-      /ports of endpoint \w+ cannot be on 127.0.0.1; use 172.17.0.1 \(gateway of bridge\)/,
+      /ports of container \w+ cannot be on 127.0.0.1; use 172.17.0.1 \(gateway of bridge\)/,
     ],
     [
       ['1:1', '[::1]:8080:80'],
-      /ports of endpoint \w+ cannot be on ::1; use fd74:6170:6465::1 \(gateway of bridge\)/,
+      /ports of container \w+ cannot be on ::1; use fd74:6170:6465::1 \(gateway of bridge\)/,
     ],
     [['1:1', '2:nonsense'], /"nonsense" is not a port number/],
   ])('of %j is all or nothing', async (specs, message) => {
@@ -254,7 +254,7 @@ describe('unpublish', () => {
     async (spec) => {
       const known = plane.publishes.size;
       await expect(deck.unpublish('web', spec)).rejects.toThrow(
-        /^endpoint web does not publish "[^"]+", only 8080\/tcp, .*; see "tapdeck port web"$/,
+        /^container web does not publish "[^"]+", only 8080\/tcp, .*; see "tapdeck port web"$/,
       );
       expect(plane.publishes.size).toBe(known);
     },
@@ -266,7 +266,7 @@ describe('unpublish', () => {
       const refused = deck.unpublish('web', spec);
       await expect(refused).rejects.toMatchObject({ code: 'conflict' });
       await expect(refused).rejects.toThrow(
-        `endpoint web does not publish "${spec}" alone; 8000-8010/tcp goes as a whole, with "tapdeck unpublish web 8000-8010/tcp"`,
+        `container web does not publish "${spec}" alone; 8000-8010/tcp goes as a whole, with "tapdeck unpublish web 8000-8010/tcp"`,
       );
       expect(plane.publishes.size).toBe(9);
     },
@@ -285,7 +285,7 @@ describe('unpublish', () => {
       const refused = deck.unpublish('web', spec);
       await expect(refused).rejects.toMatchObject({ code: 'conflict' });
       await expect(refused).rejects.toThrow(
-        `endpoint web publishes "${spec}" more than once; say which by the host port: ${names}`,
+        `container web publishes "${spec}" more than once; say which by the host port: ${names}`,
       );
     }
     expect(plane.publishes.size).toBe(11);

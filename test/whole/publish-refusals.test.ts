@@ -63,18 +63,18 @@ const IMPOSSIBLE: [endpoint: string, specs: string[], code: number, message: Reg
     'b',
     ['8080:80'],
     1,
-    /port 8080\/tcp is published by endpoint a already, on all addresses; choose another host port/,
+    /port 8080\/tcp is published by container a already, on all addresses; choose another host port/,
   ],
-  ['b', ['9005-9006:1-2/udp'], 1, /port 9000-9009\/udp is published by endpoint a already/],
-  ['b', ['8000-8100:8000-8100'], 1, /port 8080\/tcp is published by endpoint a already/],
-  [`b`, [`${DECK.ipv4}:8080:81`], 1, /port 8080\/tcp is published by endpoint a already/],
-  ['a', ['8080:81'], 1, /port 8080\/tcp is published by endpoint a already/],
+  ['b', ['9005-9006:1-2/udp'], 1, /port 9000-9009\/udp is published by container a already/],
+  ['b', ['8000-8100:8000-8100'], 1, /port 8080\/tcp is published by container a already/],
+  [`b`, [`${DECK.ipv4}:8080:81`], 1, /port 8080\/tcp is published by container a already/],
+  ['a', ['8080:81'], 1, /port 8080\/tcp is published by container a already/],
   ['b', ['192.0.2.3:8081:80'], 2, /192\.0\.2\.3\b.*; use 192\.0\.2\.2 \(uplink up0\)/],
   ['b', ['127.0.0.1:8081:80'], 2, /127\.0\.0\.1\b.*; use 192\.0\.2\.2/],
-  ['old', ['[2001:db8::2]:8081:80'], 2, /endpoint old has no IPv6 address/],
+  ['old', ['[2001:db8::2]:8081:80'], 2, /container old has no IPv6 address/],
   ['nobody', ['8081:80'], 1, /there is no container "nobody"/],
   // What comes before the mistake is not done either.
-  ['b', ['81:81', '8080:80'], 1, /port 8080\/tcp is published by endpoint a already/],
+  ['b', ['81:81', '8080:80'], 1, /port 8080\/tcp is published by container a already/],
   ['b', ['81:81', '82:82/udp', '80-82:80-82'], 2, /port 81\/tcp is asked for twice/],
   ['b', ['81:81', '8080-8070:1-11'], 2, /range 8080-8070 is reversed/],
 ];
@@ -113,7 +113,7 @@ it('publishes over both IP versions or over none', async () => {
   const { code, err } = await lab.account.tapdeck('publish', 'b', '8090:90');
   expect([code, err]).toEqual([
     1,
-    expect.stringMatching(/port 8090\/tcp is published by endpoint a already/),
+    expect.stringMatching(/port 8090\/tcp is published by container a already/),
   ]);
   expect(await ports()).toEqual([...BEFORE, `a 80/tcp -> [${DECK.ipv6}]:8090`].sort());
   // Over IPv4 nobody has it, and nothing answers.
@@ -138,7 +138,7 @@ it('attaches nothing whose ports cannot be had', async () => {
   const refused = await lab.account.tapdeck('run', '-p', '8080:80', '--', 'true');
   expect([refused.code, refused.err]).toEqual([
     125,
-    expect.stringMatching(/port 8080\/tcp is published by endpoint a already/),
+    expect.stringMatching(/port 8080\/tcp is published by container a already/),
   ]);
   // The name, the address and the port are free.
   await lab.account.ok('attach', '--netns', free, '--name', 'free', '-p', '81:81');
@@ -152,11 +152,11 @@ it('says what is not published when it is to be taken back', async () => {
       'a',
       '8081',
       1,
-      /endpoint a does not publish "8081", only 8080\/tcp, 9000-9009\/udp; see "tapdeck port a"/,
+      /container a does not publish "8081", only 8080\/tcp, 9000-9009\/udp; see "tapdeck port a"/,
     ],
-    ['a', '8080/udp', 1, /endpoint a does not publish "8080\/udp"/],
-    ['a', '9003/udp', 1, /endpoint a does not publish "9003\/udp" alone; 9000-9009\/udp goes as a whole/],
-    ['b', '8080:80', 1, /endpoint b does not publish "8080:80", no port/],
+    ['a', '8080/udp', 1, /container a does not publish "8080\/udp"/],
+    ['a', '9003/udp', 1, /container a does not publish "9003\/udp" alone; 9000-9009\/udp goes as a whole/],
+    ['b', '8080:80', 1, /container b does not publish "8080:80", no port/],
     ['nobody', '8080', 1, /there is no container "nobody"/],
     ['a', '80-70', 2, /range 80-70 is reversed/],
   ] as const) {

@@ -160,7 +160,7 @@ it('a port that cannot be had leaves the namespace as it was', async () => {
   expect(refused).toMatchObject({
     code: 1,
     out: '',
-    err: expect.stringContaining('port 8080/tcp is published by endpoint a already'),
+    err: expect.stringContaining('port 8080/tcp is published by container a already'),
   });
   expect((await lab.account.ok('ps', '-q')).split('\n')).not.toContain('d');
   expect((await published()).map(({ endpoint }) => endpoint)).toEqual(['a', 'a']);

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Container } from '../../src/control/container.ts';
 import { Account } from './account.ts';
 
 // `tapdeck run` over real namespaces and TAPs, as root and as an ordinary user.
@@ -108,8 +109,8 @@ describe.each([
       account.start('run', '--name', `s${i}`, '--', 'sh', '-c', 'echo in; read line'),
     );
     await Promise.all(runs.map((run) => run.said('in')));
-    const endpoints = JSON.parse(await account.ok('ps', '--format', 'json'));
-    expect(new Set(endpoints.map(({ ipv4 }: { ipv4: string }) => ipv4)).size).toBe(5);
+    const containers = JSON.parse(await account.ok('ps', '--format', 'json')) as Container[];
+    expect(new Set(containers.map(({ endpoints }) => endpoints[0]!.ipv4)).size).toBe(5);
     const { pid } = JSON.parse(
       `{"pid":${readFileSync(join(account.runtime, 'tapdeck.lock'), 'utf8').trim()}}`,
     );

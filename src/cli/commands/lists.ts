@@ -5,7 +5,7 @@ export function listCommands(program: Command, cli: Cli): void {
   const lists = () => import('../lists.ts');
   program
     .command('ps')
-    .description('list the endpoints')
+    .description('list the containers')
     .option('-q, --quiet', 'only the names')
     .addOption(formatOption())
     .action(
@@ -14,6 +14,18 @@ export function listCommands(program: Command, cli: Cli): void {
       ),
     )
     .addHelpText('after', examples([['tapdeck ps --format json', 'for programs']]));
+
+  program
+    .command('inspect')
+    .description('show containers, or networks, as `docker inspect` does')
+    .argument('<name...>', 'names or ids')
+    .action(
+      cli.act(async (names: string[], flags: CommonFlags) => {
+        const { inspect } = await import('../inspect.ts');
+        return inspect(await cli.client(flags), names);
+      }),
+    )
+    .addHelpText('after', examples([['tapdeck inspect web', 'its networks, addresses and ports']]));
 
   program
     .command('fdb')

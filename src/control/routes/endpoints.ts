@@ -7,8 +7,30 @@ import { answers } from '../schema.ts';
 
 const Ports = Type.Array(PublishedPortAnswer);
 
-/** Endpoints, and their published ports. */
+/** Containers, their endpoints, and their published ports. */
 export function endpointRoutes(app: FastifyInstance, { deck }: ApiParts): void {
+  app.get(
+    '/v1/containers',
+    {
+      schema: {
+        summary: 'List the containers',
+        response: answers(Type.Array(ContainerAnswer), 'All containers, the oldest first'),
+      },
+    },
+    async () => deck.containers(),
+  );
+  app.get<{ Params: NameParams }>(
+    '/v1/containers/:name',
+    {
+      schema: {
+        summary: 'Show a container, by name or id',
+        params: NameParams,
+        response: answers(ContainerAnswer, 'The container'),
+      },
+    },
+    async ({ params }) => deck.container(params.name),
+  );
+
   app.get(
     '/v1/endpoints',
     {
@@ -23,7 +45,7 @@ export function endpointRoutes(app: FastifyInstance, { deck }: ApiParts): void {
     '/v1/endpoints',
     {
       schema: {
-        summary: 'Connect a network namespace to a network',
+        summary: 'Make a container of a network namespace and connect it to networks',
         body: AttachBody,
         response: answers(EndpointAnswer, 'The endpoint', 201),
       },
@@ -57,12 +79,12 @@ export function endpointRoutes(app: FastifyInstance, { deck }: ApiParts): void {
     '/v1/endpoints/:name/ports',
     {
       schema: {
-        summary: 'List the published ports of an endpoint',
+        summary: 'List the published ports of a container',
         params: NameParams,
         response: answers(Ports, 'Its published ports'),
       },
     },
-    async ({ params }) => deck.endpoint(params.name).ports,
+    async ({ params }) => [...deck.container(params.name).ports],
   );
   app.post<{ Params: NameParams; Body: PublishBody }>(
     '/v1/endpoints/:name/ports',

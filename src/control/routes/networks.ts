@@ -1,8 +1,8 @@
 import { Type } from '@sinclair/typebox';
 import type { FastifyInstance } from 'fastify';
-import { NetworkAnswer, UplinkAnswer } from '../answers.ts';
+import { EndpointAnswer, NetworkAnswer, UplinkAnswer } from '../answers.ts';
 import type { ApiParts } from '../api.ts';
-import { CreateNetworkBody, NameParams } from '../api-schema.ts';
+import { ConnectBody, CreateNetworkBody, DisconnectBody, NameParams, PruneBody } from '../api-schema.ts';
 import { answers } from '../schema.ts';
 
 /** Networks, and the ways out that they have. */
@@ -43,12 +43,48 @@ export function networkRoutes(app: FastifyInstance, { deck }: ApiParts): void {
     '/v1/networks/:name',
     {
       schema: {
-        summary: 'Remove a network that has no endpoints',
+        summary: 'Remove a network that no container is in',
         params: NameParams,
         response: answers(NetworkAnswer, 'The network as it was'),
       },
     },
     async ({ params }) => deck.removeNetwork(params.name),
+  );
+  app.post<{ Body: PruneBody }>(
+    '/v1/networks/prune',
+    {
+      schema: {
+        summary: 'Remove all networks that somebody made and no container is in',
+        body: PruneBody,
+        response: answers(Type.Array(NetworkAnswer), 'The networks as they were'),
+      },
+    },
+    async ({ body }) => deck.pruneNetworks(body.filters),
+  );
+  app.post<{ Params: NameParams; Body: ConnectBody }>(
+    '/v1/networks/:name/connect',
+    {
+      schema: {
+        summary: 'Connect a container to a further network',
+        params: NameParams,
+        body: ConnectBody,
+        response: answers(EndpointAnswer, 'Its endpoint in the network', 201),
+      },
+    },
+    async ({ params, body: { container, ...options } }, reply) =>
+      reply.code(201).send(await deck.connect(params.name, container, options)),
+  );
+  app.post<{ Params: NameParams; Body: DisconnectBody }>(
+    '/v1/networks/:name/disconnect',
+    {
+      schema: {
+        summary: 'Take a container out of a network: that interface disappears',
+        params: NameParams,
+        body: DisconnectBody,
+        response: answers(EndpointAnswer, 'Its endpoint as it was'),
+      },
+    },
+    async ({ params, body }) => deck.disconnect(params.name, body.container),
   );
 
   app.get(
