@@ -202,6 +202,7 @@ export class Gateway {
         return drop(DropReason.NO_SOCKET);
       case PROTO_TCP:
         if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+        if (this.#isForNames(frame, network)) return this.#names.inputTcp(frame, network, now);
         sendTcpReset(this.#originator, frame, network, now);
         return drop(DropReason.NO_SOCKET);
     }
@@ -212,7 +213,7 @@ export class Gateway {
     return drop(DropReason.UNHANDLED_PROTO);
   }
 
-  /** Whether a UDP datagram is a question to a network's name server; nobody outside is answered. */
+  /** Whether a datagram or segment is for a network's name server; nobody outside is answered. */
   #isForNames({ bytes, l3, l4, etherType }: Frame, network: Network): boolean {
     if (udpDstPort(bytes, l4) !== DNS_PORT || !this.#names.serves(network)) return false;
     // IPv4 groups do not come here.

@@ -1,11 +1,13 @@
 import { copy } from '../wire/bytes.ts';
 import { DNS_UDP_MIN } from '../wire/dns.ts';
+import type { HashKey } from '../wire/hash.ts';
 import { UDP_LEN, udpLength, udpSrcPort } from '../wire/udp.ts';
-import { PEER_WORDS, Peer } from './datagram.ts';
 import { DropReason } from './drop-reason.ts';
 import type { Frame, PortId } from './frame.ts';
+import { NameStreams, type StreamId, type StreamService } from './name-streams.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
+import { PEER_WORDS, Peer } from './peer.ts';
 import { DNS_UDP_MAX, ELSEWHERE, type Resolver, SILENCE } from './resolver.ts';
 import { CONSUME, drop, type Verdict } from './verdict.ts';
 
@@ -33,16 +35,20 @@ export interface ForwardedQuery {
   readonly overTcp: boolean;
 }
 
+/** Connections of TCP, by number; beyond it there are none. */
+const STREAMS = 1024;
+
 /**
- * DNS over UDP on port 53 of the gateways. What the deck knows is answered at once, in a frame of the arena; the rest is given to
+ * DNS on port 53 of the gateways, over UDP and over TCP. What the deck knows is answered at once, in a frame of the arena; the rest is given to
  * `onQuery`, and a row remembers who is to get the answer.
  */
-export class NameServer {
+export class NameServer implements StreamService {
   /** Hears of questions that others are to answer; while nobody listens they fail. */
   onQuery: ((query: ForwardedQuery) => void) | null = null;
   readonly #originator: Originator;
   readonly #resolver: Resolver;
   readonly #networks: readonly (Network | undefined)[];
+  readonly #streams: NameStreams;
   readonly #peer = new Peer();
   readonly #rows = new Int32Array(PENDING * STRIDE);
   readonly #free = new Int32Array(PENDING);
@@ -51,7 +57,13 @@ export class NameServer {
   readonly #pending: number[] = [];
 
   /** @param networks by id */
-  constructor(originator: Originator, resolver: Resolver, networks: readonly (Network | undefined)[]) {
+  constructor(
+    originator: Originator,
+    resolver: Resolver,
+    networks: readonly (Network | undefined)[],
+    key: HashKey,
+  ) {
+    this.#streams = new NameStreams(originator, networks, this, key);
     this.#originator = originator;
     this.#resolver = resolver;
     this.#networks = networks;
@@ -72,7 +84,7 @@ export class NameServer {
     if (udpSrcPort(bytes, l4) === 0) return drop(DropReason.PORT_ZERO);
     const peer = this.#peer;
     peer.read(frame);
-    const { headers } = peer;
+    const headers = peer.headers + UDP_LEN;
     const limit = Math.max(DNS_UDP_MIN, Math.min(DNS_UDP_MAX, network.mtu - headers));
     const answer = this.#originator.allocate(headers + limit);
     if (answer === undefined) return drop(DropReason.NOMEM);
@@ -92,8 +104,48 @@ export class NameServer {
       this.#originator.arena.release(answer);
       return drop(DropReason.DNS_MALFORMED);
     }
-    peer.answer(this.#originator, answer, length, network, now);
+    peer.sendUdp(this.#originator, answer, length, network, now);
     return CONSUME;
+  }
+
+  /** A parsed TCP segment to port 53 of a gateway, its checksum right, which came in by `network`. */
+  inputTcp(frame: Frame, network: Network, now: number): Verdict {
+    return this.#streams.input(frame, network, now);
+  }
+
+  /** Answers a question of a connection: see `StreamService`. */
+  ask(
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+    network: Network,
+    { index, serial, port }: StreamId,
+    out: Uint8Array,
+  ): number {
+    const resolver = this.#resolver;
+    const length = resolver.resolve(bytes, at, end, network, port, out, 0, out.length, true);
+    if (length === SILENCE) return 0;
+    if (length !== ELSEWHERE) return length;
+    if (this.onQuery === null) return resolver.fail(bytes, out, 0);
+    resolver.counters.forwarded++;
+    this.onQuery({
+      id: -1 - (index + serial * STREAMS),
+      network: network.id,
+      port,
+      message: bytes.slice(at, end),
+      limit: out.length,
+      overTcp: true,
+    });
+    return -1;
+  }
+
+  /** When `expire` has something to do, monotonic milliseconds; Infinity for never. */
+  get deadline(): number {
+    return this.#streams.deadline;
+  }
+
+  expire(now: number): void {
+    this.#streams.expire(now);
   }
 
   /** Keeps who asked, and passes the question on. This makes an object, and so does all that follows from it. */
@@ -137,6 +189,11 @@ export class NameServer {
    * answer that is longer than the question's limit.
    */
   answer(id: number, message: Uint8Array, now: number): void {
+    if (id < 0) {
+      const index = (-1 - id) % STREAMS;
+      this.#streams.answer(index, (-1 - id - index) / STREAMS, message, now);
+      return;
+    }
     const row = id % PENDING;
     const rows = this.#rows;
     const at = row * STRIDE;
@@ -145,16 +202,17 @@ export class NameServer {
     this.#peer.load(rows, at);
     this.#forget(row);
     if (network === undefined || message.length === 0 || message.length > DNS_UDP_MAX) return;
-    const { headers } = this.#peer;
+    const headers = this.#peer.headers + UDP_LEN;
     const frame = this.#originator.allocate(headers + message.length);
     if (frame === undefined) return;
     copy(message, 0, frame.bytes, frame.at + headers, message.length);
-    this.#peer.answer(this.#originator, frame, message.length, network, now);
+    this.#peer.sendUdp(this.#originator, frame, message.length, network, now);
   }
 
   /** Nobody at the port waits for answers any more. */
   removePort(port: PortId): void {
     this.#resolver.forgetPort(port);
+    this.#streams.removePort(port);
     for (let row = 0; row < PENDING; row++) if (this.#rows[row * STRIDE + PORT] === port) this.#forget(row);
   }
 

@@ -147,7 +147,7 @@ export class Dataplane {
     const icmpv6 = new Icmpv6(originator, fragmenter, limit);
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
     this.#reassembly = new Reassembly(originator, icmp, icmpv6);
-    this.#names = new NameServer(originator, this.#resolver, this.#networks);
+    this.#names = new NameServer(originator, this.#resolver, this.#networks, key ?? drawn);
     this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6, this.#names);
     this.neighbors.mayTell = (frame) => this.#undo(frame);
     const router = new Router(this.arena, fragmenter, icmp, icmpv6, this.neighbors, this.#uplinks);
@@ -323,6 +323,7 @@ export class Dataplane {
       this.neighbors.deadline,
       this.#reassembly.deadline,
       this.#nat.conntrack.deadline,
+      this.#names.deadline,
     );
     return Math.max(due, this.#resting);
   }
@@ -335,6 +336,7 @@ export class Dataplane {
       if (now >= this.neighbors.deadline) this.neighbors.expire(now);
       if (now >= this.#reassembly.deadline) this.#reassembly.expire(now);
       if (now >= this.#nat.conntrack.deadline) this.#nat.expire(now);
+      if (now >= this.#names.deadline) this.#names.expire(now);
     } catch (error) {
       this.#resting = now + REST;
       this.#onException(error, null);

@@ -95,7 +95,7 @@ function exchange(
 
 function ask(deck: MemoryDeck, name: string, type: string, options: Ask = {}): Packet & { rcode: string } {
   const answer = exchange(deck, message(name, type, options.packet), options);
-  return decode(Buffer.from(answer!)) as Packet & { rcode: string };
+  return decode(Buffer.from(answer!)) as unknown as Packet & { rcode: string };
 }
 
 /** The data of the records of an answer. */

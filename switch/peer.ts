@@ -20,7 +20,7 @@ import type { Originator } from './originator.ts';
 /** Int32 words of a `Peer` that is kept in a table. */
 export const PEER_WORDS = 12;
 
-/** Who asked a service of a gateway by UDP, at which address of it: filled and reused, so that no datagram makes an object. */
+/** Who asks a service of a gateway, at which address of it: filled and reused, so that no packet makes an object. */
 export class Peer {
   macHi = 0;
   macLo = 0;
@@ -31,7 +31,7 @@ export class Peer {
   remotePort = 0;
   localPort = 0;
 
-  /** The sender of a parsed UDP datagram. */
+  /** The sender of a parsed UDP datagram or TCP segment. */
   read({ bytes, at, l3, l4, etherType }: Frame): void {
     this.macHi = ethSrcHi(bytes, at);
     this.macLo = ethSrcLo(bytes, at);
@@ -49,9 +49,9 @@ export class Peer {
     this.localPort = udpDstPort(bytes, l4);
   }
 
-  /** Bytes of an answer in front of its data. */
+  /** Bytes in front of the transport header of an answer. */
   get headers(): number {
-    return ETH_LEN + (this.isIpv4 ? IPV4_LEN : IPV6_LEN) + UDP_LEN;
+    return ETH_LEN + (this.isIpv4 ? IPV4_LEN : IPV6_LEN);
   }
 
   save(words: Int32Array, at: number): void {
@@ -77,10 +77,10 @@ export class Peer {
   }
 
   /**
-   * Sends the gateway's answer, of which `length` bytes of data lie behind the room for headers in `frame`; takes over the caller's
-   * reference. It goes to where the question's frame came from: an answer never goes to a third party.
+   * Writes the headers of an answer of the gateway, of which `length` bytes lie behind them in `frame`; answers the offset of those. It
+   * goes to where the question's frame came from: an answer never goes to a third party.
    */
-  answer(originator: Originator, frame: Frame, length: number, network: Network, now: number): void {
+  writeHeaders(frame: Frame, network: Network, protocol: number, length: number): number {
     const { bytes } = frame;
     const { remote, local } = this;
     frame.length = this.headers + length;
@@ -93,17 +93,23 @@ export class Peer {
       network.macLo,
       this.isIpv4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6,
     );
-    let udp: number;
     if (this.isIpv4) {
       // Never cut, so the identification means nothing and may be 0 (RFC 6864 §4.1).
-      const total = IPV4_LEN + UDP_LEN + length;
-      udp = writeIpv4(bytes, ip, total, PROTO_UDP, DEFAULT_TTL, local[0], remote[0], 0, IPV4_DF);
-    } else {
-      udp = writeIpv6(bytes, ip, UDP_LEN + length, PROTO_UDP, DEFAULT_TTL);
-      setIpv6Src(bytes, ip, local[0], local[1], local[2], local[3]);
-      setIpv6Dst(bytes, ip, remote[0], remote[1], remote[2], remote[3]);
+      const total = IPV4_LEN + length;
+      return writeIpv4(bytes, ip, total, protocol, DEFAULT_TTL, local[0], remote[0], 0, IPV4_DF);
     }
-    writeUdp(bytes, udp, this.localPort, this.remotePort, UDP_LEN + length);
+    const end = writeIpv6(bytes, ip, length, protocol, DEFAULT_TTL);
+    setIpv6Src(bytes, ip, local[0], local[1], local[2], local[3]);
+    setIpv6Dst(bytes, ip, remote[0], remote[1], remote[2], remote[3]);
+    return end;
+  }
+
+  /**
+   * Sends a datagram, of which `length` bytes of data lie behind the room for all headers in `frame`; takes over the caller's reference.
+   */
+  sendUdp(originator: Originator, frame: Frame, length: number, network: Network, now: number): void {
+    const udp = this.writeHeaders(frame, network, PROTO_UDP, UDP_LEN + length);
+    writeUdp(frame.bytes, udp, this.localPort, this.remotePort, UDP_LEN + length);
     parse(frame);
     fillTransportChecksum(frame);
     originator.send(frame, network, now);

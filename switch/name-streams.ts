@@ -1,0 +1,578 @@
+import { get16, set16 } from '../wire/bytes.ts';
+import { type HashKey, hashN } from '../wire/hash.ts';
+import { parse } from '../wire/parse.ts';
+import { PROTO_TCP } from '../wire/protocol.ts';
+import {
+  TCP_ACK,
+  TCP_FIN,
+  TCP_LEN,
+  TCP_OPT_MSS_LEN,
+  TCP_PSH,
+  TCP_RST,
+  TCP_SYN,
+  tcpAcknowledgment,
+  tcpFlags,
+  tcpMss,
+  tcpSequence,
+  tcpWindow,
+  writeTcp,
+  writeTcpMss,
+} from '../wire/tcp.ts';
+import { fillTransportChecksum } from '../wire/transport.ts';
+import { DropReason } from './drop-reason.ts';
+import type { Frame, PortId } from './frame.ts';
+import type { Network } from './network.ts';
+import type { Originator } from './originator.ts';
+import { PEER_WORDS, Peer } from './peer.ts';
+import { sendTcpReset } from './tcp-reset.ts';
+import { CONSUME, drop, type Verdict } from './verdict.ts';
+
+/** Connections at a time, in all and of one port. Who opens more loses his own oldest. */
+const STREAMS = 1024;
+const STREAMS_PER_PORT = 64;
+/** Bytes that wait to be read as questions, and so our window: a question has few hundred. */
+const INPUT = 2048;
+/** Bytes of answers that may wait before the next question is read. */
+const BACKLOG = 16 * 1024;
+/** The largest message over TCP: its length has two bytes (RFC 1035 §4.2.2). */
+const MESSAGE = 65_535;
+/** Milliseconds from one whole question or answer to the next, after which a connection ends (RFC 7766 §6.2.3: "a few seconds"). */
+const IDLE = 10_000;
+/** Milliseconds that the other side has to close, too. */
+const LINGER = 2000;
+/** Milliseconds until something is sent again for the first time, and how often it is. */
+const RETRANSMIT = 200;
+const RETRIES = 5;
+/** What a sender may assume who was told nothing (RFC 9293 §3.7.1). */
+const DEFAULT_MSS = 536;
+const BUCKETS = 2048;
+
+const State = { FREE: 0, SYN_RECEIVED: 1, ESTABLISHED: 2 } as const;
+
+/** One connection. Made once and used for many. */
+class Stream {
+  readonly index: number;
+  state: number = State.FREE;
+  serial = 0;
+  port: PortId = -1;
+  network = -1;
+  /** Next expected, and next to be acknowledged. */
+  rcvNxt = 0;
+  sndUna = 0;
+  window = 0;
+  mss = 0;
+  /** What was received and is not yet a whole question. */
+  readonly input = new Uint8Array(INPUT);
+  inputLength = 0;
+  /** What is not acknowledged, and how much of it has been sent. */
+  output = new Uint8Array(INPUT);
+  outputLength = 0;
+  sent = 0;
+  /** How much has been sent once, our last included: it may be acknowledged. */
+  most = 0;
+  /** Whether others are being asked its question. */
+  waiting = false;
+  /** The other side has sent its last; we are to, and have. */
+  finReceived = false;
+  finWanted = false;
+  finSent = false;
+  finAcknowledged = false;
+  retries = 0;
+  /** When something is to be sent again (Infinity: nothing), and when all ends. */
+  resend = Number.POSITIVE_INFINITY;
+  end = 0;
+  /** In its bucket. */
+  next = -1;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+}
+
+/** What stands behind the connections. */
+export interface StreamService {
+  /**
+   * Answers a question in `out`: the length of the answer, 0 for a message that deserves none, or -1 when `answer` of the streams will be
+   * told later.
+   */
+  ask(
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+    network: Network,
+    stream: StreamId,
+    out: Uint8Array,
+  ): number;
+}
+
+/** A connection in use, as `answer` takes it; and by which port it came. */
+export interface StreamId {
+  readonly index: number;
+  readonly serial: number;
+  readonly port: PortId;
+}
+
+/**
+ * DNS over TCP on port 53 of the gateways (RFC 7766): a TCP that does as much as questions and answers take. Data is taken in order only,
+ * answers are sent as far as the other side's window goes and again from the beginning when nothing is acknowledged; there are no options
+ * but the segment size. So it lives in the switch, costs the host no descriptor, and is there in decks without any uplink.
+ *
+ * A connection has a place among few, a window of 2 KiB and ten seconds for each message: who holds a thousand of them open, or stops in
+ * the middle of a question, costs nobody else anything (CVE-2024-8418), and who goes is forgotten at once (CVE-2026-35406).
+ */
+export class NameStreams {
+  readonly #originator: Originator;
+  readonly #networks: readonly (Network | undefined)[];
+  readonly #service: StreamService;
+  readonly #key0: number;
+  readonly #key1: number;
+  readonly #streams: Stream[] = [];
+  readonly #free: number[] = [];
+  /** In use, the one that has been silent for longest first. */
+  readonly #live = new Set<Stream>();
+  readonly #buckets = new Int32Array(BUCKETS).fill(-1);
+  /** Who is at the other end, by index. */
+  readonly #peers = new Int32Array(STREAMS * PEER_WORDS);
+  readonly #byPort: number[] = [];
+  readonly #peer = new Peer();
+  readonly #words = new Int32Array(PEER_WORDS + 1);
+  readonly #answer = new Uint8Array(MESSAGE);
+  /** When `expire` has something to do, monotonic milliseconds; Infinity for never. */
+  deadline = Number.POSITIVE_INFINITY;
+
+  constructor(
+    originator: Originator,
+    networks: readonly (Network | undefined)[],
+    service: StreamService,
+    key: HashKey,
+  ) {
+    this.#originator = originator;
+    this.#networks = networks;
+    this.#service = service;
+    this.#key0 = key[0];
+    this.#key1 = key[1];
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** A parsed TCP segment to port 53 of a gateway, its checksum right, which came in by `network`. */
+  input(frame: Frame, network: Network, now: number): Verdict {
+    const flags = tcpFlags(frame.bytes, frame.l4);
+    this.#peer.read(frame);
+    const stream = this.#find(frame.ingress);
+    if (stream === null) {
+      if ((flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) === TCP_SYN)
+        return this.#open(frame, network, now);
+      sendTcpReset(this.#originator, frame, network, now);
+      return drop(DropReason.NO_SOCKET);
+    }
+    this.#segment(stream, frame, flags, now);
+    return CONSUME;
+  }
+
+  /** The answer to a question for which `ask` had none yet; an empty one ends the connection. */
+  answer(index: number, serial: number, message: Uint8Array, now: number): void {
+    const stream = this.#streams[index];
+    if (stream === undefined || stream.state === State.FREE || stream.serial !== serial || !stream.waiting)
+      return;
+    stream.waiting = false;
+    this.#load(stream);
+    if (message.length === 0) {
+      this.#abort(stream, now);
+      return;
+    }
+    this.#append(stream, message, message.length);
+    this.#read(stream, now);
+    this.#transmit(stream, now);
+    this.#settle(stream, now);
+  }
+
+  /** Forgets the connections of a port that is going. */
+  removePort(port: PortId): void {
+    for (const stream of this.#live) if (stream.port === port) this.#forget(stream);
+  }
+
+  /** Sends again what was not acknowledged, and ends what is over. */
+  expire(now: number): void {
+    if (now < this.deadline) return;
+    this.deadline = Number.POSITIVE_INFINITY;
+    for (const stream of this.#live) {
+      this.#load(stream);
+      if (now >= stream.end) this.#timeUp(stream, now);
+      else if (now >= stream.resend) this.#sendAgain(stream, now);
+      if (stream.state !== State.FREE) this.#due(stream);
+    }
+  }
+
+  // ---- connections ----
+
+  #find(port: PortId): Stream | null {
+    const peers = this.#peers;
+    const words = this.#words;
+    for (let i = this.#buckets[this.#bucket(port)]; i >= 0; i = this.#streams[i].next) {
+      const at = i * PEER_WORDS;
+      if (this.#streams[i].port !== port || (peers[at] & 1) !== (words[0] & 1)) continue;
+      let same = true;
+      for (let word = 2; word < PEER_WORDS; word++) if (peers[at + word] !== words[word]) same = false;
+      if (same) return this.#streams[i];
+    }
+    return null;
+  }
+
+  /** The bucket of who is in `#peer`, whom it writes to `#words`. The MAC says nothing: it may change. */
+  #bucket(port: PortId): number {
+    const words = this.#words;
+    this.#peer.save(words, 0);
+    words[PEER_WORDS] = port;
+    return hashN(this.#key0, this.#key1, words, 2, PEER_WORDS - 1) & (BUCKETS - 1);
+  }
+
+  #open(frame: Frame, network: Network, now: number): Verdict {
+    const { bytes, l4, ingress } = frame;
+    const stream = this.#take(ingress, now);
+    if (stream === null) return drop(DropReason.DNS_BUSY);
+    // The one that went may have been somebody else's.
+    this.#peer.read(frame);
+    const bucket = this.#bucket(ingress);
+    this.#peer.save(this.#peers, stream.index * PEER_WORDS);
+    stream.next = this.#buckets[bucket];
+    this.#buckets[bucket] = stream.index;
+    stream.state = State.SYN_RECEIVED;
+    stream.serial = (stream.serial + 1) & 0xfffff;
+    stream.port = ingress;
+    stream.network = network.id;
+    stream.rcvNxt = (tcpSequence(bytes, l4) + 1) | 0;
+    stream.sndUna = this.#initialSequence(now);
+    stream.window = tcpWindow(bytes, l4);
+    stream.mss = Math.min(tcpMss(bytes, l4) || DEFAULT_MSS, this.#room(network));
+    stream.inputLength = 0;
+    stream.outputLength = 0;
+    stream.sent = 0;
+    stream.most = 0;
+    stream.retries = 0;
+    stream.waiting = false;
+    stream.finReceived = false;
+    stream.finWanted = false;
+    stream.finSent = false;
+    stream.finAcknowledged = false;
+    stream.end = now + IDLE;
+    this.#live.add(stream);
+    this.#byPort[ingress] = (this.#byPort[ingress] ?? 0) + 1;
+    this.#synchronize(stream, now);
+    this.#due(stream);
+    return CONSUME;
+  }
+
+  /** A free place; of a port that has as many as it may, that of its own which has been silent for longest. */
+  #take(port: PortId, now: number): Stream | null {
+    const isFull = this.#free.length === 0 && this.#streams.length === STREAMS;
+    if (isFull || (this.#byPort[port] ?? 0) >= STREAMS_PER_PORT) {
+      for (const stream of this.#live) {
+        if (stream.port !== port) continue;
+        this.#load(stream);
+        this.#abort(stream, now);
+        break;
+      }
+    }
+    const index = this.#free.pop();
+    if (index !== undefined) return this.#streams[index];
+    if (this.#streams.length === STREAMS) return null;
+    const stream = new Stream(this.#streams.length);
+    this.#streams.push(stream);
+    return stream;
+  }
+
+  /** RFC 6528: of a hash, for a secret twice with what nobody sees in between, and the time. */
+  #initialSequence(now: number): number {
+    const words = this.#words;
+    const inner = hashN(this.#key1, this.#key0, words, 2, PEER_WORDS - 1);
+    const outer = hashN(this.#key1 ^ inner, (this.#key0 + inner) | 0, words, 2, PEER_WORDS - 1);
+    return (Math.floor(now * 250) + outer) | 0;
+  }
+
+  /** Bytes of a segment that the network's link has room for. */
+  #room(network: Network): number {
+    return network.mtu - (this.#peer.isIpv4 ? 20 : 40) - TCP_LEN;
+  }
+
+  #forget(stream: Stream): void {
+    this.#load(stream);
+    const bucket = this.#bucket(stream.port);
+    if (this.#buckets[bucket] === stream.index) this.#buckets[bucket] = stream.next;
+    else {
+      let before = this.#streams[this.#buckets[bucket]];
+      while (before.next !== stream.index) before = this.#streams[before.next];
+      before.next = stream.next;
+    }
+    stream.state = State.FREE;
+    this.#live.delete(stream);
+    this.#byPort[stream.port]!--;
+    // What a long answer took is given back.
+    if (stream.output.length > INPUT) stream.output = new Uint8Array(INPUT);
+    this.#free.push(stream.index);
+  }
+
+  /** Who is at the other end of a stream: for all that is sent. */
+  #load(stream: Stream): void {
+    this.#peer.load(this.#peers, stream.index * PEER_WORDS);
+  }
+
+  // ---- segments ----
+
+  #segment(stream: Stream, frame: Frame, flags: number, now: number): void {
+    const { bytes, l4, payload, end } = frame;
+    const sequence = tcpSequence(bytes, l4);
+    if ((flags & TCP_RST) !== 0) {
+      // RFC 5961 §3.2: only exactly at the window's beginning; anywhere else in it, it may be a stranger's.
+      if (sequence === stream.rcvNxt) this.#forget(stream);
+      else if (this.#isInWindow(stream, sequence)) this.#acknowledge(stream, now);
+      return;
+    }
+    if ((flags & TCP_SYN) !== 0) {
+      // Ours was lost; or a stranger's (RFC 5961 §4.2).
+      if (stream.state === State.SYN_RECEIVED && ((sequence + 1) | 0) === stream.rcvNxt)
+        this.#synchronize(stream, now);
+      else this.#acknowledge(stream, now);
+      return;
+    }
+    if ((flags & TCP_ACK) === 0 || !this.#acknowledged(stream, frame, now)) return;
+    let length = end - payload;
+    const skip = (stream.rcvNxt - sequence) | 0;
+    const isNext = skip >= 0 && skip <= length;
+    // RFC 9293 §3.10.7.4: what takes room is acknowledged, and what is out of place is told where its place is.
+    const isToAcknowledge = length > 0 || (flags & TCP_FIN) !== 0 || skip !== 0;
+    if (isNext && !stream.finReceived) {
+      length = Math.min(length - skip, INPUT - stream.inputLength);
+      for (let i = 0; i < length; i++) stream.input[stream.inputLength + i] = bytes[payload + skip + i];
+      stream.inputLength += length;
+      stream.rcvNxt = (stream.rcvNxt + length) | 0;
+      if ((flags & TCP_FIN) !== 0 && payload + skip + length === end) {
+        stream.rcvNxt = (stream.rcvNxt + 1) | 0;
+        stream.finReceived = true;
+      }
+      this.#read(stream, now);
+    }
+    if (stream.state === State.FREE) return;
+    if (!this.#transmit(stream, now) && isToAcknowledge) this.#acknowledge(stream, now);
+    this.#settle(stream, now);
+  }
+
+  #isInWindow(stream: Stream, sequence: number): boolean {
+    const offset = (sequence - stream.rcvNxt) | 0;
+    return offset >= 0 && offset < INPUT;
+  }
+
+  /** Takes the acknowledgment and window of a segment; false when the segment is to be ignored. */
+  #acknowledged(stream: Stream, frame: Frame, now: number): boolean {
+    const { bytes, l4 } = frame;
+    const count = (tcpAcknowledgment(bytes, l4) - stream.sndUna) | 0;
+    if (stream.state === State.SYN_RECEIVED) {
+      if (count !== 1) {
+        // RFC 9293 §3.10.7.4: of something else, before anything was agreed on.
+        const network = this.#networks[stream.network];
+        if (network !== undefined) sendTcpReset(this.#originator, frame, network, now);
+        return false;
+      }
+      stream.state = State.ESTABLISHED;
+      stream.sndUna = (stream.sndUna + 1) | 0;
+      stream.retries = 0;
+      stream.resend = Number.POSITIVE_INFINITY;
+    } else {
+      if (count > stream.most) {
+        this.#acknowledge(stream, now);
+        return false;
+      }
+      if (count > 0) this.#advance(stream, count, now);
+    }
+    stream.window = tcpWindow(bytes, l4);
+    return true;
+  }
+
+  #advance(stream: Stream, count: number, now: number): void {
+    const taken = Math.min(count, stream.outputLength);
+    stream.output.copyWithin(0, taken, stream.outputLength);
+    stream.outputLength -= taken;
+    stream.sent = Math.max(0, stream.sent - taken);
+    stream.most -= count;
+    stream.sndUna = (stream.sndUna + count) | 0;
+    if (count > taken) {
+      stream.finSent = true;
+      stream.finAcknowledged = true;
+    }
+    stream.retries = 0;
+    const isDone = stream.outputLength === 0 && (!stream.finSent || stream.finAcknowledged);
+    stream.resend = isDone ? Number.POSITIVE_INFINITY : now + RETRANSMIT;
+    if (stream.outputLength === 0 && !stream.finWanted) this.#active(stream, now);
+  }
+
+  /** A whole message has come or gone. */
+  #active(stream: Stream, now: number): void {
+    stream.end = now + IDLE;
+    this.#live.delete(stream);
+    this.#live.add(stream);
+  }
+
+  /** Answers the whole questions that have come, one after the other. */
+  #read(stream: Stream, now: number): void {
+    let at = 0;
+    while (!stream.waiting && stream.outputLength < BACKLOG && stream.inputLength - at >= 2) {
+      const length = get16(stream.input, at);
+      const end = at + 2 + length;
+      if (length > INPUT - 2) {
+        // No question is so long.
+        this.#abort(stream, now);
+        return;
+      }
+      if (end > stream.inputLength) break;
+      this.#active(stream, now);
+      const network = this.#networks[stream.network]!;
+      const answer = this.#service.ask(stream.input, at + 2, end, network, stream, this.#answer);
+      at = end;
+      if (answer > 0) this.#append(stream, this.#answer, answer);
+      else if (answer === 0) {
+        this.#abort(stream, now);
+        return;
+      } else stream.waiting = true;
+    }
+    stream.input.copyWithin(0, at, stream.inputLength);
+    stream.inputLength -= at;
+    // What is left will never be whole: the other side has sent its last.
+    const isOver = stream.finReceived && !stream.waiting && stream.outputLength < BACKLOG;
+    if (isOver) this.#finish(stream, now);
+  }
+
+  /** Puts a message with its length behind what is to be sent. */
+  #append(stream: Stream, message: Uint8Array, length: number): void {
+    const end = stream.outputLength + 2 + length;
+    if (stream.output.length < end) {
+      const larger = new Uint8Array(end);
+      larger.set(stream.output.subarray(0, stream.outputLength));
+      stream.output = larger;
+    }
+    const { output, outputLength } = stream;
+    set16(output, outputLength, length);
+    for (let i = 0; i < length; i++) output[outputLength + 2 + i] = message[i];
+    stream.outputLength = end;
+  }
+
+  #finish(stream: Stream, now: number): void {
+    if (stream.finWanted) return;
+    stream.finWanted = true;
+    stream.end = now + LINGER;
+  }
+
+  /** Forgets a connection that both sides have closed, or sees to it that what is due is done. */
+  #settle(stream: Stream, now: number): void {
+    if (stream.state === State.FREE) return;
+    // Nobody waits for what might still be under way (RFC 9293 §3.6.1): nothing is, on a link inside one machine.
+    if (stream.finReceived && stream.finAcknowledged) this.#forget(stream);
+    else {
+      if (stream.resend === Number.POSITIVE_INFINITY && this.#isUnacknowledged(stream))
+        stream.resend = now + RETRANSMIT;
+      this.#due(stream);
+    }
+  }
+
+  #isUnacknowledged({ outputLength, finSent, finAcknowledged }: Stream): boolean {
+    return outputLength > 0 || (finSent && !finAcknowledged);
+  }
+
+  #due({ resend, end }: Stream): void {
+    this.deadline = Math.min(this.deadline, resend, end);
+  }
+
+  // ---- time ----
+
+  #timeUp(stream: Stream, now: number): void {
+    // Others have their own time, which is bounded.
+    if (stream.waiting) {
+      stream.end = now + IDLE;
+      return;
+    }
+    if (stream.state === State.SYN_RECEIVED || stream.finWanted || stream.outputLength > 0) {
+      this.#abort(stream, now);
+      return;
+    }
+    this.#finish(stream, now);
+    this.#transmit(stream, now);
+    this.#settle(stream, now);
+  }
+
+  #sendAgain(stream: Stream, now: number): void {
+    if (stream.retries++ >= RETRIES) {
+      this.#abort(stream, now);
+      return;
+    }
+    stream.resend = now + (RETRANSMIT << stream.retries);
+    if (stream.state === State.SYN_RECEIVED) {
+      this.#emit(stream, TCP_SYN | TCP_ACK, 0, 0, now);
+      return;
+    }
+    stream.sent = 0;
+    stream.finSent = false;
+    // RFC 9293 §3.8.6.1: a byte beyond a window of 0 finds out whether it still is.
+    if (stream.window === 0) stream.window = 1;
+    this.#transmit(stream, now);
+  }
+
+  // ---- what is sent ----
+
+  #synchronize(stream: Stream, now: number): void {
+    stream.resend = now + RETRANSMIT;
+    this.#emit(stream, TCP_SYN | TCP_ACK, 0, 0, now);
+  }
+
+  #acknowledge(stream: Stream, now: number): void {
+    this.#emit(stream, TCP_ACK, stream.sent + (stream.finSent ? 1 : 0), 0, now);
+  }
+
+  #abort(stream: Stream, now: number): void {
+    this.#emit(stream, TCP_RST | TCP_ACK, stream.sent + (stream.finSent ? 1 : 0), 0, now);
+    this.#forget(stream);
+  }
+
+  /** Sends what the window lets through; whether it sent anything. */
+  #transmit(stream: Stream, now: number): boolean {
+    if (stream.state !== State.ESTABLISHED) return false;
+    let isSent = false;
+    while (stream.sent < stream.outputLength && stream.sent < stream.window) {
+      const length = Math.min(stream.mss, stream.outputLength - stream.sent, stream.window - stream.sent);
+      if (!this.#emit(stream, TCP_ACK | TCP_PSH, stream.sent, length, now)) break;
+      stream.sent += length;
+      stream.most = Math.max(stream.most, stream.sent);
+      isSent = true;
+    }
+    if (stream.finWanted && !stream.finSent && stream.sent === stream.outputLength) {
+      if (this.#emit(stream, TCP_FIN | TCP_ACK, stream.sent, 0, now)) {
+        stream.finSent = true;
+        stream.most = stream.sent + 1;
+        isSent = true;
+      }
+    }
+    return isSent;
+  }
+
+  /** Sends a segment with `length` bytes of the output from `offset` on, to who is in `#peer`. */
+  #emit(stream: Stream, flags: number, offset: number, length: number, now: number): boolean {
+    const network = this.#networks[stream.network];
+    if (network === undefined) return false;
+    const peer = this.#peer;
+    const header = (flags & TCP_SYN) !== 0 ? TCP_LEN + TCP_OPT_MSS_LEN : TCP_LEN;
+    const frame = this.#originator.allocate(peer.headers + header + length);
+    if (frame === undefined) return false;
+    const { bytes } = frame;
+    const tcp = peer.writeHeaders(frame, network, PROTO_TCP, header + length);
+    const sequence = (stream.sndUna + offset) | 0;
+    const window = INPUT - stream.inputLength;
+    const { localPort, remotePort } = peer;
+    const data = writeTcp(bytes, tcp, localPort, remotePort, sequence, stream.rcvNxt, flags, window, header);
+    if (header > TCP_LEN) writeTcpMss(bytes, data, this.#room(network));
+    for (let i = 0; i < length; i++) bytes[tcp + header + i] = stream.output[offset + i];
+    parse(frame);
+    fillTransportChecksum(frame);
+    this.#originator.send(frame, network, now);
+    return true;
+  }
+}
