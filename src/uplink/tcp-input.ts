@@ -579,8 +579,8 @@ export class TcpInput {
       return true;
     }
     const first = this.#held.first(at);
-    if (before(next, sequence) || first !== null) {
-      const isBlocked = first !== null && !before(next, tcpSequence(first.bytes, first.l4));
+    const isBlocked = first !== null && !before(next, tcpSequence(first.bytes, first.l4));
+    if (before(next, sequence) || isBlocked) {
       // What was not offered is not kept.
       if (!before(words[at + RCV_ADV], end)) this.#held.hold(at, frame, isBlocked);
       this.#output.wake(row, ACK_DUE);
@@ -592,6 +592,12 @@ export class TcpInput {
       // The kernel has taken less than it said it would.
       this.#held.hold(at, frame, true);
       this.#host.arm(row);
+    }
+    if (first !== null) {
+      // The hole is filled. What fills it needs no place among those that wait: others may have them all.
+      this.#output.wake(row, ACK_DUE);
+      if ((words[at + FLAGS]! & FIN_RECEIVED) !== 0) this.#held.clear(at);
+      return this.#drain(row);
     }
     const isSmall = frame.end - frame.payload < SMALL && (words[at + FLAGS] & FIN_RECEIVED) === 0;
     if (isSmall && left === 0) this.#output.acknowledge(row, now);

@@ -64,6 +64,30 @@ describe('what the inside sends', () => {
     expect(wire.arena.free).toBe(320);
   });
 
+  it('fills its holes, also when all places are taken in which segments wait for others', () => {
+    const insides = Array.from({ length: 10 }, (_, i) =>
+      Inside.connect(wire, listener, { srcPort: 1000 + i }),
+    );
+    for (const inside of insides) {
+      for (let i = 64; i > 0; i--) inside.segment({ flags: 'A', seq: inside.seq + i, data: 'x' });
+      wire.drain(0);
+    }
+    for (const inside of insides) {
+      inside.segment({ flags: 'A', data: 'o' });
+      expect(wire.drain().at(-1)!.ack).toBeGreaterThan(inside.seq);
+      // What found no place comes again.
+      for (let i = 1; i <= 64; i++) inside.segment({ flags: 'A', seq: inside.seq + i, data: 'x' });
+      expect(wire.drain().at(-1)!.ack).toBe(inside.seq + 65);
+      let text = '';
+      for (let tries = 0; text.length < 65 && tries < 100; tries++) {
+        text += inside.peer.text() ?? '';
+        wire.drain(1);
+      }
+      expect(text).toBe(`o${'x'.repeat(64)}`);
+    }
+    expect(wire.arena.free).toBe(320);
+  });
+
   it('waits behind a FIN that came too early', () => {
     const inside = Inside.connect(wire, listener);
     inside.segment({ flags: 'FA', seq: 1004, data: 'def' });
