@@ -123,7 +123,7 @@ async function askHelper(
  * the case that it sent no answer.
  */
 function runHelper(socket: number, user: number, net: number, timeout: number): Promise<string> {
-  const helper = fileURLToPath(new URL('./tap-helper.js', import.meta.url));
+  const helper = fileURLToPath(new URL('../device/tap-helper.js', import.meta.url));
   const args = ['--user=/proc/self/fd/4', '--net=/proc/self/fd/5', '--preserve-credentials', '--'];
   return new Promise((resolve) => {
     // nsenter becomes the helper by exec, so this one process is all there is to kill.

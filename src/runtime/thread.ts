@@ -73,7 +73,7 @@ export class DataPlaneThread implements DataPlane {
 
   private constructor(options: Pick<ThreadData, 'seed' | 'key' | 'conntrack'>) {
     const data: ThreadData = { ...options, eventfd: this.#bell.fd, requests: this.#requests.port2 };
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
+    this.#worker = new Worker(new URL('../runtime/worker.js', import.meta.url), {
       name: 'data-plane',
       workerData: data,
       transferList: [this.#requests.port2],
