@@ -163,6 +163,7 @@ export class EndpointMaker {
       throw unavailable('the deck is closing; start it again');
     }
     const spec: PortSpec = { network: network.number, mac, mtu };
+    if (endpoint.allowSpoof) spec.guard = false;
     if (ipv4 !== null) spec.ipv4 = toInt32(ipv4);
     if (ipv6 !== null) spec.ipv6 = toWords(ipv6);
     return plane.addTap(tap, spec, options.faults);

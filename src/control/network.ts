@@ -283,13 +283,17 @@ export class NetworkRecord {
   /** As the data plane takes it. */
   options(): NetworkOptions {
     const { mac, ipv4, ipv6, mtu } = this;
-    const { uplink, npt, hostLoopback } = this.way;
+    const { internal, uplink, npt, hostLoopback } = this.way;
+    const { icc, masquerade } = this.traits;
     return {
       macHi: mac.hi,
       macLo: mac.lo,
       ipv4: ipv4 && { address: toInt32(ipv4.gateway), prefix: ipv4.subnet.prefix },
       ipv6: ipv6 && { address: toWords(ipv6.gateway), prefix: ipv6.subnet.prefix },
       mtu,
+      ...(internal && { internal }),
+      ...(!icc && { icc }),
+      ...(!masquerade && { masquerade }),
       ...(uplink && { uplink: uplink.number }),
       ...(hostLoopback && { hostLoopback }),
       ...(npt && { npt: { address: toWords(npt.base), prefix: npt.prefix } }),
