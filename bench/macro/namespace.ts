@@ -20,7 +20,7 @@ export class Namespace {
     await run(['ip', 'netns', 'add', namespace.name]);
     scope.defer(() => run(['ip', 'netns', 'del', namespace.name]));
     await namespace.ip('link set lo up');
-    await namespace.#useReno();
+    await namespace.#prepare();
     return namespace;
   }
 
@@ -28,15 +28,24 @@ export class Namespace {
   static async of(pid: number): Promise<Namespace> {
     const namespace = new Namespace(`pid-${pid}`, `/proc/${pid}/ns/net`);
     await namespace.ip('link set lo up');
-    await namespace.#useReno();
+    await namespace.#prepare();
     return namespace;
   }
 
-  async #useReno(): Promise<void> {
+  async #prepare(): Promise<void> {
     // A namespace inherits the host's congestion control, and iperf3 chooses its own only when it is connected. BBR has
     // switched pacing on by then, which stays: on a host whose default is BBR, a "cubic" connection is paced, and the
     // kernel bridge moves a third of what it moves for a real one. Reno does not pace, and may be set in any namespace.
-    await this.run(['sh', '-c', 'echo reno > /proc/sys/net/ipv4/tcp_congestion_control']);
+    //
+    // A port of a client that has closed first is not its own again for a minute: after 28,000 connections there is none left,
+    // and whoever was fast is measured by how long its client looks for one. Here ports come back after a second, to all.
+    const settings = {
+      tcp_congestion_control: 'reno',
+      tcp_tw_reuse: '1',
+      ip_local_port_range: '10000 65535',
+    };
+    const lines = Object.entries(settings).map(([name, value]) => `echo ${value} > ${name}`);
+    await this.run(['sh', '-c', `cd /proc/sys/net/ipv4 && ${lines.join(' && ')}`]);
   }
 
   /** The command line that runs `argv` inside. */

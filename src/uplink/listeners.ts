@@ -39,6 +39,7 @@ export class Listeners {
   /** Readable while connections wait. */
   readonly #epoll = new Epoll();
   readonly #accept: Accept;
+  readonly #prepare: (fd: number) => void;
   readonly #descriptors: Descriptors;
   /** By descriptor: the publish it belongs to, and whether its address is known without asking. */
   readonly #sockets = new Map<number, { listener: number; local: Uint8Array | null }>();
@@ -52,8 +53,10 @@ export class Listeners {
   refused = 0;
 
   /** @param descriptors counts the listening sockets too */
-  constructor(accept: Accept, descriptors: Descriptors) {
+  /** @param prepare tells a new listening socket what the sockets of its connections are to have from it */
+  constructor(accept: Accept, descriptors: Descriptors, prepare: (fd: number) => void) {
     this.#accept = accept;
+    this.#prepare = prepare;
     this.#descriptors = descriptors;
   }
 
@@ -82,6 +85,7 @@ export class Listeners {
       for (let port = from; port <= to; port++) {
         const fd = bindHostPort({ ...where, protocol: 6, port });
         opened.push(fd);
+        this.#prepare(fd);
         checked(listen(fd, BACKLOG), `cannot listen at port ${port}/tcp`);
         this.#epoll.add(fd, fd, this.#resume === Number.POSITIVE_INFINITY ? EPOLLIN : 0);
         this.#descriptors.used++;

@@ -116,6 +116,7 @@ export class SocketUplink implements Device {
     this.#listeners = new Listeners(
       (fd, client, local, _listener, now) => this.tcp.accept(fd, client, local, now),
       descriptors,
+      (fd) => this.tcp.host.prepare(fd),
     );
     epoll.add(this.#listeners.fd, Kind.LISTENERS);
   }

@@ -105,6 +105,8 @@ export const IRS = 52;
 export const PROBES = 47;
 /** Whether its socket may have large buffers: a place in `LargeBuffers` + 1, 0 for none. */
 export const LARGE_BUFFERS = 53;
+/** Acknowledgments since the socket's queue was last emptied. */
+export const UNTAKEN = 54;
 /** Traffic class of the last frame from inside. */
 export const TRAFFIC_CLASS = 48;
 
@@ -155,6 +157,8 @@ export const ACK_LATER = 1 << 22;
 export const ACK_QUEUED = 1 << 23;
 /** A keep-alive probe has to go out. */
 export const KEEPALIVE_DUE = 1 << 17;
+/** Something from inside is in the batch of those that go to their sockets together. */
+export const SENDING = 1 << 24;
 
 /** `a` comes before `b`. */
 export function before(a: number, b: number): boolean {

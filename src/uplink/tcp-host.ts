@@ -174,7 +174,8 @@ export class TcpHost {
     if (fd < 0) return errno();
     this.#hold(row, fd);
     if (isIpv6) this.#set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    this.#prepare(row, fd);
+    words[at + QUEUE_LIMIT] = QUEUE_FIRST;
+    this.prepare(fd);
     if (connect(fd, this.#address, length) < 0) {
       const number = errno();
       if (number !== EINPROGRESS) {
@@ -193,7 +194,7 @@ export class TcpHost {
       this.abort(row);
       return EMFILE;
     }
-    this.#prepare(row, fd);
+    this.#words[row * ROW + QUEUE_LIMIT] = QUEUE_FIRST;
     this.settle(row);
     return this.#watch(row);
   }
@@ -220,13 +221,18 @@ export class TcpHost {
   /** Sends `length` bytes at offset `from` of the arena; answers how many the kernel took, or -1 when the socket is broken. */
   push(row: number, from: number, length: number): number {
     this.#payload.at(this.#bytes, from, length);
-    const count = this.#payload.send(this.#words[row * ROW + FD], MSG_DONTWAIT | MSG_NOSIGNAL);
+    const count = this.#payload.send(this.#words[row * ROW + FD]!, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return this.pushed(row, count, count < 0 ? errno() : 0);
+  }
+
+  /** Notes what became of a `push`, or of a write that stands for one: answers what `push` does. */
+  pushed(row: number, count: number, error: number): number {
     if (count >= 0) {
-      this.#words[row * ROW + TAKEN] += count;
+      this.#words[row * ROW + TAKEN]! += count;
       return count;
     }
-    this.error = errno();
-    return this.error === EAGAIN ? 0 : -1;
+    this.error = error;
+    return error === EAGAIN ? 0 : -1;
   }
 
   /**
@@ -406,8 +412,8 @@ export class TcpHost {
     return fd;
   }
 
-  #prepare(row: number, fd: number): void {
-    this.#words[row * ROW + QUEUE_LIMIT] = QUEUE_FIRST;
+  /** Tells a new socket what it has to know. Accepted ones have it from the socket that listened. */
+  prepare(fd: number): void {
     // What was written is sent: the inside has had its own reasons to wait or not to.
     this.#set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     this.#set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, QUEUE_FIRST);

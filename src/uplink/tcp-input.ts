@@ -21,6 +21,7 @@ import {
   tcpWindow,
 } from '../../wire/tcp.ts';
 import type { HeldFrames } from './held-frames.ts';
+import type { SendBatch } from './send-batch.ts';
 import {
   ACK_DUE,
   BACKOFF,
@@ -74,6 +75,7 @@ import {
   TIMESTAMPS,
   TIMING,
   TS_RECENT,
+  UNTAKEN,
 } from './tcp-connections.ts';
 import type { TcpHost } from './tcp-host.ts';
 import { type TcpOutput, WINDOW_SHIFT } from './tcp-output.ts';
@@ -91,6 +93,9 @@ const HIGHEST_CWND = 16 * 1024 * 1024;
 const CWND_STEP = 64 * 1024;
 /** Acknowledged bytes that may lie in the socket's queue before they are taken out. */
 const DISCARD = 128 * 1024;
+/** The same of a connection on which all is acknowledged, and how often that may be the case before they are. */
+const DISCARD_IDLE = 4 * 1024;
+const UNTAKEN_MOST = 4;
 /** Bytes after which a connection is one that moves data, and is given room in the socket for it. */
 const STEADY = 512 * 1024;
 /** Bytes of a segment whose acknowledgment may wait: what asks for an answer is small, as a rule. */
@@ -135,16 +140,24 @@ export class TcpInput {
   readonly #host: TcpHost;
   readonly #held: HeldFrames;
   readonly #output: TcpOutput;
+  readonly #batch: SendBatch;
   /** Of the segment at hand: its timestamp and the one that it echoes; `#stamped` says whether it has any. */
   #stamped = false;
   #stamp = 0;
 
-  constructor(connections: TcpConnections, host: TcpHost, held: HeldFrames, output: TcpOutput) {
+  constructor(
+    connections: TcpConnections,
+    host: TcpHost,
+    held: HeldFrames,
+    output: TcpOutput,
+    batch: SendBatch,
+  ) {
     this.#connections = connections;
     this.#words = connections.words;
     this.#host = host;
     this.#held = held;
     this.#output = output;
+    this.#batch = batch;
   }
 
   /** The inside's SYN, or SYN/ACK: what it offers. Ours is answered in kind. */
@@ -200,7 +213,9 @@ export class TcpInput {
     }
     if ((flags & TCP_RST) !== 0) return acknowledges ? Outcome.RESET : Outcome.KEEP;
     if ((flags & TCP_SYN) === 0) return Outcome.KEEP;
+    const offered = (words[at + RCV_ADV] - words[at + RCV_NXT]) | 0;
     this.synchronize(row, frame);
+    words[at + RCV_ADV] = (words[at + RCV_NXT] + offered) | 0;
     const initial = words[at + SND_UNA];
     if (!acknowledges) {
       // Both sides have begun at once: SYN crosses SYN (RFC 9293 §3.5).
@@ -487,7 +502,13 @@ export class TcpInput {
     const done = acknowledgment === words[at + SND_MAX];
     const fin = done && (words[at + FLAGS] & FIN_SENT) !== 0 ? 1 : 0;
     const read = (acknowledgment - fin) | 0;
-    if (done || ((read - words[at + HEAD]) | 0) >= DISCARD) this.#host.discard(row, read);
+    const length = (read - words[at + HEAD]) | 0;
+    // A few small ones may stay, and go together with those behind them. With the end there are none behind.
+    const isIdle = done && (fin !== 0 || length >= DISCARD_IDLE || ++words[at + UNTAKEN]! >= UNTAKEN_MOST);
+    if (isIdle || length >= DISCARD) {
+      words[at + UNTAKEN] = 0;
+      this.#host.discard(row, read);
+    }
     this.#connections.arm(row, now + (done ? IDLE : this.#output.timeout(row)), now);
     if (!done) this.#output.watch(row, now);
     this.#output.wake(row, this.#host.again);
@@ -586,6 +607,16 @@ export class TcpInput {
       this.#output.wake(row, ACK_DUE);
       return this.#drain(row);
     }
+    const flags = tcpFlags(frame.bytes, frame.l4);
+    const length = frame.end - frame.payload;
+    if (first === null && length < SMALL && (flags & TCP_FIN) === 0) {
+      const skip = (next - sequence) | 0;
+      if (this.#batch.add(row, frame, frame.payload + skip, length - skip)) {
+        this.#stretch(at);
+        this.#output.acknowledge(row, now);
+        return true;
+      }
+    }
     const left = this.#deliver(row, frame, sequence);
     if (left < 0) return false;
     if (left > 0) {
@@ -599,8 +630,9 @@ export class TcpInput {
       if ((words[at + FLAGS]! & FIN_RECEIVED) !== 0) this.#held.clear(at);
       return this.#drain(row);
     }
-    const isSmall = frame.end - frame.payload < SMALL && (words[at + FLAGS] & FIN_RECEIVED) === 0;
-    if (isSmall && left === 0) this.#output.acknowledge(row, now);
+    // Whoever has sent his last is mostly answered by the last of the other end.
+    const isLast = (flags & TCP_FIN) !== 0 && (words[at + FLAGS] & FIN_SENT) !== 0;
+    if (length < SMALL && !isLast && left === 0) this.#output.acknowledge(row, now);
     else this.#output.wake(row, ACK_DUE);
     return true;
   }

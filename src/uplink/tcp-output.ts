@@ -539,7 +539,8 @@ export class TcpOutput {
     words[at + SND_NXT] = (sequence + 1) | 0;
     words[at + SND_MAX] = words[at + SND_NXT];
     // Not scaled in a SYN (RFC 7323 §2.2).
-    const window = Math.min(0xffff, this.#host.room(row));
+    // So much a new socket takes; what it does not would be held.
+    const window = 0xffff;
     words[at + RCV_ADV] = (words[at + RCV_NXT] + window) | 0;
     words[at + LAST_ACK] = words[at + RCV_NXT];
     if (words[at + BACKOFF] === 0) {

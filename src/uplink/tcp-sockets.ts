@@ -33,6 +33,7 @@ import type { IcmpErrors } from './icmp-errors.ts';
 import type { ListenOptions } from './listeners.ts';
 import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
 import type { Segment } from './segment.ts';
+import { SendBatch } from './send-batch.ts';
 import {
   ARMED,
   BACKOFF,
@@ -54,6 +55,7 @@ import {
   RETRANSMIT,
   ROW,
   SACKED,
+  SENDING,
   SERIAL,
   SND_MAX,
   SND_NXT,
@@ -154,6 +156,7 @@ export class TcpSockets {
   readonly #segments: TcpSegments;
   readonly #output: TcpOutput;
   readonly #input: TcpInput;
+  readonly #batch: SendBatch;
   readonly #resets = new FrameRing(RESETS);
   readonly #tuple = new Int32Array(8);
   /** The connection of the segment before: most are of the same. */
@@ -188,19 +191,18 @@ export class TcpSockets {
     const tagOf = (row: number) => tag(row, words[row * ROW + SERIAL]!);
     this.host = new TcpHost(connections, arena.bytes, epoll, segment, tagOf, descriptors, peekOffset);
     this.#segments = new TcpSegments(words, segment);
-    this.#output = new TcpOutput(
-      connections,
-      this.host,
-      this.#held,
-      this.#segments,
-      key,
-      mtu,
-      (row, _arena, now) => {
-        this.#break(row, now);
-        return null;
+    this.#output = new TcpOutput(connections, this.host, this.#held, this.#segments, key, mtu, (row) => {
+      this.#break(row);
+      return null;
+    });
+    this.#batch = new SendBatch(arena, words, this.host, {
+      full: (row, frame) => {
+        this.#held.hold(row * ROW, frame, true);
+        this.host.arm(row);
       },
-    );
-    this.#input = new TcpInput(connections, this.host, this.#held, this.#output);
+      broken: (row) => this.#break(row),
+    });
+    this.#input = new TcpInput(connections, this.host, this.#held, this.#output, this.#batch);
     this.#waiting = new Int32Array(2 * capacity);
   }
 
@@ -217,7 +219,7 @@ export class TcpSockets {
 
   /** Whether `receive` may have a frame without anything new from the host. */
   get pending(): boolean {
-    return this.#output.pending || this.#resets.size > 0;
+    return this.#output.pending || this.#resets.size > 0 || this.#batch.size > 0;
   }
 
   /** Whether the last `receive` found no slot for what it had. */
@@ -238,7 +240,11 @@ export class TcpSockets {
       if ((tcpFlags(bytes, l4) & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) return this.#open(frame, now);
       return this.#refuse(frame);
     }
+    // What came before it goes first.
+    if ((words[row * ROW + FLAGS] & SENDING) !== 0) this.#batch.flush();
     switch (words[row * ROW + STATE]) {
+      case TcpState.FREE:
+        return this.#refuse(frame);
       case TcpState.CONNECTING:
         return this.#whileConnecting(row, frame);
       case TcpState.SYN_SENT:
@@ -250,6 +256,7 @@ export class TcpSockets {
 
   /** The next segment for the deck, in a slot held for the caller; null when there is none, or no slot. */
   receive(arena: Arena, now: number): Frame | null {
+    this.#batch.flush();
     return this.#resets.shift() ?? this.#output.next(arena, now) ?? this.#resets.shift();
   }
 
@@ -265,7 +272,7 @@ export class TcpSockets {
     if ((events & EPOLLPRI) !== 0) words[at + FLAGS] |= WARY;
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) words[at + FLAGS] |= HANGUP;
     if (state === TcpState.CONNECTING) {
-      if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.#connected(row, now);
+      if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.#connected(row, events, now);
       return;
     }
     if ((events & EPOLLERR) !== 0) {
@@ -273,7 +280,7 @@ export class TcpSockets {
       const synchronized = state !== TcpState.SYN_RECV && state !== TcpState.SYN_SENT;
       if (!synchronized || (words[at + FLAGS] & END_READ) !== 0) {
         if (this.host.failure(row) !== 0) {
-          this.#break(row, now);
+          this.#break(row);
           return;
         }
       }
@@ -285,7 +292,7 @@ export class TcpSockets {
     }
     if ((events & EPOLLOUT) !== 0 && (words[at + FLAGS] & ARMED) !== 0) {
       words[at + FLAGS] &= ~ARMED;
-      if (state >= TcpState.ESTABLISHED && !this.#input.resume(row)) this.#break(row, now);
+      if (state >= TcpState.ESTABLISHED && !this.#input.resume(row)) this.#break(row);
     }
   }
 
@@ -341,6 +348,7 @@ export class TcpSockets {
    * @param host an int32 or four words; null for all addresses of the IP version
    */
   closeAccepted({ family, host, from, to }: Omit<ListenOptions, 'ifname'>): void {
+    this.#batch.flush();
     const words = this.#words;
     const { deck } = this.#segment;
     for (let row = 0; row < this.connections.capacity; row++) {
@@ -362,6 +370,7 @@ export class TcpSockets {
 
   /** Does what is due: sends again, asks again, gives up. */
   expire(now: number): void {
+    this.#batch.flush();
     for (let row = this.connections.due(now); row >= 0; row = this.connections.due(now)) {
       this.#timeout(row, now);
     }
@@ -372,6 +381,7 @@ export class TcpSockets {
 
   /** Ends all connections. The outside is reset; the inside finds out when it sends. */
   close(): void {
+    this.#batch.flush();
     for (let row = 0; row < this.connections.capacity; row++) {
       if (this.#words[row * ROW + STATE] === TcpState.FREE) continue;
       this.host.abort(row);
@@ -452,10 +462,10 @@ export class TcpSockets {
   }
 
   /** The host has connected, or has not. */
-  #connected(row: number, now: number): void {
+  #connected(row: number, events: number, now: number): void {
     const words = this.#words;
     const at = row * ROW;
-    const number = this.host.failure(row);
+    const number = (events & (EPOLLERR | EPOLLHUP)) === 0 ? 0 : this.host.failure(row);
     if (number === 0) {
       this.host.settle(row);
       words[at + STATE] = TcpState.SYN_RECV;
@@ -500,7 +510,7 @@ export class TcpSockets {
         this.#forget(row);
         break;
       case Outcome.BROKEN:
-        this.#break(row, now);
+        this.#break(row);
         break;
       case Outcome.CLOSED:
         this.host.close(row);
@@ -587,7 +597,7 @@ export class TcpSockets {
   }
 
   /** The host's socket has failed: the inside is reset. */
-  #break(row: number, _now: number): void {
+  #break(row: number): void {
     this.#counters.broken++;
     const state = this.#words[row * ROW + STATE];
     // The inside has not heard of this connection, or has not answered yet.

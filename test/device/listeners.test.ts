@@ -29,6 +29,7 @@ beforeEach(() => {
     (fd, client, local, listener, now) =>
       taken.push({ fd, client: client.slice(), local: local.slice(), listener, now }),
     descriptors,
+    () => {},
   );
 });
 

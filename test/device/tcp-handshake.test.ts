@@ -222,6 +222,7 @@ describe('a connection from outside', () => {
   /** Accepts by hand what `Listeners` would bring: row 1, whose other end is the socket of row 0. */
   const accepted = () => {
     const listener = wire.listen(81);
+    wire.uplink.tcp.host.prepare(listener);
     wire.send({ flags: 'S', seq: 1, dstPort: 81, options: mssOption(1460) });
     const synack = wire.expect('SA');
     const near = wire.accept(listener);

@@ -6,6 +6,7 @@ import {
   SACK_PERMITTED,
   scaleOption,
   stampOption,
+  stream,
   Wire,
   wordsOf,
 } from './tcp-wire.ts';
@@ -361,13 +362,6 @@ describe.each([
     expect(got).toBe(100_000);
   });
 });
-
-/** Bytes of a stream in which every place looks different from those near it. */
-function stream(from: number, length: number): Buffer {
-  const out = Buffer.allocUnsafe(length);
-  for (let i = 0; i < length; i++) out[i] = ((from + i) * 7 + ((from + i) >> 8)) & 255;
-  return out;
-}
 
 function word(value: number): number[] {
   return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];

@@ -419,3 +419,10 @@ export class Inside {
     this.segment({ flags: 'A' });
   }
 }
+
+/** Bytes of a stream in which every place looks different from those near it. */
+export function stream(from: number, length: number): Buffer {
+  const out = Buffer.allocUnsafe(length);
+  for (let i = 0; i < length; i++) out[i] = ((from + i) * 7 + ((from + i) >> 8)) & 255;
+  return out;
+}
