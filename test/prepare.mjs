@@ -16,6 +16,8 @@ const TOOLS = {
   tcpdump: 'tcpdump',
   tshark: 'tshark',
   curl: 'curl',
+  dig: 'bind9-dnsutils',
+  udhcpc: 'udhcpc',
   ethtool: 'ethtool',
   python3: 'python3',
   gcc: 'gcc',

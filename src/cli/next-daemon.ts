@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DaemonAbsent, DaemonClient, type SandboxConnection } from '../control/client.ts';
-import type { AttachOptions, Endpoint } from '../control/endpoint.ts';
+import type { Endpoint } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { specOf } from '../control/published-entry.ts';
 import { parseUplinkSpec } from '../control/uplink-spec.ts';
 import { type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { say } from './output.ts';
+import type { RunOptions } from './run.ts';
 
 /** Milliseconds that a sandbox waits for the next daemon when its own was killed. */
 const PATIENCE = 30_000;
@@ -24,7 +25,7 @@ export interface Bereaved {
   daemon: ReachedDaemon;
   wish: DaemonWish;
   /** As it was asked for. */
-  options: AttachOptions;
+  options: RunOptions;
   /** As it was. */
   endpoint: Endpoint;
   /** Whether its command has ended, so that nothing is to be done any more. */

@@ -6,14 +6,17 @@ import type { AttachOptions, Endpoint } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
 import { hostsText, ownEntries } from '../control/hosts-file.ts';
 import { DEFAULT_NETWORK, isName } from '../control/name.ts';
+import type { ResolverWishes } from '../control/name-service.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { isInForeground } from '../control/process.ts';
 import { newSandboxId, Sandbox } from '../control/sandbox.ts';
+import { rewriteResolvConf } from '../control/sandbox-files.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions, firstNetwork } from './endpoint-options.ts';
 import { takeUpAgain } from './next-daemon.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
 import { notePorts } from './publish.ts';
+import { type ResolverFlags, resolverOptions } from './resolver-options.ts';
 import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
 
 /** Milliseconds between a signal that was passed on and KILL. */
@@ -21,7 +24,10 @@ const SIGNAL_GRACE = 10_000;
 /** How often the daemon may be ending just when we want it. */
 const ATTEMPTS = 5;
 
-export interface RunFlags extends EndpointFlags, UplinkFlags {}
+export interface RunFlags extends EndpointFlags, UplinkFlags, ResolverFlags {}
+
+/** What the sandbox and its container are to be. */
+export type RunOptions = AttachOptions & { resolver?: ResolverWishes };
 
 /** Runs a command in a sandbox on the switch; answers its exit code, or 125 when it never began. */
 export async function run(
@@ -30,11 +36,16 @@ export async function run(
   command: readonly string[],
   flags: RunFlags,
 ): Promise<number> {
-  let options: AttachOptions;
+  let options: RunOptions;
   let wish: DaemonWish;
   try {
     // What is wrong in itself is said before anything begins.
-    options = { name: proposeName(command[0]!), ...endpointOptions(flags) };
+    const resolver = resolverOptions(flags);
+    options = {
+      name: proposeName(command[0]!),
+      ...endpointOptions(flags),
+      ...(resolver && { resolver }),
+    };
     const uplinks = uplinkOptions(flags);
     const { hostLoopback = false } = flags;
     const network = firstNetwork(flags) ?? DEFAULT_NETWORK;
@@ -78,7 +89,7 @@ class Attempt {
     this.#wish = wish;
   }
 
-  async run(command: readonly string[], options: AttachOptions, signals: Signals): Promise<number> {
+  async run(command: readonly string[], options: RunOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
       reachDaemon(this.#paths, this.#host, this.#id, this.#wish),
       Sandbox.start({ command, id: this.#id, hostname: options.name! }),
@@ -93,14 +104,14 @@ class Attempt {
 
     notePorts(connection.endpoint, options.publish);
     signals.passTo(sandbox);
-    const { endpoint } = connection;
-    sandbox.go({ hosts: hostsText(ownEntries([endpoint], [endpoint.name])) });
+    const { endpoint, resolvConf } = connection;
+    sandbox.go({ hosts: hostsText(ownEntries([endpoint], [endpoint.name])), resolvConf });
     let ended = false;
     void sandbox.ended.then(() => {
       ended = true;
     });
     for (let current: SandboxConnection | null = connection; current; ) {
-      const end = await Promise.race([sandbox.ended, watch(current)]);
+      const end = await Promise.race([sandbox.ended, watch(current, sandbox.pid)]);
       if (typeof end === 'object') return end.exitCode;
       if (end === 'daemon gone, and the network before') throw goneWith(endpoint);
       current = await this.#takeUpAgain(sandbox, options, current.endpoint, () => ended);
@@ -127,7 +138,7 @@ class Attempt {
   /** Finds the next daemon; null when the command ended first. */
   async #takeUpAgain(
     { pid }: Sandbox,
-    options: AttachOptions,
+    options: RunOptions,
     endpoint: Endpoint,
     over: () => boolean,
   ): Promise<SandboxConnection | null> {
@@ -148,7 +159,7 @@ class Attempt {
     return found.connection;
   }
 
-  async #open(sandbox: Sandbox, options: AttachOptions): Promise<SandboxConnection> {
+  async #open(sandbox: Sandbox, options: RunOptions): Promise<SandboxConnection> {
     for (let attempt = 1; ; attempt++) {
       const { client } = this.#daemon!;
       try {
@@ -167,12 +178,17 @@ class Attempt {
 }
 
 /** Tells what happens to the sandbox; settles when the daemon has gone without a word. */
-async function watch({
-  events,
-  endpoint,
-}: SandboxConnection): Promise<'daemon gone' | 'daemon gone, and the network before'> {
+async function watch(
+  { events, endpoint }: SandboxConnection,
+  pid: number,
+): Promise<'daemon gone' | 'daemon gone, and the network before'> {
   let connected = true;
-  for await (const { event } of events) {
+  for await (const change of events) {
+    if (change.event === 'names') {
+      rewriteResolvConf(pid, change.resolvConf);
+      continue;
+    }
+    const { event } = change;
     if (event === 'closing') {
       say('the daemon is ending, and this sandbox with it');
       // It ends our command, whose exit code is the answer.

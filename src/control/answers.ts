@@ -140,7 +140,12 @@ export const ContainerAnswer = schemaOf<Container>()(
 
 export const SandboxEventAnswer = schemaOf<SandboxEvent>()(
   Type.Union([
-    object('SandboxAttached', { event: Type.Literal('attached'), endpoint: EndpointAnswer }),
+    object('SandboxAttached', {
+      event: Type.Literal('attached'),
+      endpoint: EndpointAnswer,
+      resolvConf: Text,
+    }),
+    object('SandboxNames', { event: Type.Literal('names'), resolvConf: Text }),
     object('SandboxChanged', { event: oneOf('detached', 'gone', 'closing') }),
   ]),
 );

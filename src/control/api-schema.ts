@@ -89,6 +89,13 @@ export const OpenSandboxBody = Type.Object(
     id: Type.String({ pattern: '^[0-9a-f]{32}$' }),
     pid: Type.Integer(),
     ...endpointFields,
+    /** What its resolv.conf is to say in place of what it says by itself. */
+    resolver: Type.Optional(
+      Type.Object(
+        { servers: Type.Optional(Texts), search: Type.Optional(Texts), options: Type.Optional(Texts) },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 );
@@ -190,7 +197,9 @@ export interface VersionInfo {
 
 /** Lines of the stream that holds a sandbox. The first is `attached`. */
 export type SandboxEvent =
-  | { event: 'attached'; endpoint: Endpoint }
+  | { event: 'attached'; endpoint: Endpoint; resolvConf: string }
+  /** Its networks are others now, and so is what its resolv.conf is to say. */
+  | { event: 'names'; resolvConf: string }
   /** Somebody else detached the endpoint. */
   | { event: 'detached' }
   /** The interface vanished. */

@@ -140,6 +140,8 @@ export interface LineStream<T> {
 /** A sandbox as its client holds it: by an open connection, on which the daemon tells what happens to it. */
 export class SandboxConnection {
   readonly endpoint: Endpoint;
+  /** What its /etc/resolv.conf is to say. */
+  readonly resolvConf: string;
   /** The sandbox's events after `attached`; ends with the connection. */
   readonly events: AsyncIterable<SandboxEvent>;
   readonly #response: IncomingMessage;
@@ -149,12 +151,17 @@ export class SandboxConnection {
     const first = await lines.next().catch(() => ({ done: true as const, value: undefined }));
     const event = first.done ? undefined : (JSON.parse(first.value) as SandboxEvent);
     if (event?.event !== 'attached') throw new DaemonAbsent(socket);
-    return new SandboxConnection(response, event.endpoint, parse(lines));
+    return new SandboxConnection(response, event, parse(lines));
   }
 
-  private constructor(response: IncomingMessage, endpoint: Endpoint, events: AsyncIterable<SandboxEvent>) {
+  private constructor(
+    response: IncomingMessage,
+    { endpoint, resolvConf }: { endpoint: Endpoint; resolvConf: string },
+    events: AsyncIterable<SandboxEvent>,
+  ) {
     this.#response = response;
     this.endpoint = endpoint;
+    this.resolvConf = resolvConf;
     this.events = events;
   }
 

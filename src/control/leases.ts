@@ -3,6 +3,7 @@ import type { OpenSandboxBody, SandboxEvent } from './api-schema.ts';
 import type { Deck } from './deck.ts';
 import type { Endpoint } from './endpoint.ts';
 import { conflict, unavailable } from './error.ts';
+import type { ResolverWishes } from './name-service.ts';
 import { NetnsHold } from './netns-hold.ts';
 import { findProcess, type ProcessId } from './process.ts';
 import { DEFAULT_GRACE } from './sandbox.ts';
@@ -19,6 +20,8 @@ interface Lease {
   readonly process: ProcessId;
   readonly endpoint: Endpoint;
   readonly hold: NetnsHold;
+  /** What its resolv.conf is to say in place of what it says by itself. */
+  resolver: ResolverWishes;
   /** null as long as its client has not found this daemon. */
   stream: ServerResponse | null;
   /** Ends it if its client does not come. */
@@ -49,6 +52,9 @@ export class Leases {
     this.#deck = deck;
     deck.events.on('detach', (endpoint) => this.#tell(endpoint, { event: 'detached' }));
     deck.events.on('gone', (endpoint) => this.#tell(endpoint, { event: 'gone' }));
+    for (const event of ['attach', 'detach', 'gone'] as const) {
+      deck.events.on(event, (endpoint: Endpoint) => this.#tellNames(endpoint));
+    }
   }
 
   get size(): number {
@@ -82,7 +88,16 @@ export class Leases {
     if (!endpoint) return;
     const hold = new NetnsHold(pid);
     const process = { pid, startTime };
-    const lease: Lease = { id, process, endpoint, hold, stream: null, timer: undefined, closing: null };
+    const lease: Lease = {
+      id,
+      process,
+      endpoint,
+      hold,
+      resolver: {},
+      stream: null,
+      timer: undefined,
+      closing: null,
+    };
     lease.timer = setTimeout(() => void this.#close(lease), ORPHANHOOD);
     this.#leases.set(id, lease);
     this.onChanged();
@@ -92,13 +107,14 @@ export class Leases {
    * Attaches a sandbox and begins to hold it; one that was restored is there already. Throws a `DeckError`, and has then not
    * written to the stream.
    */
-  async open({ id, ...options }: OpenSandboxBody, stream: ServerResponse): Promise<void> {
+  async open({ id, resolver = {}, ...options }: OpenSandboxBody, stream: ServerResponse): Promise<void> {
     const known = this.#leases.get(id);
     if (known && (known.stream || known.closing)) throw conflict(`sandbox ${id} is held already`);
     const lease = known ?? (await this.#begin(id, options, stream));
     this.#unexpect(id);
     clearTimeout(lease.timer);
     lease.stream = stream;
+    lease.resolver = resolver;
     await this.saved();
     if (stream.destroyed || this.#ended) {
       await this.#close(lease);
@@ -108,10 +124,18 @@ export class Leases {
     // Nothing may happen for days.
     stream.setTimeout(0);
     stream.writeHead(200, { 'content-type': 'application/x-ndjson' });
-    write(stream, { event: 'attached', endpoint: this.#endpoint(lease) });
+    write(stream, {
+      event: 'attached',
+      endpoint: this.#endpoint(lease),
+      resolvConf: this.#resolvConf(lease),
+    });
   }
 
-  async #begin(id: string, options: Omit<OpenSandboxBody, 'id'>, stream: ServerResponse): Promise<Lease> {
+  async #begin(
+    id: string,
+    options: Omit<OpenSandboxBody, 'id' | 'resolver'>,
+    stream: ServerResponse,
+  ): Promise<Lease> {
     const process = findProcess(options.pid);
     if (!process) throw unavailable(`process ${options.pid} has ended already; run it again`);
     this.#opening++;
@@ -128,7 +152,16 @@ export class Leases {
     } finally {
       this.#opening--;
     }
-    const lease: Lease = { id, process, endpoint, hold, stream, timer: undefined, closing: null };
+    const lease: Lease = {
+      id,
+      process,
+      endpoint,
+      hold,
+      resolver: {},
+      stream,
+      timer: undefined,
+      closing: null,
+    };
     this.#leases.set(id, lease);
     this.onChanged();
     return lease;
@@ -176,6 +209,20 @@ export class Leases {
       this.onClosed();
     })();
     return lease.closing;
+  }
+
+  #resolvConf({ endpoint, resolver }: Lease): string {
+    return this.#deck.resolvConf(endpoint.containerId, resolver);
+  }
+
+  /** A network of a container came or went. */
+  #tellNames({ containerId }: Endpoint): void {
+    for (const lease of this.#leases.values()) {
+      if (lease.endpoint.containerId !== containerId || lease.closing) continue;
+      // Not by a container that is going itself.
+      if (!this.#deck.containers().some(({ id }) => id === containerId)) continue;
+      write(lease.stream, { event: 'names', resolvConf: this.#resolvConf(lease) });
+    }
   }
 
   #tell(endpoint: Endpoint, event: SandboxEvent): void {

@@ -11,11 +11,11 @@ export interface NameServiceParts extends Omit<ZonesParts, 'plane'> {
 /** What a container's resolv.conf is to say in place of what it says by itself. */
 export interface ResolverWishes {
   /** Name servers in place of the gateways (`--dns`). */
-  servers?: readonly string[];
+  servers?: string[];
   /** Domains in which names are looked for, in place of the host's (`--dns-search`); `.` for none. */
-  search?: readonly string[];
+  search?: string[];
   /** Options in place of ours (`--dns-option`). */
-  options?: readonly string[];
+  options?: string[];
 }
 
 /** As many name servers as the C library reads. */

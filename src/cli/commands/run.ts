@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type Cli, type CommonFlags, endpointFlags, examples, uplinkFlags } from '../cli.ts';
+import { type Cli, type CommonFlags, collect, endpointFlags, examples, uplinkFlags } from '../cli.ts';
 import type { RunFlags } from '../run.ts';
 
 export function runCommand(program: Command, cli: Cli): void {
@@ -8,6 +8,13 @@ export function runCommand(program: Command, cli: Cli): void {
       program.command('run').description('run a command in a network namespace of its own on the switch'),
     ),
   )
+    .option('--dns <address>', "a name server in place of the deck's; may be repeated", collect)
+    .option(
+      '--dns-search <domain>',
+      "a domain to look for names in, in place of the host's; . for none",
+      collect,
+    )
+    .option('--dns-option <option>', 'an option of resolv.conf(5), in place of the usual ones', collect)
     .option('--rm', 'accepted for the sake of habit: a sandbox is always removed at its end')
     .argument('<command>', 'program to run, best after --')
     .argument('[args...]', 'its arguments')
