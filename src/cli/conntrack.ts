@@ -1,11 +1,11 @@
-import { once } from 'node:events';
 import type { FlowsClosed } from '../control/api-schema.ts';
 import type { DaemonClient } from '../control/client.ts';
-import { invalid, unavailable } from '../control/error.ts';
+import { invalid } from '../control/error.ts';
 import { type FlowQuery, parseFlowQuery } from '../control/flow-filter.ts';
 import type { FlowEventView, FlowView } from '../control/flows.ts';
 import { checkName, quote } from '../control/name.ts';
 import { conntrackLine, eventLine, flowTable } from './conntrack-text.ts';
+import { follow, writeText } from './follow.ts';
 import { EXIT_DONE, EXIT_FAILED, print, say } from './output.ts';
 
 /** `conntrack`: the lines of conntrack-tools. */
@@ -42,7 +42,12 @@ export async function conntrack(client: DaemonClient, flags: ConntrackFlags): Pr
   const query = flowQuery(flags);
   const filtered = Object.keys(query).length > 0;
   const path = `/v1/conntrack${searchOf(query)}`;
-  if (flags.event) return follow(client, `/v1/conntrack/events${searchOf(query)}`, format);
+  if (flags.event)
+    return follow<FlowEventView>(
+      client,
+      `/v1/conntrack/events${searchOf(query)}`,
+      format === 'json' ? JSON.stringify : eventLine,
+    );
   if (flags.count) {
     if (filtered) throw invalid('-C counts all connections; count those that a filter means with -L');
     const count = await client.get<{ entries: number; capacity: number }>('/v1/conntrack/count');
@@ -94,11 +99,6 @@ async function list(
   return EXIT_DONE;
 }
 
-/** Who reads slowly is waited for. */
-async function writeText(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
-}
-
 /** What the options ask for. Throws a `DeckError` for what cannot be by its form. */
 export function flowQuery(flags: ConntrackFlags): FlowQuery {
   const query: FlowQuery = {};
@@ -138,27 +138,4 @@ function familyOption(text: string): 4 | 6 {
 function searchOf(query: FlowQuery): string {
   const entries = Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]);
   return entries.length === 0 ? '' : `?${new URLSearchParams(entries)}`;
-}
-
-/** Prints what happens to connections until ctrl-C. */
-async function follow(client: DaemonClient, path: string, format: ConntrackFormat): Promise<number> {
-  const stream = await client.stream<FlowEventView>(path);
-  let interrupted = false;
-  const interrupt = () => {
-    interrupted = true;
-    stream.destroy();
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, interrupt);
-  try {
-    for await (const event of stream.lines) {
-      const line = format === 'json' ? JSON.stringify(event) : eventLine(event);
-      // While we wait for our reader, the daemon counts what it cannot tell us.
-      await writeText(`${line}\n`);
-    }
-  } finally {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, interrupt);
-    stream.destroy();
-  }
-  if (interrupted) return EXIT_DONE;
-  throw unavailable('the daemon has gone; start it again and ask again');
 }

@@ -14,13 +14,14 @@ export type DaemonMessage =
 
 export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
   untilEmpty?: boolean;
+  group?: string;
   /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
   tellParent?: boolean;
 }
 
 /** Runs the daemon until somebody ends it. */
 export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
-  const { untilEmpty = false, hostLoopback = false } = flags;
+  const { untilEmpty = false, hostLoopback = false, group } = flags;
   const conntrack = conntrackOptions(flags);
   const uplinks = uplinkOptions(flags) ?? [DEFAULT_UPLINK];
   const tell = (message: DaemonMessage) => {
@@ -29,7 +30,15 @@ export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promis
   const log = createLog({ pretty: process.stderr.isTTY });
   let daemon: Daemon;
   try {
-    daemon = await Daemon.start({ paths, log, untilEmpty, conntrack, uplinks, hostLoopback });
+    daemon = await Daemon.start({
+      paths,
+      log,
+      untilEmpty,
+      conntrack,
+      uplinks,
+      hostLoopback,
+      ...(group !== undefined && { group }),
+    });
   } catch (error) {
     if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });
     throw error;

@@ -6,6 +6,7 @@ import { attachCommands } from './commands/attach.ts';
 import { conntrackCommand } from './commands/conntrack.ts';
 import { daemonCommand } from './commands/daemon.ts';
 import { demoCommand } from './commands/demo.ts';
+import { eventsCommand } from './commands/events.ts';
 import { listCommands } from './commands/lists.ts';
 import { networkCommands } from './commands/network.ts';
 import { publishCommands } from './commands/publish.ts';
@@ -97,6 +98,7 @@ export function buildProgram(done: (code: number) => void): Command {
   rulesCommand(program, cli);
   ruleCommands(program, cli);
   networkCommands(program, cli);
+  eventsCommand(program, cli);
   replayCommand(program, cli);
   demoCommand(program, cli);
 

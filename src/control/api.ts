@@ -2,10 +2,13 @@ import { type FastifyError, type FastifyInstance, type FastifyReply, fastify } f
 import type { ErrorBody, VersionInfo } from './api-schema.ts';
 import type { Deck } from './deck.ts';
 import { DeckError, type DeckErrorCode } from './error.ts';
+import type { EventLog } from './event-log.ts';
 import type { Leases } from './leases.ts';
 import { conntrackRoutes } from './routes/conntrack.ts';
 import { daemonRoutes } from './routes/daemon.ts';
 import { endpointRoutes } from './routes/endpoints.ts';
+import { eventRoutes } from './routes/events.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { networkRoutes } from './routes/networks.ts';
 import { openApiRoutes } from './routes/openapi.ts';
 import { ruleRoutes } from './routes/rules.ts';
@@ -33,6 +36,8 @@ const BACKLOG = 4096;
 /** The areas of the API, each in a file of its own. */
 const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
   daemonRoutes,
+  eventRoutes,
+  metricsRoutes,
   networkRoutes,
   endpointRoutes,
   sandboxRoutes,
@@ -45,6 +50,7 @@ const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
 export interface ApiParts {
   deck: Deck;
   leases: Leases;
+  events: EventLog;
   version(): VersionInfo;
   /** Whether nothing keeps the daemon any longer. */
   ending(): boolean;
@@ -54,7 +60,7 @@ export interface ApiParts {
   onDefect(error: Error, request: string): void;
 }
 
-/** The management API: JSON over HTTP, every path under /v1. Not listening yet; see `listenAt`. */
+/** The management API: JSON over HTTP, every path but /metrics under /v1. Not listening yet; see `listenAt`. */
 export function buildApi(parts: ApiParts): FastifyInstance {
   const app = fastify({
     logger: false,

@@ -5,6 +5,7 @@ import type { ConntrackOptions } from '../dataplane/commands.ts';
 import type { VersionInfo } from './api-schema.ts';
 import { Deck } from './deck.ts';
 import { conflict, DeckError, invalid } from './error.ts';
+import { EventLog } from './event-log.ts';
 import { findGroup } from './group.ts';
 import { Leases } from './leases.ts';
 import { type DaemonLock, takeLock } from './lock.ts';
@@ -154,6 +155,7 @@ export class Daemon {
     this.#app = api.buildApi({
       deck,
       leases,
+      events: new EventLog(deck.events),
       version: () => this.version(),
       ending: () => this.#untilEmpty && this.#isEmpty(),
       saved: () => keeper.saved(),

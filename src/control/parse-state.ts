@@ -1,9 +1,10 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { type SavedState, STATE_VERSION } from './saved-state.ts';
+import type { SavedRule } from './user-rules.ts';
 
 const Text = Type.String({ minLength: 1 });
-// What a network or an endpoint may be, the deck knows; here it is enough that it can be asked.
+// What a network, an endpoint or a rule may be, the deck knows; here it is enough that it can be asked.
 const Wish = { additionalProperties: true } as const;
 const Schema = Type.Object({
   version: Type.Literal(STATE_VERSION),
@@ -26,6 +27,12 @@ const Schema = Type.Object({
       publish: Type.Array(Text),
       startTime: Type.Optional(Type.Integer()),
     }),
+  ),
+  rules: Type.Array(
+    Type.Object(
+      { id: Type.Integer(), createdAt: Text, action: Type.Unsafe<SavedRule['action']>(Text) },
+      Wish,
+    ),
   ),
   sandboxes: Type.Array(
     Type.Object({

@@ -1,5 +1,5 @@
 import type { Deck } from './deck.ts';
-import { DeckError, unavailable } from './error.ts';
+import { DeckError, invalid, unavailable } from './error.ts';
 import { DEFAULT_NETWORK } from './name.ts';
 import { identifyNamespace, type NamespaceTarget } from './namespace.ts';
 import { bootId, isRunning } from './process.ts';
@@ -29,7 +29,8 @@ export interface Restored {
 
 /**
  * Makes the networks of a state again, and connects those of its containers whose namespaces live, with all that they had:
- * addresses, MACs, interface names, routes, aliases, published ports. Never throws: what fails is logged.
+ * addresses, MACs, interface names, routes, aliases, published ports. What fails is logged; but throws a `DeckError` when the
+ * rules of the user's own cannot be had.
  */
 export async function restoreDeck(
   state: SavedState,
@@ -50,6 +51,14 @@ export async function restoreDeck(
       log('error', `cannot make network ${options.name} again: ${(error as Error).message}`);
       restored.unrestored.networks.push(network);
     }
+  }
+  // Before anybody is connected. A deck without rules that somebody relies on is worse than none.
+  try {
+    if (state.rules.length > 0) await deck.restoreRules(state.rules);
+  } catch (error) {
+    throw invalid(
+      `cannot put the rules of chain DOCKER-USER in force again: ${(error as Error).message}; mend them in the state file, or move it away`,
+    );
   }
   if (state.boot !== bootId()) {
     if (state.containers.length > 0) {

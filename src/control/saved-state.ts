@@ -1,6 +1,7 @@
 import type { SavedContainer } from './containers.ts';
 import type { SavedNetwork } from './networks.ts';
 import type { RecordedSandbox } from './recorded-sandbox.ts';
+import type { SavedRule } from './user-rules.ts';
 import { packageVersion } from './version.ts';
 
 /** What a daemon keeps on disk, so that the next one can go on where it stopped. */
@@ -29,14 +30,19 @@ export interface SavedState {
   boot: string;
   networks: SavedNetwork[];
   containers: RecordedContainer[];
+  /** Of chain DOCKER-USER, in their order. */
+  rules: SavedRule[];
   /** What `tapdeck run` holds. */
   sandboxes: SavedSandbox[];
 }
 
-/** What of it is about the deck alone. */
+/** What of it may be impossible for a while. */
 export type SavedDeck = Pick<SavedState, 'networks' | 'containers'>;
 
-export function newState(boot: string, parts: SavedDeck & Pick<SavedState, 'sandboxes'>): SavedState {
+export function newState(
+  boot: string,
+  parts: SavedDeck & Pick<SavedState, 'rules' | 'sandboxes'>,
+): SavedState {
   return { version: STATE_VERSION, writer: packageVersion(), boot, ...parts };
 }
 

@@ -38,7 +38,7 @@ export class StateKeeper {
     this.#parts = parts;
     const { events } = parts.deck;
     const touch = () => this.touch();
-    for (const event of ['network', 'container', 'publish', 'attach', 'detach', 'gone'] as const) {
+    for (const event of ['network', 'container', 'publish', 'attach', 'detach', 'gone', 'rules'] as const) {
       events.on(event, touch);
     }
     parts.leases.onChanged = touch;
@@ -87,7 +87,7 @@ export class StateKeeper {
 
   #state(): SavedState {
     const { deck, leases, unrestored } = this.#parts;
-    const { networks, containers } = deck.save();
+    const { networks, containers, rules } = deck.save();
     const recorded = containers.map((container): RecordedContainer => {
       const { id, pid } = container;
       const startTime = pid === undefined ? undefined : this.#startTime(id, pid);
@@ -101,10 +101,11 @@ export class StateKeeper {
     const kept = {
       networks: [...networks, ...unrestored.networks.filter(({ options }) => !names.has(options.name))],
       containers: [...recorded, ...unrestored.containers.filter(({ name }) => !containerNames.has(name))],
+      rules,
       sandboxes: leases.save(),
     };
     const made = kept.networks.filter(({ options }) => !BY_DEFAULT.has(options.name));
-    this.#isWorthKeeping = made.length > 0 || kept.containers.length > 0;
+    this.#isWorthKeeping = made.length > 0 || kept.containers.length > 0 || rules.length > 0;
     return newState(this.#boot, kept);
   }
 

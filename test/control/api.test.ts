@@ -92,14 +92,7 @@ describe('API', () => {
     ]);
     expect((await call('GET', '/v1/conntrack/count')).body).toEqual({ entries: 2, capacity: 262_144 });
     expect((await call('DELETE', '/v1/conntrack')).body).toEqual({ closed: 2 });
-    expect((await call('GET', '/v1/rules')).body).toMatchObject([
-      { table: 'nat', name: 'PREROUTING' },
-      {},
-      {},
-      {},
-      {},
-      {},
-    ]);
+    expect((await call('GET', '/v1/rules')).body[0]).toMatchObject({ table: 'nat', name: 'PREROUTING' });
   });
 
   it('tells a long table in parts, which are one array with a connection per line', async () => {

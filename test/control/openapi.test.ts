@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { buildApi } from '../../src/control/api.ts';
 import type { Deck } from '../../src/control/deck.ts';
+import { EventLog } from '../../src/control/event-log.ts';
 import { Leases } from '../../src/control/leases.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
@@ -25,6 +26,7 @@ beforeEach(async () => {
   app = buildApi({
     deck,
     leases: new Leases(deck),
+    events: new EventLog(deck.events),
     version: () => ({
       version: '1.2.3',
       pid: 1,
@@ -136,10 +138,20 @@ describe('what the API answers', () => {
     await call('DELETE', '/v1/networks/lab');
     await call('DELETE', '/v1/networks/lab');
     await call('GET', '/v1/uplinks');
+    await call('POST', '/v1/networks', { name: 'spare', labels: { a: 'b' }, internal: true, ipv6: true });
     await call('POST', '/v1/endpoints', { pid: 1, name: 'web', publish: ['80:80'] });
     await call('POST', '/v1/endpoints/web/ports', { publish: ['53:53/udp'] });
     await call('GET', '/v1/endpoints/web/ports');
     await call('DELETE', '/v1/endpoints/web/ports?spec=53%2Fudp');
+    await call('POST', '/v1/networks/spare/connect', { container: 'web' });
+    await call('GET', '/v1/containers');
+    await call('GET', '/v1/containers/web');
+    await call('POST', '/v1/networks/spare/disconnect', { container: 'web' });
+    await call('POST', '/v1/networks/prune', {});
+    const rule = { action: 'DROP', in: 'bridge', protocol: 'tcp', dport: '25', comment: 'no mail' };
+    const { id } = await call('POST', '/v1/rules/user', rule);
+    await call('GET', '/v1/rules/user');
+    await call('DELETE', `/v1/rules/user?id=${id}`);
     await call('GET', '/v1/endpoints');
     await call('GET', '/v1/endpoints/web');
     for (const table of ['fdb', 'neighbors', 'drops', 'counters', 'rules']) await call('GET', `/v1/${table}`);

@@ -27,6 +27,9 @@ const saved: fc.Arbitrary<SavedState> = fc
         startTime: fc.nat(),
       }),
     ),
+    rules: fc.array(
+      fc.record({ id: fc.nat(), createdAt: text, action: fc.constant('DROP' as const), comment: text }),
+    ),
     sandboxes: fc.array(
       fc.record({
         id,
@@ -63,7 +66,7 @@ describe('what is in a state file', () => {
     fc.assert(
       fc.property(
         saved,
-        fc.constantFrom('version', 'boot', 'networks', 'containers', 'sandboxes'),
+        fc.constantFrom('version', 'boot', 'networks', 'containers', 'rules', 'sandboxes'),
         fc.constantFrom(undefined, null, 0, 'x', [0], {}),
         (state, field, value) => {
           fc.pre(!(field === 'boot' && value === 'x'));
@@ -79,7 +82,10 @@ describe('what is in a state file', () => {
     ['\n', 'it is empty'],
     ['[]', 'it is not what it should be'],
     ['null', 'it is not what it should be'],
-    ['{"version":1,"writer":"","boot":"b","networks":[{}],"containers":[],"sandboxes":[]}', '/networks/0/id'],
+    [
+      '{"version":1,"writer":"","boot":"b","networks":[{}],"containers":[],"rules":[],"sandboxes":[]}',
+      '/networks/0/id',
+    ],
   ])('%j is damaged: %s', (content, why) => {
     expect(parseState(content)).toEqual({ damage: expect.stringContaining(why) });
   });
@@ -99,7 +105,7 @@ describe('a state file', () => {
   it('is there as a whole or not at all, with the folder that it needs', async () => {
     const file = new StateFile(join(folder, 'deep/er/state.json'));
     expect(await file.read()).toBeNull();
-    const state = newState('b', { networks: [], containers: [], sandboxes: [] });
+    const state = newState('b', { networks: [], containers: [], rules: [], sandboxes: [] });
     await file.write(state);
     expect(readdirSync(join(folder, 'deep/er'))).toEqual(['state.json']);
     expect(await file.read()).toEqual(state);

@@ -4,6 +4,10 @@ import type { DaemonFlags } from '../daemon.ts';
 
 export function daemonCommand(program: Command, cli: Cli): void {
   uplinkFlags(program.command('daemon').description('run the switch until it is told to end'))
+    .option(
+      '--group <name>',
+      'let a group use the socket, and with it do all that the daemon may; your own use by default',
+    )
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
     .option('--conntrack-max <number>', 'most connections at one time; 262144 by default')
     .option(
@@ -28,6 +32,7 @@ export function daemonCommand(program: Command, cli: Cli): void {
       examples([
         ['tapdeck daemon', 'at /run/tapdeck/tapdeck.sock as root, in $XDG_RUNTIME_DIR as a user'],
         ['tapdeck --host unix:///tmp/lab.sock daemon', 'a second one, elsewhere'],
+        ['tapdeck daemon --group tapdeck', 'for the members of a group too, as Docker does it'],
         ['tapdeck daemon --uplink tap:td0,addr=192.0.2.2/24', 'out by interface td0 of the host, 192.0.2.1'],
         [
           'tapdeck daemon --uplink packet:eth1,addr=198.51.100.7/24,gw=198.51.100.1',
