@@ -67,13 +67,14 @@ export async function restoreDeck(
     return restored;
   }
   const missing = new Set(restored.unrestored.networks.map(({ options }) => options.name));
-  const attached = new Map<string, string>();
+  const attached = new Set<string>();
   await forEach(state.containers, async (saved) => {
     const done = await restoreContainer(saved, missing, { deck, log, identify }, restored.unrestored);
-    if (done) attached.set(saved.id, saved.name);
+    if (done) attached.add(saved.id);
   });
   deck.arrange(state.containers.map(({ id }) => id));
-  if (attached.size > 0) log('info', `connected ${Array.from(attached.values()).join(', ')} again`);
+  const names = state.containers.flatMap(({ id, name }) => (attached.has(id) ? name : []));
+  if (names.length > 0) log('info', `connected ${names.join(', ')} again`);
   await forEach(state.sandboxes, async (sandbox) => {
     if (attached.has(sandbox.container)) restored.waiting.push(sandbox);
     else if ((await endRecorded(sandbox, DEFAULT_GRACE)) > 0) restored.ended.push(sandbox.name);
