@@ -191,7 +191,7 @@ export class Containers {
 
       this.#all.set(container.name, container);
       events.emit('container', { action: 'create', container: this.#describe(container) });
-      this.#enter(container, records);
+      this.#enter(container, records, published.of(container.name));
       if (records.length > 1 || !network.isBridge) await this.#route(container);
       return container.endpoints.get(network.name)?.endpoint ?? records[0]!.endpoint;
     } catch (error) {
@@ -429,13 +429,19 @@ export class Containers {
     }
   }
 
-  /** From here on endpoints are there for all to see. */
-  #enter(container: ContainerRecord, records: readonly EndpointRecord[]): void {
+  /**
+   * From here on endpoints are there for all to see.
+   * @param ports what is published of a container that has just been made
+   */
+  #enter(
+    container: ContainerRecord,
+    records: readonly EndpointRecord[],
+    ports: readonly PublishedPort[] = [],
+  ): void {
     for (const record of records) {
       container.endpoints.set(record.network.name, record);
       if (record.endpoint.port !== NO_PORT) this.#byPort.set(record.endpoint.port, record);
     }
-    const ports = this.#parts.published.of(container.name);
     if (ports.length > 0) this.#placePorts(container, ports);
     for (const { endpoint } of records) this.#parts.events.emit('attach', endpoint);
     if (ports.length > 0) this.#tellPorts(container, ports);

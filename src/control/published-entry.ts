@@ -42,7 +42,7 @@ export interface Entry {
 
 /** An address that was left open is the network's own choice: that one, and none of IPv6, as in Docker. */
 export function withDefaultHost(spec: PublishSpec, { defaultHost, ipv4 }: PublishTarget): PublishSpec {
-  const isOpen = spec.host === null && spec.ifname === null && spec.family !== 6;
+  const isOpen = spec.host === null && spec.ifname === null && spec.family === null;
   return isOpen && defaultHost !== null && ipv4 !== null ? { ...spec, host: defaultHost, family: 4 } : spec;
 }
 
