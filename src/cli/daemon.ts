@@ -1,5 +1,6 @@
 import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
+import { parseSubnetPool } from '../control/ipam.ts';
 import { createLog } from '../control/log.ts';
 import type { RuntimePaths } from '../control/paths.ts';
 import { DEFAULT_UPLINK } from '../control/socket-uplink-spec.ts';
@@ -14,6 +15,7 @@ export type DaemonMessage =
 
 export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
   untilEmpty?: boolean;
+  defaultAddressPool?: string[];
   group?: string;
   /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
   tellParent?: boolean;
@@ -22,6 +24,7 @@ export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
 /** Runs the daemon until somebody ends it. */
 export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
   const { untilEmpty = false, hostLoopback = false, group } = flags;
+  const addressPools = (flags.defaultAddressPool ?? []).map(parseSubnetPool);
   const conntrack = conntrackOptions(flags);
   const uplinks = uplinkOptions(flags) ?? [DEFAULT_UPLINK];
   const tell = (message: DaemonMessage) => {
@@ -37,6 +40,7 @@ export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promis
       conntrack,
       uplinks,
       hostLoopback,
+      addressPools,
       ...(group !== undefined && { group }),
     });
   } catch (error) {

@@ -7,6 +7,7 @@ import { Deck } from './deck.ts';
 import { conflict, DeckError, invalid } from './error.ts';
 import { EventLog } from './event-log.ts';
 import { findGroup } from './group.ts';
+import type { SubnetPool } from './ipam.ts';
 import { Leases } from './leases.ts';
 import { type DaemonLock, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
@@ -33,6 +34,8 @@ export interface DaemonOptions {
   uplinks?: readonly UplinkSpec[];
   /** Whether endpoints of network `bridge` reach the loopback of the host. */
   hostLoopback?: boolean;
+  /** Where networks that ask for no subnet get theirs. */
+  addressPools?: readonly SubnetPool[];
   /** A group whose members may use the socket, and with it do whatever the daemon may; only its user by default. */
   group?: string;
   /** Makes the deck; tests put one on a fake data plane there. */
@@ -94,13 +97,14 @@ export class Daemon {
       // Loaded now, and beside the start of the deck's thread: of several daemons that start at once all but one
       // end before they come here.
       const loading = import('./api.ts');
-      const { conntrack, uplinks, hostLoopback, openDeck = Deck.open } = options;
+      const { conntrack, uplinks, hostLoopback, addressPools, openDeck = Deck.open } = options;
       const bridge = savedBridge(saved);
       deck = await openDeck({
         log: (level, message) => log[level](message),
         ...(conntrack && { conntrack }),
         ...(uplinks && { uplinks }),
         // The one who starts a daemon in place of one that was killed does not know what all its sandboxes wished.
+        ...(addressPools && { addressPools }),
         ...((hostLoopback || (untilEmpty && bridge?.options.hostLoopback)) && { hostLoopback: true }),
         ...(bridge && { bridge }),
       });

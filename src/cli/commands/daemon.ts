@@ -9,6 +9,11 @@ export function daemonCommand(program: Command, cli: Cli): void {
       'let a group use the socket, and with it do all that the daemon may; your own use by default',
     )
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
+    .option(
+      '--default-address-pool <pool>',
+      "where networks get subnets that ask for none, base=CIDR,size=BITS; Docker's by default; may be repeated",
+      collect,
+    )
     .option('--conntrack-max <number>', 'most connections at one time; 262144 by default')
     .option(
       '--conntrack-quota <number>',
@@ -38,6 +43,7 @@ export function daemonCommand(program: Command, cli: Cli): void {
           'tapdeck daemon --uplink packet:eth1,addr=198.51.100.7/24,gw=198.51.100.1',
           'out by eth1, beside the host',
         ],
+        ['tapdeck daemon --default-address-pool base=10.10.0.0/16,size=24', 'networks of 256 addresses'],
         ['tapdeck daemon --conntrack-max 1048576 --timeout udp=60', 'more connections, forgotten earlier'],
         ['tapdeck daemon --no-tcp-loose', 'only connections whose beginning was seen'],
       ]),
