@@ -21,6 +21,7 @@ const UDP_GRO = 104;
 export const SOCKADDR_PORT = 2;
 export const SOCKADDR_IN_ADDRESS = 4;
 export const SOCKADDR_IN6_ADDRESS = 8;
+export const SOCKADDR_IN6_SCOPE = 24;
 
 /** cmsghdr: length of itself and its data (8 bytes), level, type. The next begins at a multiple of 8. */
 const CMSG_HEADER = 16;

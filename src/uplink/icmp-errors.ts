@@ -18,7 +18,7 @@ import { PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP } from '../../wire/protocol.ts';
 import { checksumOffset } from '../../wire/transport.ts';
 import { setUdpLength, UDP_CHECKSUM } from '../../wire/udp.ts';
 import { clearVnet, hasPartialChecksum, VNET_LEN } from '../../wire/virtio-net.ts';
-import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
+import { isHostsOwnIpv6, isLoopbackIpv4 } from './loopback.ts';
 import type { Segment } from './segment.ts';
 
 /** Longest ICMP error over IPv4 (RFC 1812 §4.3.2.3), and over IPv6 (RFC 4443 §2.4 c). */
@@ -94,7 +94,7 @@ export class IcmpErrors {
     const quoted = l4 + ICMP_LEN;
     if (isIpv6) {
       writeIpv6(bytes, l3, ICMP_LEN + length, PROTO_ICMPV6, TTL);
-      if (offender === null || isLoopbackIpv6(offender, offenderAt))
+      if (offender === null || isHostsOwnIpv6(offender, offenderAt))
         setIpv6Src(bytes, l3, device.ipv6[0], device.ipv6[1], device.ipv6[2], device.ipv6[3]);
       else for (let i = 0; i < 16; i++) bytes[l3 + IPV6_SRC + i] = offender[offenderAt + i]!;
       bytes.copyWithin(l3 + IPV6_DST, quoted + IPV6_SRC, quoted + IPV6_SRC + 16);

@@ -32,7 +32,6 @@ import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts'
 import { SOCK_DGRAM, SOCK_RAW, SOCKADDR_IN, SOCKADDR_IN6 } from './host-socket.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import { IdleQueue } from './idle-queue.ts';
-import { LOOPBACK_IPV4 } from './loopback.ts';
 import type { Segment } from './segment.ts';
 import { SegmentHeaders } from './segment-headers.ts';
 import { SocketOptions } from './socket-options.ts';
@@ -200,7 +199,7 @@ export class PingSockets {
       this.refused++;
       return discarded(DropReason.ICMP_UNHANDLED);
     }
-    if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, LOOPBACK_IPV4)) {
+    if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, null)) {
       this.refused++;
       return discarded(DropReason.IP_MARTIAN_DESTINATION);
     }

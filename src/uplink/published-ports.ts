@@ -2,18 +2,20 @@ import { get32 } from '../../wire/bytes.ts';
 import { IPV4_SRC } from '../../wire/ipv4.ts';
 import { IPV6_SRC } from '../../wire/ipv6.ts';
 import type { HostPort } from './host-port.ts';
-import { LOOPBACK_IPV4 } from './loopback.ts';
 
 const PORTS = 65_536;
+
+/** A client of the host's own: its address on the IPv4 loopback, or its sockaddr_in6. */
+export type Client = number | Uint8Array;
 
 interface PublishedPort {
   row: number;
   host: HostPort['host'];
-  /** Clients on the host's loopback with another address than 127.0.0.1, by port. */
-  clients: Map<number, number>;
+  /** Clients of the host's own with another address than 127.0.0.1 and ::1, by port. */
+  clients: Map<number, Client>;
 }
 
-/** Clients remembered for one port: there are few but 127.0.0.1. */
+/** Clients remembered for one port: there are few but 127.0.0.1 and ::1. */
 const CLIENTS = 1024;
 
 /** Which UDP socket of the host answers from which of its addresses and ports. */
@@ -25,7 +27,7 @@ export class PublishedPorts {
   add(row: number, port: number, isIpv6: boolean, host: HostPort['host']): void {
     const key = isIpv6 ? PORTS + port : port;
     const others = this.#ports.get(key);
-    const published = { row, host, clients: new Map<number, number>() };
+    const published = { row, host, clients: new Map<number, Client>() };
     if (others === undefined) this.#ports.set(key, [published]);
     else others.push(published);
   }
@@ -56,26 +58,37 @@ export class PublishedPorts {
   }
 
   /**
-   * All of 127/8 is one address to the deck: notes which of them has asked with this port. Answers go to the last one; to
-   * 127.0.0.1 when too many ask.
+   * All of 127/8 is one address to the deck, and so are ::1 and what is link-local: notes which of them has asked with this
+   * port. Answers go to the last one; to 127.0.0.1 or ::1 when too many ask.
+   * @param client null for 127.0.0.1 and ::1; a sockaddr is copied
    */
-  remember(row: number, port: number, clientPort: number, client: number): void {
-    const published = this.#ports.get(port)?.find((other) => other.row === row);
-    if (published === undefined) return;
-    if (client === LOOPBACK_IPV4) published.clients.delete(clientPort);
-    else if (published.clients.size < CLIENTS || published.clients.has(clientPort)) {
-      published.clients.set(clientPort, client);
+  remember(row: number, port: number, isIpv6: boolean, clientPort: number, client: Client | null): void {
+    const key = isIpv6 ? PORTS + port : port;
+    const clients = this.#ports.get(key)?.find((other) => other.row === row)?.clients;
+    if (clients === undefined) return;
+    const known = clients.get(clientPort);
+    if (client === null) {
+      if (known !== undefined) clients.delete(clientPort);
+    } else if (known === client || isSame(known, client)) return;
+    else if (clients.size < CLIENTS || known !== undefined) {
+      clients.set(clientPort, typeof client === 'number' ? client : client.slice());
     }
   }
 
-  /** Whom on the host's loopback an answer from `port` to `clientPort` is for. */
-  client(port: number, clientPort: number): number {
-    const published = this.#ports.get(port);
-    if (published === undefined) return LOOPBACK_IPV4;
+  /** Whom of the host's own an answer from `port` to `clientPort` is for; null for 127.0.0.1 or ::1. */
+  client(port: number, isIpv6: boolean, clientPort: number): Client | null {
+    const published = this.#ports.get(isIpv6 ? PORTS + port : port);
+    if (published === undefined) return null;
     for (const { clients } of published) {
       const client = clients.get(clientPort);
       if (client !== undefined) return client;
     }
-    return LOOPBACK_IPV4;
+    return null;
   }
+}
+
+function isSame(one: Client | undefined, other: Client): boolean {
+  if (typeof one !== 'object' || typeof other !== 'object') return false;
+  for (let i = 0; i < other.length; i++) if (one[i] !== other[i]) return false;
+  return true;
 }

@@ -5,9 +5,15 @@ import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethern
 import { IPV4_DST, IPV4_LEN, IPV4_SRC, writeIpv4 } from '../../wire/ipv4.ts';
 import { IPV6_DST, IPV6_LEN, IPV6_SRC, setIpv6Address, writeIpv6 } from '../../wire/ipv6.ts';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
-import { type DatagramMessage, SOCKADDR_IN_ADDRESS, SOCKADDR_IN6_ADDRESS } from './datagram-message.ts';
+import {
+  type DatagramMessage,
+  SOCKADDR_IN_ADDRESS,
+  SOCKADDR_IN6_ADDRESS,
+  SOCKADDR_IN6_SCOPE,
+} from './datagram-message.ts';
 import type { ErrorQueue } from './error-queue.ts';
-import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
+import { isHostsOwnIpv6, isLoopbackIpv4, LOOPBACK_IPV4 } from './loopback.ts';
+import type { Client } from './published-ports.ts';
 import type { Segment } from './segment.ts';
 
 /** Hop limit of what came without the kernel's saying how far it had still to go. */
@@ -36,27 +42,34 @@ export class SegmentHeaders {
   /**
    * Writes a packet's destination to the message's name, without a port; false when no socket may send there: multicast,
    * broadcast, the host's loopback by its own name, and what is no host's address.
-   * @param loopback the address of the host's loopback that the device's IPv4 address stands for
+   * @param client whom of the host's own the device's address stands for: an address on the host's IPv4 loopback, or a
+   * sockaddr_in6; null for 127.0.0.1 and ::1
    */
   writeName(
     message: DatagramMessage,
     bytes: Uint8Array,
     l3: number,
     isIpv6: boolean,
-    loopback: number,
+    client: Client | null,
   ): boolean {
     const { name, nameView } = message;
     const { device } = this.#segment;
     nameView.setUint16(0, isIpv6 ? AF_INET6 : AF_INET, true);
     if (!isIpv6) {
       const address = get32(bytes, l3 + IPV4_DST);
+      const loopback = typeof client === 'number' ? client : LOOPBACK_IPV4;
       nameView.setInt32(SOCKADDR_IN_ADDRESS, address === device.ipv4 ? loopback : address);
       return isIpv4Host(address);
     }
     const at = l3 + IPV6_DST;
     const w0 = get32(bytes, at);
     const own = isAt(bytes, at, device.ipv6);
+    if (own && client !== null && typeof client !== 'number') {
+      name.set(client);
+      return true;
+    }
     // Flow information stays 0, and so does the scope.
+    nameView.setUint32(SOCKADDR_IN6_SCOPE, 0);
     for (let i = 0; i < 16; i++) name[SOCKADDR_IN6_ADDRESS + i] = own ? +(i === 15) : bytes[at + i]!;
     return isIpv6Host(w0, get32(bytes, at + 4), get32(bytes, at + 8)) && !isIpv6LinkLocal(w0);
   }
@@ -83,7 +96,7 @@ export class SegmentHeaders {
     const l3 = writeEthernet(bytes, at, deck.mac.hi, deck.mac.lo, device.mac.hi, device.mac.lo, type);
     if (isIpv6) {
       writeIpv6(bytes, l3, length, protocol, ttl, tos);
-      if (isLoopbackIpv6(name, SOCKADDR_IN6_ADDRESS)) writeAddress(bytes, l3 + IPV6_SRC, device.ipv6);
+      if (isHostsOwnIpv6(name, SOCKADDR_IN6_ADDRESS)) writeAddress(bytes, l3 + IPV6_SRC, device.ipv6);
       else copy16(name, SOCKADDR_IN6_ADDRESS, bytes, l3 + IPV6_SRC);
       if (local) copy16(control, localAt, bytes, l3 + IPV6_DST);
       else writeAddress(bytes, l3 + IPV6_DST, deck.ipv6);
@@ -119,7 +132,7 @@ export class SegmentHeaders {
       writeIpv6(bytes, l3, length, protocol, 1);
       if (local) copy16(control, localAt, bytes, l3 + IPV6_SRC);
       else writeAddress(bytes, l3 + IPV6_SRC, deck.ipv6);
-      if (isLoopbackIpv6(destination, at)) writeAddress(bytes, l3 + IPV6_DST, device.ipv6);
+      if (isHostsOwnIpv6(destination, at)) writeAddress(bytes, l3 + IPV6_DST, device.ipv6);
       else copy16(destination, at, bytes, l3 + IPV6_DST);
       return l3 + IPV6_LEN;
     }

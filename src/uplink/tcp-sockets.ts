@@ -31,7 +31,7 @@ import { icmpOfErrno, isExhausted } from './host-error.ts';
 import { abort } from './host-socket.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import type { ListenOptions } from './listeners.ts';
-import { isLoopbackIpv4, isLoopbackIpv6 } from './loopback.ts';
+import { isHostsOwnIpv6, isLoopbackIpv4 } from './loopback.ts';
 import type { Segment } from './segment.ts';
 import { SendBatch } from './send-batch.ts';
 import {
@@ -298,7 +298,7 @@ export class TcpSockets {
 
   /**
    * A connection that was accepted on the host, with its socket, which passes to the uplink. Addresses are a sockaddr_in or
-   * sockaddr_in6. A client on the host's loopback appears under the device's address.
+   * sockaddr_in6. A client on the host's loopback, or with a link-local address, appears under the device's address.
    */
   accept(fd: number, client: Uint8Array, local: Uint8Array, now: number): void {
     const words = this.#words;
@@ -306,9 +306,9 @@ export class TcpSockets {
     const isIpv6 = (client[0]! | (client[1]! << 8)) === AF_INET6;
     const { device } = this.#segment;
     if (isIpv6) {
-      const loopback = isLoopbackIpv6(client, 8);
+      const own = isHostsOwnIpv6(client, 8);
       for (let i = 0; i < 4; i++) {
-        tuple[OUTSIDE + i] = loopback ? device.ipv6[i]! : get32(client, 8 + 4 * i);
+        tuple[OUTSIDE + i] = own ? device.ipv6[i]! : get32(client, 8 + 4 * i);
         tuple[INSIDE + i] = get32(local, 8 + 4 * i);
       }
     } else {

@@ -38,14 +38,20 @@ import {
 import { EPOLLERR, type Epoll } from '../device/epoll.ts';
 import { socket } from '../device/syscall.ts';
 import { EAGAIN, EINTR, EINVAL, EIO } from '../device/syscall-error.ts';
-import { DatagramMessage, SOCKADDR_IN_ADDRESS, SOCKADDR_PORT } from './datagram-message.ts';
+import {
+  DatagramMessage,
+  SOCKADDR_IN_ADDRESS,
+  SOCKADDR_IN6_ADDRESS,
+  SOCKADDR_PORT,
+} from './datagram-message.ts';
 import { Descriptors } from './descriptors.ts';
 import { ErrorQueue } from './error-queue.ts';
 import { EMSGSIZE, icmpOfErrno, isExhausted, isShortage } from './host-error.ts';
 import { SOCKADDR_IN, SOCKADDR_IN6 } from './host-socket.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
 import type { ListenOptions } from './listeners.ts';
-import { isLoopbackIpv4, LOOPBACK_IPV4 } from './loopback.ts';
+import { isHostsOwnIpv6, isLoopbackIpv4, isLoopbackIpv6, LOOPBACK_IPV4 } from './loopback.ts';
+import type { Client } from './published-ports.ts';
 import type { Segment } from './segment.ts';
 import { SegmentHeaders } from './segment-headers.ts';
 import { SocketOptions } from './socket-options.ts';
@@ -173,8 +179,8 @@ export class UdpSockets {
     const port = get16(bytes, l4 + UDP_SRC_PORT);
     const destinationPort = get16(bytes, l4 + UDP_DST_PORT);
     const isFromDeck = this.#headers.isFromDeck(bytes, l3, isIpv6);
-    const loopback = isFromDeck ? LOOPBACK_IPV4 : this.#table.published.client(port, destinationPort);
-    if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, loopback)) {
+    const client = isFromDeck ? null : this.#table.published.client(port, isIpv6, destinationPort);
+    if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, client)) {
       this.refused++;
       return discarded(DropReason.IP_MARTIAN_DESTINATION);
     }
@@ -339,8 +345,9 @@ export class UdpSockets {
     if (isPublished) {
       // To a group or broadcast address: it is for the host's segment, and stays there.
       if (message.localAt < 0 || message.isLocalGroup) return false;
-      const client = get32(message.name, SOCKADDR_IN_ADDRESS);
-      if (!isIpv6 && isLoopbackIpv4(client)) this.#table.published.remember(row, port, srcPort, client);
+      if (isIpv6 ? isHostsOwnIpv6(message.name, SOCKADDR_IN6_ADDRESS) : isLoopbackIpv4(this.#client)) {
+        this.#remember(row, isIpv6, srcPort);
+      }
     }
     this.#headers.writeReceived(message, bytes, at, isIpv6, PROTO_UDP, length, isPublished);
     writeUdp(bytes, payload - UDP_LEN, srcPort, port, length);
@@ -350,6 +357,20 @@ export class UdpSockets {
     this.#finish(frame, payload, count, pseudoSum);
     if (isIpv6) this.#limit(frame, row, payload, count);
     return true;
+  }
+
+  /** The sender of an IPv4 datagram. */
+  get #client(): number {
+    return get32(this.#message.name, SOCKADDR_IN_ADDRESS);
+  }
+
+  /** Notes who of the host's own has sent a datagram to a published port. */
+  #remember(row: number, isIpv6: boolean, clientPort: number): void {
+    const { name } = this.#message;
+    let client: Client | null = null;
+    if (!isIpv6) client = this.#client === LOOPBACK_IPV4 ? null : this.#client;
+    else if (!isLoopbackIpv6(name, SOCKADDR_IN6_ADDRESS)) client = name;
+    this.#table.published.remember(row, this.#table.port[row]!, isIpv6, clientPort, client);
   }
 
   /**

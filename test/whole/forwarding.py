@@ -88,7 +88,7 @@ def udp(address, port, length):
     sent = data(int(length))
     pieces = [sent[at : at + DATAGRAM] for at in range(0, len(sent), DATAGRAM)]
     one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    one.connect((address, int(port)))
+    one.connect(socket.getaddrinfo(address, int(port))[0][4])
     one.settimeout(TIMEOUT)
     back, seen = [], set()
     for number, piece in enumerate(pieces):
