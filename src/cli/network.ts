@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline';
 import { familyOf } from '../control/address.ts';
 import type { DaemonClient } from '../control/client.ts';
 import type { Endpoint } from '../control/endpoint.ts';
@@ -8,6 +7,7 @@ import { checkName, quote } from '../control/name.ts';
 import type { CreateNetworkOptions, NetworkInfo, PoolInfo } from '../control/network.ts';
 import { LIST_FILTERS, networkFilter, PRUNE_FILTERS } from '../control/network-filter.ts';
 import { withDriverOptions } from '../control/network-options.ts';
+import { confirmed } from './confirm.ts';
 import { connectOptions, wholeNumber } from './endpoint-options.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, print, report } from './output.ts';
 import { formatTable } from './table.ts';
@@ -274,18 +274,6 @@ export async function pruneNetworks(
     removed.length === 0 ? '' : `Deleted Networks:\n${removed.map(({ name }) => `${name}\n`).join('')}\n`,
   );
   return EXIT_DONE;
-}
-
-/** Asks on the terminal, as Docker does; no answer is no. */
-async function confirmed(warning: string): Promise<boolean> {
-  const asked = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    process.stderr.write(`WARNING! ${warning}\nAre you sure you want to continue? [y/N] `);
-    for await (const line of asked) return /^\s*y(es)?\s*$/i.test(line);
-    return false;
-  } finally {
-    asked.close();
-  }
 }
 
 /** Removes several; goes on when one cannot be removed. */

@@ -14,6 +14,7 @@ import { replayCommand } from './commands/replay.ts';
 import { ruleCommands } from './commands/rule.ts';
 import { rulesCommand } from './commands/rules.ts';
 import { runCommand } from './commands/run.ts';
+import { systemCommands } from './commands/system.ts';
 import { EXIT_DECK_FAILED, EXIT_DONE, EXIT_USAGE, report, say, style } from './output.ts';
 
 /** The command tree: what all commands have in common. */
@@ -99,6 +100,7 @@ export function buildProgram(done: (code: number) => void): Command {
   ruleCommands(program, cli);
   networkCommands(program, cli);
   eventsCommand(program, cli);
+  systemCommands(program, cli);
   replayCommand(program, cli);
   demoCommand(program, cli);
 

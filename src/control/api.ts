@@ -4,6 +4,7 @@ import type { Deck } from './deck.ts';
 import { DeckError, type DeckErrorCode } from './error.ts';
 import type { EventLog } from './event-log.ts';
 import type { Leases } from './leases.ts';
+import type { Pruned } from './prune.ts';
 import { conntrackRoutes } from './routes/conntrack.ts';
 import { daemonRoutes } from './routes/daemon.ts';
 import { endpointRoutes } from './routes/endpoints.ts';
@@ -13,6 +14,7 @@ import { networkRoutes } from './routes/networks.ts';
 import { openApiRoutes } from './routes/openapi.ts';
 import { ruleRoutes } from './routes/rules.ts';
 import { sandboxRoutes } from './routes/sandboxes.ts';
+import { systemRoutes } from './routes/system.ts';
 import { tableRoutes } from './routes/tables.ts';
 
 const STATUS: Record<DeckErrorCode, number> = {
@@ -44,6 +46,7 @@ const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
   tableRoutes,
   ruleRoutes,
   conntrackRoutes,
+  systemRoutes,
 ];
 
 /** What the API serves. */
@@ -51,6 +54,8 @@ export interface ApiParts {
   deck: Deck;
   leases: Leases;
   events: EventLog;
+  /** Removes what nobody uses. */
+  prune(): Promise<Pruned>;
   version(): VersionInfo;
   /** Whether nothing keeps the daemon any longer. */
   ending(): boolean;

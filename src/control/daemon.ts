@@ -12,6 +12,7 @@ import { Leases } from './leases.ts';
 import { type DaemonLock, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
+import { type Pruned, pruneDeck } from './prune.ts';
 import { type Restored, restoreDeck, savedBridge } from './restore.ts';
 import type { SavedState } from './saved-state.ts';
 import { StateFile } from './state-file.ts';
@@ -160,6 +161,7 @@ export class Daemon {
       deck,
       leases,
       events: new EventLog(deck.events),
+      prune: () => this.#prune(),
       version: () => this.version(),
       ending: () => this.#untilEmpty && this.#isEmpty(),
       saved: () => keeper.saved(),
@@ -199,6 +201,11 @@ export class Daemon {
   stop(why: string): Promise<void> {
     this.#stopping ??= this.#stop(why);
     return this.#stopping;
+  }
+
+  #prune(): Promise<Pruned> {
+    this.#keeper.forget();
+    return pruneDeck(this.#deck, this.paths);
   }
 
   async #listen(): Promise<void> {

@@ -116,7 +116,10 @@ async function restoreContainer(
 }
 
 /** Whether the namespace is the one that was meant: the kernel gives its number to another when it has ended. */
-function lives({ netns, pid, startTime, namespace }: RecordedContainer, identify: typeof identifyNamespace) {
+export function lives(
+  { netns, pid, startTime, namespace }: RecordedContainer,
+  identify: typeof identifyNamespace,
+) {
   if (pid !== undefined && !(startTime !== undefined && isRunning({ pid, startTime }))) return false;
   const target: NamespaceTarget | null =
     netns !== undefined ? { path: netns } : pid !== undefined ? { pid } : null;

@@ -55,6 +55,14 @@ export class StateKeeper {
     return this.#next ?? this.#writing;
   }
 
+  /** Gives up what could not be made again. */
+  forget(): void {
+    const { networks, containers } = this.#parts.unrestored;
+    networks.length = 0;
+    containers.length = 0;
+    this.touch();
+  }
+
   /** The deck has failed: what was there before is what is wanted. */
   abandon(): void {
     this.#ended = true;

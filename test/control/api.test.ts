@@ -21,6 +21,7 @@ beforeEach(async () => {
     deck,
     leases: new Leases(deck),
     events: new EventLog(deck.events),
+    prune: async () => ({ networks: ['lab'], containers: [], sandboxes: [], files: [] }),
     version: () => ({ version: '1.2.3', pid: 1, startedAt: '', untilEmpty: false, uplinks: [], notices: [] }),
     ending: () => false,
     saved: async () => {},

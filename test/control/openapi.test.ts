@@ -27,6 +27,7 @@ beforeEach(async () => {
     deck,
     leases: new Leases(deck),
     events: new EventLog(deck.events),
+    prune: async () => ({ networks: ['lab'], containers: [], sandboxes: [], files: [] }),
     version: () => ({
       version: '1.2.3',
       pid: 1,
@@ -160,6 +161,7 @@ describe('what the API answers', () => {
     await call('GET', '/v1/conntrack/count');
     await call('GET', '/v1/conntrack?srcPort=x');
     await call('DELETE', '/v1/conntrack');
+    await call('POST', '/v1/system/prune', {});
     await call('PUT', '/v1/sandboxes/0123');
     await call('DELETE', '/v1/sandboxes/0123');
 

@@ -1,0 +1,113 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { prunedText } from '../../src/cli/system.ts';
+import { DaemonClient } from '../../src/control/client.ts';
+import { Daemon } from '../../src/control/daemon.ts';
+import { type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
+import { bootId } from '../../src/control/process.ts';
+import { pruneAbandoned } from '../../src/control/prune.ts';
+import { formatState, newState, type RecordedContainer } from '../../src/control/saved-state.ts';
+import { fakeDeck } from './fake-deck.ts';
+
+let folder: string;
+let paths: RuntimePaths;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tapdeck-'));
+  paths = runtimePaths(`unix://${folder}/tapdeck.sock`);
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const network = (name: string) => ({ id: name, createdAt: 'x', options: { name } });
+const container = (name: string, fields: Partial<RecordedContainer>): RecordedContainer => ({
+  id: name,
+  name,
+  createdAt: 'x',
+  namespace: '1:1',
+  labels: {},
+  endpoints: [{ id: 'e', network: 'lab' }],
+  publish: [],
+  ...fields,
+});
+
+describe('what is left over', () => {
+  it('goes, when no daemon is there to remove it', async () => {
+    const abandoned = spawn(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(paths.socket)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ]);
+    await once(abandoned, 'exit');
+    writeFileSync(paths.lock, '4711\n');
+    writeFileSync(paths.log, '');
+    writeFileSync(`${paths.state}.damaged-1`, 'x');
+    writeFileSync(join(folder, 'precious'), '');
+    const state = newState(bootId(), {
+      networks: [network('bridge'), network('lab')],
+      containers: [container('dead', { netns: join(folder, 'nowhere') })],
+      rules: [],
+      sandboxes: [{ id: 'x', container: 'dead', name: 'dead', netns: 'net:[1]', pid: 2 ** 22, startTime: 1 }],
+    });
+    writeFileSync(paths.state, formatState(state));
+    writeFileSync(paths.recovery, formatState(state));
+    expect(await pruneAbandoned(paths)).toEqual({
+      networks: ['lab'],
+      containers: ['dead'],
+      sandboxes: [],
+      files: [paths.socket, paths.log, paths.recovery, `${paths.state}.damaged-1`],
+    });
+    expect(readdirSync(folder)).toEqual(['precious']);
+    expect(await pruneAbandoned(paths)).toEqual({ networks: [], containers: [], sandboxes: [], files: [] });
+  });
+
+  it('does not include rules, nor a state that another tapdeck knows', async () => {
+    const rules = [{ id: 1, createdAt: 'x', action: 'DROP' as const }];
+    const parts = { networks: [network('bridge'), network('lab')], containers: [], sandboxes: [], rules };
+    writeFileSync(paths.state, formatState(newState('another boot', parts)));
+    expect(await pruneAbandoned(paths)).toMatchObject({ networks: ['lab'] });
+    expect(JSON.parse(readFileSync(paths.state, 'utf8'))).toMatchObject({ networks: [{}], rules });
+
+    writeFileSync(paths.state, '{"version":9,"writer":"9"}');
+    await expect(pruneAbandoned(paths)).rejects.toThrow('is of version 9');
+    expect(existsSync(paths.state)).toBe(true);
+    expect(existsSync(paths.lock)).toBe(false);
+  });
+
+  it('is removed by the daemon when there is one, and by nobody else', async () => {
+    writeFileSync(`${paths.state}.damaged-1`, 'x');
+    const log = pino({ enabled: false });
+    const daemon = await Daemon.start({
+      paths,
+      log,
+      openDeck: (options) => fakeDeck(undefined, undefined, options),
+    });
+    try {
+      expect(await pruneAbandoned(paths)).toBeNull();
+      const client = new DaemonClient(paths.socket);
+      for (const name of ['used', 'unused']) await client.post('/v1/networks', { name });
+      await client.post('/v1/endpoints', { pid: 1, name: 'web', network: 'used' });
+      await client.post('/v1/endpoints', { pid: 2, name: 'alone' });
+      await client.post('/v1/networks/bridge/disconnect', { container: 'alone' });
+      expect(await client.post('/v1/system/prune', {})).toEqual({
+        networks: ['unused'],
+        containers: ['alone'],
+        sandboxes: [],
+        files: [`${paths.state}.damaged-1`],
+      });
+      expect(JSON.parse(readFileSync(paths.state, 'utf8')).containers).toMatchObject([{ name: 'web' }]);
+    } finally {
+      await daemon.stop('the test is over');
+    }
+  });
+
+  it('is shown by its kind', () => {
+    expect(prunedText({ networks: ['lab', 'x'], containers: [], sandboxes: ['web'], files: [] })).toBe(
+      'Deleted Networks:\nlab\nx\n\nEnded Sandboxes:\nweb\n\n',
+    );
+    expect(prunedText({ networks: [], containers: [], sandboxes: [], files: [] })).toBe('');
+  });
+});
