@@ -7,6 +7,7 @@ import { conntrackCommand } from './commands/conntrack.ts';
 import { daemonCommand } from './commands/daemon.ts';
 import { demoCommand } from './commands/demo.ts';
 import { eventsCommand } from './commands/events.ts';
+import { labCommands } from './commands/lab.ts';
 import { listCommands } from './commands/lists.ts';
 import { networkCommands } from './commands/network.ts';
 import { publishCommands } from './commands/publish.ts';
@@ -99,6 +100,7 @@ export function buildProgram(done: (code: number) => void): Command {
   rulesCommand(program, cli);
   ruleCommands(program, cli);
   networkCommands(program, cli);
+  labCommands(program, cli);
   eventsCommand(program, cli);
   systemCommands(program, cli);
   replayCommand(program, cli);

@@ -30,6 +30,7 @@ export function mountScript({ hostname, readOnly, tmpfs = [], writable = [], cwd
   const hidden = outermost(cwd === undefined ? writable : [...writable, cwd]).filter((path) =>
     tmpfs.some((folder) => isWithin(path, folder)),
   );
+  const covers = outermost(tmpfs);
   return [
     'set -e; umask 022',
     readOnly ? READ_ONLY : '',
@@ -39,11 +40,12 @@ export function mountScript({ hostname, readOnly, tmpfs = [], writable = [], cwd
     ...['hosts', 'resolv.conf'].map(ownFile),
     hostname === undefined ? '' : setHostname(quote(hostname)),
     ...hidden.map((path, i) => entry(`${field(path)} ${STAGE}/${i} none x-mount.mkdir,rbind`)),
-    ...tmpfs.map((folder) => {
-      const options = 'nosuid,nodev,mode=1777';
-      return `[ ! -d ${quote(folder)} ] || ${entry(`tapdeck ${field(folder)} tmpfs ${options}`)}`;
-    }),
+    ...covers.map(cover),
     ...hidden.map((path, i) => entry(`${STAGE}/${i} ${field(path)} none x-mount.mkdir,rbind`)),
+    // What is in a folder that has been covered is there no more, unless it has come back.
+    ...tmpfs
+      .filter((folder) => !covers.includes(folder) && hidden.some((path) => isWithin(folder, path)))
+      .map(cover),
     `echo ${quote(sysEntries(readOnly ? 'ro' : 'rw'))} >&8; exec 7>&- 8>&-`,
     `mount -n -a -T ${STAGE}/own`,
     `(cd ${STAGE}; mount -n -c -a -T sys 2>/dev/null) || :`,
@@ -76,6 +78,12 @@ while read -r _ _ _ _ _ flags _; do :; done </proc/self/mountinfo; mount -n -o "
 function setHostname(name: string): string {
   return `hostname ${name} 2>/dev/null || echo ${name} 2>/dev/null >/proc/sys/kernel/hostname || :
 echo ${name} >${STAGE}/hostname; ${ownFile('hostname')}`;
+}
+
+/** Puts an empty folder in the place of the host's, if the host has it. */
+function cover(folder: string): string {
+  const line = `tapdeck ${field(folder)} tmpfs nosuid,nodev,mode=1777`;
+  return `[ ! -d ${quote(folder)} ] || ${entry(line)}`;
 }
 
 /** Puts a file of the stage in the place of the host's, if the host has it. */

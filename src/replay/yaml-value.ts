@@ -1,4 +1,5 @@
 import {
+  type Alias,
   isAlias,
   isMap,
   isScalar,
@@ -18,7 +19,12 @@ interface Source {
   file: string;
   lines: LineCounter;
   document: ReturnType<typeof parseDocument>;
+  /** What a text means in which something is to be put in place of variables; throws an Error that says what is wrong. */
+  interpolate: (text: string) => string;
 }
+
+/** A file whose aliases stand for more values than this was not written to be read. */
+const MOST_VALUES = 100_000;
 
 /**
  * A value of a YAML file that knows where it stands, so that whoever refuses it can say so:
@@ -43,13 +49,20 @@ export class YamlValue {
   }
 
   /** @throws YamlError when the text is not YAML */
-  static parse(file: string, text: string): YamlValue {
+  static parse(file: string, text: string, interpolate = (text: string) => text): YamlValue {
     const lines = new LineCounter();
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-    const source = { file, lines, document };
-    const fault = document.errors[0];
-    if (fault) throw new YamlError(`${place(source, fault.pos[0])}: ${fault.message}`);
-    return new YamlValue(source, document.contents, '', 0);
+    try {
+      const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+      const source = { file, lines, document, interpolate };
+      const fault = document.errors[0];
+      if (fault) throw new YamlError(`${place(source, fault.pos[0])}: ${fault.message}`);
+      checkAliases(source);
+      return new YamlValue(source, document.contents, '', 0);
+    } catch (error) {
+      // Whoever reads it calls himself for each level.
+      if (error instanceof RangeError) throw new YamlError(`${file}:1:1: is nested too deeply`);
+      throw error;
+    }
   }
 
   /** Refuses the value: what is wrong and, if it helps, what is allowed. */
@@ -80,12 +93,26 @@ export class YamlValue {
     if (this.empty) return [];
     const node = this.#node;
     if (!isMap(node)) return this.fail(`must be a mapping (key: value), not ${this.#show()}`);
-    return node.items.map((pair) => {
+    const merged: YamlValue[] = [];
+    const entries = new Map<string, YamlValue>();
+    for (const pair of node.items) {
       const key = isScalar(pair.key) ? String(pair.key.value) : this.fail('keys must be plain words');
       const path = this.path === '' ? key : `${this.path}.${key}`;
       const offset = (pair.key as unknown as ParsedNode).range[0];
-      return [key, new YamlValue(this.#source, pair.value, path, offset)];
-    });
+      const value = new YamlValue(this.#source, pair.value, path, offset);
+      if (key === '<<') merged.push(...(value.isList ? value.list() : [value]));
+      else entries.set(key, value);
+    }
+    // Merge keys, as in YAML 1.1: what stands here counts more than what is merged, and what is merged first more than the rest.
+    for (const other of merged) {
+      if (!other.isMap) return other.fail(`must be a mapping to merge, not ${other.#show()}`);
+      for (const [key, value] of other.entries()) {
+        if (entries.has(key)) continue;
+        const path = this.path === '' ? key : `${this.path}.${key}`;
+        entries.set(key, new YamlValue(this.#source, value.#node, path, value.#keyOffset));
+      }
+    }
+    return Array.from(entries);
   }
 
   /**
@@ -119,7 +146,30 @@ export class YamlValue {
     if (!isScalar(node) || node.value === null || typeof node.value === 'boolean') {
       return this.fail(`must be text, not ${this.#show()}`);
     }
-    return typeof node.value === 'string' ? node.value : (node.source ?? String(node.value));
+    return typeof node.value === 'string' ? this.#plainText(node.value) : (node.source ?? String(node.value));
+  }
+
+  #plainText(text: string): string {
+    try {
+      return this.#source.interpolate(text);
+    } catch (error) {
+      return this.fail((error as Error).message);
+    }
+  }
+
+  /** The value of a scalar; a number too where it is what a variable stands for. */
+  #scalar(): unknown {
+    if (!isScalar(this.#node)) return undefined;
+    const { value } = this.#node;
+    if (typeof value !== 'string') return value;
+    const text = this.#plainText(value);
+    return text !== value && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
+  }
+
+  /** A scalar of any kind as it was written: `false` and `1.0` too. */
+  written(): string {
+    const node = this.#node;
+    return isScalar(node) && typeof node.value === 'boolean' ? String(node.value) : this.text();
   }
 
   /** One of these words. */
@@ -130,7 +180,7 @@ export class YamlValue {
   }
 
   integer(least: number, most: number): number {
-    const value = isScalar(this.#node) ? this.#node.value : undefined;
+    const value = this.#scalar();
     if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
       return this.fail(`must be a whole number from ${least} to ${most}, not ${this.#show()}`);
     }
@@ -138,7 +188,7 @@ export class YamlValue {
   }
 
   number(least: number, most: number): number {
-    const value = isScalar(this.#node) ? this.#node.value : undefined;
+    const value = this.#scalar();
     if (typeof value !== 'number' || !(value >= least && value <= most)) {
       return this.fail(`must be a number from ${least} to ${most}, not ${this.#show()}`);
     }
@@ -147,7 +197,7 @@ export class YamlValue {
 
   /** `true` or `false`; with quotes too, as Compose's `driver_opts` need them. */
   boolean(): boolean {
-    const value = isScalar(this.#node) ? this.#node.value : undefined;
+    const value = this.#scalar();
     if (value === true || value === 'true') return true;
     if (value === false || value === 'false') return false;
     return this.fail(`must be true or false, not ${this.#show()}`);
@@ -183,6 +233,39 @@ export class YamlValue {
 }
 
 const UNIT: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/**
+ * Refuses an alias that stands inside of what it names, and a file whose aliases stand for so many values that reading it
+ * would not end.
+ */
+function checkAliases(source: Source): void {
+  const sizes = new Map<unknown, number>();
+  const open = new Set<unknown>();
+  const refuse = (node: unknown, what: string): never => {
+    throw new YamlError(`${place(source, (node as ParsedNode).range[0])}: ${what}`);
+  };
+  const sizeOf = (node: unknown): number => {
+    if (isAlias(node)) return sizeOfAlias(node);
+    const known = sizes.get(node);
+    if (known !== undefined) return known;
+    open.add(node);
+    let size = 1;
+    if (isMap(node)) for (const { key, value } of node.items) size += sizeOf(key) + sizeOf(value);
+    else if (isSeq(node)) for (const item of node.items) size += sizeOf(item);
+    open.delete(node);
+    if (size > MOST_VALUES) {
+      refuse(node, `stands for more than ${MOST_VALUES} values with what its aliases stand for`);
+    }
+    sizes.set(node, size);
+    return size;
+  };
+  const sizeOfAlias = (alias: Alias): number => {
+    const target = alias.resolve(source.document);
+    if (open.has(target)) refuse(alias, `alias *${alias.source} stands inside of what it names`);
+    return sizeOf(target);
+  };
+  sizeOf(source.document.contents);
+}
 
 function place(source: Source, offset: number): string {
   const { line, col } = source.lines.linePos(offset);

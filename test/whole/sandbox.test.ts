@@ -76,7 +76,7 @@ describe.each([
       pwd; ls -d "the data's" ../elsewhere 2>&1 | tr '\\n' ' '`;
     const shut = await sandbox(script(folder, data, '/tmp', '/dev/shm', '/var/tmp', '/etc', '/sys'), {
       readOnly: true,
-      tmpfs: ['/tmp', '/dev/shm', '/var/tmp', '/nowhere'],
+      tmpfs: ['/tmp', '/dev/shm', '/var/tmp', '/nowhere', join(account.folder, 'elsewhere')],
       writable: [data],
       cwd: folder,
     });

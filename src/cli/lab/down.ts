@@ -1,0 +1,101 @@
+import { existsSync, rmdirSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DaemonClient } from '../../control/client.ts';
+import { findFile, readProjectName } from '../../control/compose/read-project.ts';
+import { DeckError, unavailable } from '../../control/error.ts';
+import { type RuntimePaths, removeFolder } from '../../control/paths.ts';
+import { isRunning, sendSignal } from '../../control/process.ts';
+import { awaitEnd, reachDaemon } from '../embedded.ts';
+import { EXIT_DONE, say } from '../output.ts';
+import { isHeld, type LabPaths, type LabState, labPaths, readLab } from './lab-files.ts';
+import type { LabFlags } from './up.ts';
+
+/** Milliseconds for a supervisor to end what it holds: services have ten seconds each, one after the other. */
+const PATIENCE = 120_000;
+
+/** The name that is meant by a file, or was given. */
+export function labName(file: string | undefined, { projectName }: LabFlags): string {
+  return projectName ?? readProjectName(findFile(file));
+}
+
+/** Takes a lab down, also one whose supervisor was killed. One that is not there is no error. */
+export async function down(
+  paths: RuntimePaths,
+  host: string | undefined,
+  file: string | undefined,
+  flags: LabFlags,
+): Promise<number> {
+  const name = labName(file, flags);
+  const files = labPaths(paths, name);
+  const lab = readLab(files);
+  if (!lab) {
+    rmSync(files.folder, { recursive: true, force: true });
+    removeRoot(paths, files);
+    say(`lab ${name} is not up`);
+    return EXIT_DONE;
+  }
+  if (isHeld(lab)) await endSupervisor(lab);
+  if (existsSync(files.state)) await cleanUp(paths, host, files, lab);
+  for (const { container, startedAt } of lab.services) if (startedAt) line('Container', container);
+  for (const network of lab.networks) line('Network', network);
+  return EXIT_DONE;
+}
+
+async function endSupervisor({ supervisor, project }: LabState): Promise<void> {
+  sendSignal(supervisor, 'SIGTERM');
+  for (let waited = 0; isRunning(supervisor); waited += 10) {
+    if (waited > PATIENCE)
+      throw unavailable(`the supervisor of lab ${project} (pid ${supervisor.pid}) does not end`);
+    await sleep(10);
+  }
+}
+
+/**
+ * Removes what is left of a lab whose supervisor was killed. The kernel has ended the services with it, and the daemon what
+ * they had left running; networks and files are left.
+ */
+async function cleanUp(
+  paths: RuntimePaths,
+  host: string | undefined,
+  files: LabPaths,
+  { id, project, networks, supervisor }: LabState,
+): Promise<void> {
+  say(`the supervisor of lab ${project} (pid ${supervisor.pid}) was killed; removing what it left`);
+  if (networks.length > 0 && (existsSync(paths.socket) || existsSync(paths.state))) {
+    // By the lab's own id, which may still be a reason for the daemon to stay.
+    const { client, version } = await reachDaemon(paths, host, id);
+    for (const network of networks) await removeNetwork(client, network);
+    const { ending } = await client.closeSandbox(id);
+    if (ending) await awaitEnd(paths, version);
+  }
+  rmSync(files.folder, { recursive: true, force: true });
+  removeRoot(paths, files);
+}
+
+/** The daemon may still be busy with the sandboxes in it. */
+async function removeNetwork(client: DaemonClient, name: string): Promise<void> {
+  for (let waited = 0; ; waited += 50) {
+    try {
+      await client.delete(`/v1/networks/${encodeURIComponent(name)}`);
+      return;
+    } catch (error) {
+      if (!(error instanceof DeckError)) throw error;
+      if (error.code === 'not-found') return;
+      if (error.code !== 'conflict' || waited > 5000) throw error;
+    }
+    await sleep(50);
+  }
+}
+
+function removeRoot(paths: RuntimePaths, { root }: LabPaths): void {
+  try {
+    rmdirSync(root);
+  } catch {
+    // Another lab is in it, or there was none.
+  }
+  removeFolder(paths);
+}
+
+function line(what: string, name: string): void {
+  process.stderr.write(` ${what} ${name}  removed\n`);
+}

@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Project } from '../../control/compose/project.ts';
+import type { RuntimePaths } from '../../control/paths.ts';
+import { bootId, isRunning, type ProcessId } from '../../control/process.ts';
+import type { PublishedPort } from '../../control/published.ts';
+
+/** Where a lab keeps its files: beside the daemon's socket, for as long as it is up. */
+export interface LabPaths {
+  /** Of all labs of this daemon. */
+  root: string;
+  folder: string;
+  /** Held by the living supervisor. */
+  lock: string;
+  state: string;
+  /** What the supervisor has to say. */
+  supervisorLog: string;
+}
+
+export function labPaths({ socket }: RuntimePaths, project: string): LabPaths {
+  const root = `${socket.replace(/\.sock$/, '')}.labs`;
+  const folder = join(root, project);
+  return {
+    root,
+    folder,
+    lock: join(folder, 'lock'),
+    state: join(folder, 'lab.json'),
+    supervisorLog: join(folder, 'supervisor'),
+  };
+}
+
+/** What a service has written, one line each: RFC 3339, `stdout` or `stderr`, text. */
+export function logPath({ folder }: LabPaths, service: string): string {
+  return join(folder, `${service}.log`);
+}
+
+/** One service as people and programs see it. */
+export interface ServiceState {
+  service: string;
+  /** Name of the container. */
+  container: string;
+  /** `created` until it begins, for example because it waits for another one. */
+  state: 'created' | 'running' | 'restarting' | 'exited';
+  /** null without a healthcheck. */
+  health: 'starting' | 'healthy' | 'unhealthy' | null;
+  /** Of the last time that it ended; null when it never did. */
+  exitCode: number | null;
+  pid: number | null;
+  /** RFC 3339. */
+  startedAt: string | null;
+  endedAt: string | null;
+  restarts: number;
+  networks: { name: string; ipv4: string | null; ipv6: string | null }[];
+  ports: readonly PublishedPort[];
+}
+
+/** A lab as its supervisor last wrote it down. */
+export interface LabState {
+  project: string;
+  file: string;
+  /** Of the project as it was read: whether another file is the same lab. */
+  digest: string;
+  /** By which the daemon knows it: a reason to stay, as sandboxes are. */
+  id: string;
+  state: 'starting' | 'up' | 'ending';
+  supervisor: ProcessId;
+  /** Process ids of another boot mean nothing. */
+  boot: string;
+  /** Those that it has made. */
+  networks: string[];
+  services: ServiceState[];
+}
+
+/** What was written down; undefined when there is nothing, or nothing that makes sense. */
+export function readLab({ state }: LabPaths): LabState | undefined {
+  try {
+    const read = JSON.parse(readFileSync(state, 'utf8')) as Partial<LabState> | null;
+    const makesSense = Array.isArray(read?.services) && Array.isArray(read.networks) && read.supervisor;
+    return makesSense ? (read as LabState) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function writeLab({ state }: LabPaths, lab: LabState): void {
+  // Replaced as a whole: a reader never sees a part of it.
+  writeFileSync(`${state}.next`, JSON.stringify(lab), { mode: 0o600 });
+  renameSync(`${state}.next`, state);
+}
+
+/** Whether somebody looks after the lab. */
+export function isHeld({ boot, supervisor }: LabState): boolean {
+  return boot === bootId() && isRunning(supervisor);
+}
+
+export function digestOf({ warnings: _, ...project }: Project): string {
+  return createHash('sha256').update(JSON.stringify(project)).digest('hex');
+}

@@ -1,0 +1,53 @@
+import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+
+/** Bytes; then it begins anew, and the one before is kept. */
+const LARGEST = 8 << 20;
+/** Bytes of a line without end. */
+const LONGEST_LINE = 16 << 10;
+
+/** What a service says, line by line, with the time. Two files of bounded size: a service may say things for days. */
+export class LogFile {
+  readonly #path: string;
+  #fd: number;
+  #size = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#fd = openSync(path, 'a', 0o600);
+  }
+
+  /** Takes lines until the stream ends. It reads no further than it has written. */
+  async take(stream: Readable, name: 'stdout' | 'stderr'): Promise<void> {
+    let rest = '';
+    stream.setEncoding('utf8');
+    try {
+      for await (const chunk of stream) {
+        const lines = (rest + (chunk as string)).split('\n');
+        rest = lines.pop()!;
+        if (rest.length > LONGEST_LINE) lines.push(rest);
+        if (rest.length > LONGEST_LINE) rest = '';
+        this.#write(lines, name);
+      }
+    } catch {
+      // The end of a stream that breaks is its end.
+    }
+    if (rest !== '') this.#write([rest], name);
+  }
+
+  close(): void {
+    if (this.#fd >= 0) closeSync(this.#fd);
+    this.#fd = -1;
+  }
+
+  #write(lines: readonly string[], name: string): void {
+    if (lines.length === 0 || this.#fd < 0) return;
+    const now = new Date().toISOString();
+    this.#size += writeSync(this.#fd, lines.map((line) => `${now} ${name} ${line}\n`).join(''));
+    if (this.#size < LARGEST) return;
+    closeSync(this.#fd);
+    renameSync(this.#path, `${this.#path}.1`);
+    this.#fd = openSync(this.#path, 'a', 0o600);
+    this.#size = 0;
+  }
+}

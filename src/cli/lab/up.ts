@@ -1,0 +1,95 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { readProject } from '../../control/compose/read-project.ts';
+import { conflict, DeckError, unavailable } from '../../control/error.ts';
+import { ensureFolder, type RuntimePaths } from '../../control/paths.ts';
+import { SANDBOX_VARIABLE } from '../../control/sandbox.ts';
+import { formatUplinkSpec } from '../../control/uplink-spec.ts';
+import { EXIT_DONE, say, style } from '../output.ts';
+import { type UplinkFlags, uplinkOptions } from '../uplink-options.ts';
+import { digestOf, isHeld, labPaths, readLab } from './lab-files.ts';
+import { checkProgram } from './lab-service.ts';
+import type { Assignment, SupervisorMessage } from './supervisor.ts';
+
+export interface LabFlags extends UplinkFlags {
+  projectName?: string;
+}
+
+/** Brings a lab up, and leaves it to its supervisor. */
+export async function up(
+  paths: RuntimePaths,
+  host: string | undefined,
+  file: string | undefined,
+  flags: LabFlags,
+): Promise<number> {
+  const project = readProject({ file, name: flags.projectName });
+  for (const warning of project.warnings) say(`${style('yellow', 'warning', process.stderr)}: ${warning}`);
+  const files = labPaths(paths, project.name);
+  const there = readLab(files);
+  if (there && isHeld(there)) {
+    if (there.state === 'up' && there.digest === digestOf(project)) {
+      for (const { container, state } of there.services) line('Container', container, state);
+      return EXIT_DONE;
+    }
+    const remedy = `end it with "tapdeck lab down -p ${project.name}", or give this one another name with -p`;
+    throw conflict(
+      there.state === 'up'
+        ? `lab ${project.name} is up as another file or an earlier state of it says (${there.file}); ${remedy}`
+        : `lab ${project.name} is just coming up or going down; ${remedy}`,
+    );
+  }
+  for (const service of project.services) checkProgram(service);
+  const uplinks = uplinkOptions(flags)?.map(formatUplinkSpec);
+  ensureFolder(paths);
+  mkdirSync(files.folder, { recursive: true, mode: 0o700 });
+  await startSupervisor(files.supervisorLog, host, { project, ...(uplinks && { uplinks }) });
+  return EXIT_DONE;
+}
+
+/** Starts it and follows what it says until the lab is up. Throws a `DeckError` when it is not, and nothing of it is left. */
+async function startSupervisor(
+  logFile: string,
+  host: string | undefined,
+  assignment: Assignment,
+): Promise<void> {
+  const log = openSync(logFile, 'a', 0o600);
+  const main = fileURLToPath(new URL('../../main.js', import.meta.url));
+  const { [SANDBOX_VARIABLE]: _, ...env } = process.env;
+  const child = spawn(
+    process.execPath,
+    [main, ...(host === undefined ? [] : ['--host', host]), 'lab', 'supervise'],
+    // A session of its own: ctrl-C here ends it by our own word.
+    { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },
+  );
+  closeSync(log);
+  const interrupt = () => void child.kill('SIGTERM');
+  for (const signal of INTERRUPTS) process.on(signal, interrupt);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      let failure: DeckError | undefined;
+      child.on('message', (message: SupervisorMessage) => {
+        if (message.kind === 'progress') line(message.what, message.name, message.state);
+        else if (message.kind === 'up') resolve();
+        else failure = new DeckError(message.code, message.message);
+      });
+      child.once('error', (error) => reject(unavailable(`cannot start a supervisor: ${error.message}`)));
+      child.once('exit', (code, signal) => {
+        const how = signal ?? `code ${code}`;
+        reject(failure ?? unavailable(`the supervisor ended (${how}) before the lab was up; see ${logFile}`));
+      });
+      child.send(assignment);
+    });
+  } finally {
+    for (const signal of INTERRUPTS) process.off(signal, interrupt);
+    child.unref();
+    if (child.connected) child.disconnect();
+  }
+}
+
+const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** As Compose says what it does. */
+function line(what: string, name: string, state: string): void {
+  process.stderr.write(` ${what} ${name}  ${style('green', state, process.stderr)}\n`);
+}

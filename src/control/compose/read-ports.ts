@@ -1,0 +1,37 @@
+import type { YamlValue } from '../../replay/yaml-value.ts';
+import { parsePublishSpec } from '../publish-spec.ts';
+import { checked } from './fields.ts';
+
+const KEYS = ['name', 'target', 'published', 'host_ip', 'protocol', 'app_protocol', 'mode'] as const;
+
+/** Reads `ports`, in the short form or the long one, as Docker writes them. */
+export function readPorts(value: YamlValue | undefined): string[] {
+  return (value?.list() ?? []).map((entry) => {
+    const text = entry.isMap ? longForm(entry) : entry.text();
+    checked(entry, () => parsePublishSpec(text));
+    return text;
+  });
+}
+
+function longForm(entry: YamlValue): string {
+  const { target, published, host_ip, protocol, mode } = entry.fields(KEYS);
+  if (!target) return entry.fail('needs a target, the port of the service');
+  mode?.word(['host', 'ingress']);
+  const host = host_ip?.text() ?? '';
+  const address = host.includes(':') ? `[${host}]` : host;
+  const hostPort = published?.text() ?? '';
+  const place = address === '' ? hostPort : `${address}:${hostPort}`;
+  return `${place === '' ? '' : `${place}:`}${target.text()}/${protocol?.text() ?? 'tcp'}`;
+}
+
+/** Checks `expose`, which says what a service offers; nothing is closed here that it would open. */
+export function checkExpose(value: YamlValue | undefined): void {
+  for (const entry of value?.list() ?? []) {
+    const text = entry.text();
+    const [, first, last] = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(?:tcp|udp))?$/.exec(text) ?? [];
+    const isPort = (port: string) => Number(port) >= 1 && Number(port) <= 65535;
+    if (first === undefined || !isPort(first) || (last !== undefined && !(isPort(last) && +last >= +first))) {
+      entry.fail(`must be a port or a range of them, such as 8080, 8080-8085 or 53/udp, not '${text}'`);
+    }
+  }
+}
