@@ -583,6 +583,16 @@ export class Dataplane {
     this.#nat.onFlow = listener;
   }
 
+  /** Accounts for what a port's device has got and discarded by itself, before there was a frame. */
+  discarded(port: PortId, reason: DropReason, count: number): void {
+    const { counters } = this.ports;
+    const row = port * PORT_STRIDE;
+    this.ledger.ports += count;
+    this.ledger.drops[reason]! += count;
+    counters[row + RX_FRAMES]! += count;
+    counters[row + RX_DROPPED]! += count;
+  }
+
   snapshot(now: number, wants: SnapshotWants = {}): Snapshot {
     return {
       now,

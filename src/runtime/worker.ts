@@ -2,6 +2,7 @@ import './engine.ts';
 import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Device } from '../../switch/device.ts';
+import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { ZoneName } from '../../switch/zone.ts';
 import { describe } from '../../wire/describe.ts';
@@ -200,6 +201,9 @@ class DataPlaneWorker {
   }
 
   snapshot(wants: SnapshotWants): Snapshot {
+    for (const { device, port } of this.#sockets.values()) {
+      this.#dataplane.discarded(port, DropReason.SOCKET_EXHAUSTED, device.takeRefused());
+    }
     return this.#dataplane.snapshot(performance.now(), wants);
   }
 

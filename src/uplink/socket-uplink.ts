@@ -62,6 +62,8 @@ export class SocketUplink implements Device {
   /** The publishes of TCP. */
   readonly #published = new Map<number, ListenOptions>();
   #closed = false;
+  /** Refused connections that were told of. */
+  #refused = 0;
   /** Descriptors that epoll reported, and which of them is next. */
   #ready = 0;
   #next = 0;
@@ -148,6 +150,14 @@ export class SocketUplink implements Device {
     this.#published.delete(publish);
     this.#listeners.close(publish);
     this.tcp.closeAccepted(options);
+  }
+
+  /** Connections from outside that were refused since this was last asked, because there was no descriptor or row for them. */
+  takeRefused(): number {
+    const refused = this.tcp.refused + this.#listeners.refused;
+    const count = refused - this.#refused;
+    this.#refused = refused;
+    return count;
   }
 
   receive(arena: Arena, now: number): Frame | null {

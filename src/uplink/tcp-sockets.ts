@@ -146,6 +146,8 @@ export interface TcpOptions {
  * inside has acknowledged it, and is read from there once more when it has to be sent again.
  */
 export class TcpSockets {
+  /** Connections from outside for which there was no descriptor or row. */
+  refused = 0;
   readonly connections: TcpConnections;
   readonly host: TcpHost;
   readonly #words: Int32Array;
@@ -328,6 +330,7 @@ export class TcpSockets {
       known >= 0 && words[known * ROW + STATE] !== TcpState.FREE ? -1 : this.#add(isIpv6, ports, now);
     if (row < 0) {
       this.#counters.exhausted++;
+      this.refused++;
       abort(fd);
       return;
     }
@@ -335,6 +338,7 @@ export class TcpSockets {
     words[at + STATE] = TcpState.SYN_SENT;
     if (this.host.adopt(row, fd) !== 0) {
       this.#counters.exhausted++;
+      this.refused++;
       this.#forget(row);
       return;
     }
