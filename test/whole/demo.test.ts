@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { Account } from './account.ts';
+import { Account, type Running } from './account.ts';
 
 describe.each([
   ['root', Account.root],
@@ -15,8 +15,15 @@ describe.each([
   afterEach(() => account.end());
   afterAll(() => account.remove());
 
+  /** In a mount namespace of its own: what others mount meanwhile is not what the tour left behind. */
+  function start(...env: string[]): Running {
+    const program = [process.execPath, join(account.program, 'dist/src/main.js'), 'demo'];
+    const apart = account.name === 'root' ? ['unshare', '--mount'] : [];
+    return account.spawn([...apart, 'env', ...env, ...program]);
+  }
+
   it('shows everything and leaves nothing', async () => {
-    const { code, out, err } = await account.tapdeck('demo');
+    const { code, out, err } = await start().ended;
     expect([code, err]).toEqual([0, '']);
     expect(out.match(/3 received, 0% packet loss/g)).toHaveLength(4);
     expect(out).toMatch(/GB in \d\.\d s: [\d.]+ Gbit\/s/);
@@ -34,9 +41,7 @@ describe.each([
       const path = execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim();
       symlinkSync(path, join(tools, tool));
     }
-    const main = join(account.program, 'dist/src/main.js');
-    const { code, out, err } = await account.spawn(['env', `PATH=${tools}`, process.execPath, main, 'demo'])
-      .ended;
+    const { code, out, err } = await start(`PATH=${tools}`).ended;
     expect([code, err]).toEqual([0, '']);
     expect(out.match(/refuses TCP port 9, as it should, in [\d.]+ ms/g)).toHaveLength(4);
     expect(out).toMatch(/node \(a sender.*\n.*GB in \d\.\d s: [\d.]+ Gbit\/s/);
@@ -53,7 +58,7 @@ describe.each([
   });
 
   it('can be interrupted and leaves nothing', async () => {
-    const running = account.start('demo');
+    const running = start();
     await running.said('A bulk transfer');
     running.kill('SIGINT');
     const { code, out, err } = await running.ended;

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import type { PublishedPort } from '../../src/control/published.ts';
 import { ip } from '../device/sandbox.ts';
 import { type Host, Lab } from './lab.ts';
 import { DECK, type Outside, outside } from './outside.ts';
@@ -36,6 +37,11 @@ const BEFORE = [
 /** What is published, and to whom. */
 async function ports(): Promise<string[]> {
   return (await lab.account.ok('port')).trim().split('\n').sort();
+}
+
+/** The same without a start of the program. */
+async function published(): Promise<PublishedPort[]> {
+  return (await lab.endpoints()).flatMap((endpoint) => endpoint.ports);
 }
 
 /** Of form: wrong whatever the deck is like; the command line is to blame (2). */
@@ -81,12 +87,13 @@ const IMPOSSIBLE: [endpoint: string, specs: string[], code: number, message: Reg
 
 it('says what is wrong with a specification, wherever it is given', async () => {
   for (const [spec, message] of MALFORMED) {
-    for (const words of [
+    const ways = [
       ['publish', '--', 'b', spec],
       ['attach', '--netns', free, '--name', 'free', `--publish=${spec}`],
-    ]) {
-      const { code, out, err } = await lab.account.tapdeck(...words);
-      expect([words, code, out, err]).toEqual([words, 2, '', expect.stringMatching(message)]);
+    ];
+    const answers = await Promise.all(ways.map((words) => lab.account.tapdeck(...words)));
+    for (const [i, { code, out, err }] of answers.entries()) {
+      expect([ways[i], code, out, err]).toEqual([ways[i], 2, '', expect.stringMatching(message)]);
       expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
     }
   }
@@ -94,11 +101,12 @@ it('says what is wrong with a specification, wherever it is given', async () => 
 });
 
 it('says why a port cannot be had, and has taken no other', async () => {
+  const before = await published();
   for (const [endpoint, specs, status, message] of IMPOSSIBLE) {
     const { code, out, err } = await lab.account.tapdeck('publish', endpoint, ...specs);
     expect([specs, code, out, err]).toEqual([specs, status, '', expect.stringMatching(message)]);
     expect(err).toMatch(/^tapdeck: error: [^\n]+\n$/);
-    expect(await ports()).toEqual(BEFORE);
+    expect(await published()).toEqual(before);
   }
   // Nobody has the ports that were asked for beside them.
   await lab.account.ok('publish', 'b', '81:81', '82:82/udp');
@@ -132,7 +140,7 @@ it('attaches nothing whose ports cannot be had', async () => {
     const { code, out } = await lab.account.tapdeck('attach', '--netns', free, '--name', 'free', ...options);
     expect([code > 0, out]).toEqual([true, '']);
     expect(ip(free, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
-    expect((await lab.account.ok('ps', '-q')).trim().split('\n').sort()).toEqual(['a', 'b', 'old']);
+    expect((await lab.endpoints()).map(({ name }) => name).sort()).toEqual(['a', 'b', 'old']);
     expect(await ports()).toEqual(BEFORE);
   }
   const refused = await lab.account.tapdeck('run', '-p', '8080:80', '--', 'true');

@@ -20,11 +20,13 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   await lab.stopPrograms();
-  for (const { endpoint, hostPort, hostPortEnd, protocol } of await published()) {
-    // Both IP versions go at once.
-    await lab.account.tapdeck('unpublish', endpoint, `${hostPort}-${hostPortEnd}/${protocol}`);
-  }
-  await lab.account.ok('conntrack', '-F');
+  const paths = (await published()).map(({ endpoint, hostPort, hostPortEnd, protocol }) => {
+    const spec = encodeURIComponent(`${hostPort}-${hostPortEnd}/${protocol}`);
+    return `/v1/endpoints/${endpoint}/ports?spec=${spec}`;
+  });
+  // Both IP versions go at once.
+  for (const path of new Set(paths)) await lab.client.delete(path);
+  await lab.client.delete('/v1/conntrack');
 });
 afterAll(() => lab.close());
 
@@ -36,7 +38,7 @@ interface Published {
 }
 
 async function published(): Promise<Published[]> {
-  return JSON.parse(await lab.account.ok('port', '--format', 'json')) as Published[];
+  return (await lab.endpoints()).flatMap(({ ports }) => ports);
 }
 
 async function flows(...filter: string[]): Promise<FlowView[]> {
