@@ -199,6 +199,13 @@ describe.each([4, 6] as const)('a container over IPv%d', (family) => {
     expect(imbalance(deck.tables().ledger)).toBe(0);
   });
 
+  it('sends nothing in the name of a group', () => {
+    const group = family === 4 ? { mac: BOX.mac, ipv4: '224.0.0.5' } : { mac: BOX.mac, ipv6: 'ff0e::5' };
+    send(udp({ from: group, to, via: deck.gateway(), srcPort: 5000, dstPort: 7000, data: 3 }));
+    expect(deck.drops()).toEqual({ IP_SPOOF: 1 });
+    expect(uplink.udp.size).toBe(0);
+  });
+
   it('is told when nothing listens on the host itself', () => {
     const there = family === 4 ? { mac: DEVICE.mac, ipv4: host } : { mac: DEVICE.mac, ipv6: host };
     send(udp({ from, to: there, via: deck.gateway(), srcPort: 5000, dstPort: 7999, data: 3 }));

@@ -9,7 +9,7 @@ import { FAR, HOST, HostWorld } from './forwarding.ts';
 // Connections through uplink socket that come and go by the thousand: none fails, and no descriptor, socket or flow is left
 // of them. `npm run test:churn:sockets` makes it 200,000.
 
-const COUNT = Number(process.env.TAPDECK_CHURN ?? 10_000);
+const COUNT = Number(process.env.TAPDECK_CHURN ?? 4_000);
 const PARALLEL = 100;
 const TIMEOUT = 120_000 + COUNT;
 
