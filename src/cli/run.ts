@@ -5,10 +5,9 @@ import { DaemonAbsent, type SandboxConnection } from '../control/client.ts';
 import type { AttachOptions, Endpoint } from '../control/endpoint.ts';
 import { DeckError, unavailable } from '../control/error.ts';
 import { hostsText, ownEntries } from '../control/hosts-file.ts';
-import { DEFAULT_NETWORK, isName } from '../control/name.ts';
+import { DEFAULT_NETWORK, HOST_NETWORK, isName } from '../control/name.ts';
 import type { ResolverWishes } from '../control/name-service.ts';
 import type { RuntimePaths } from '../control/paths.ts';
-import { isInForeground } from '../control/process.ts';
 import { newSandboxId, Sandbox } from '../control/sandbox.ts';
 import { rewriteResolvConf } from '../control/sandbox-files.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
@@ -17,10 +16,10 @@ import { takeUpAgain } from './next-daemon.ts';
 import { EXIT_DECK_FAILED, report, say } from './output.ts';
 import { notePorts } from './publish.ts';
 import { type ResolverFlags, resolverOptions } from './resolver-options.ts';
+import { checkOnHost, runOnHost } from './run-on-host.ts';
+import { Signals } from './signals.ts';
 import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
 
-/** Milliseconds between a signal that was passed on and KILL. */
-const SIGNAL_GRACE = 10_000;
 /** How often the daemon may be ending just when we want it. */
 const ATTEMPTS = 5;
 
@@ -49,12 +48,23 @@ export async function run(
     const uplinks = uplinkOptions(flags);
     const { hostLoopback = false } = flags;
     const network = firstNetwork(flags) ?? DEFAULT_NETWORK;
+    if (network === HOST_NETWORK) checkOnHost(options);
     wish = { ...(uplinks && { uplinks }), ...(hostLoopback && { hostLoopback: network }) };
   } catch (error) {
     report(error);
     return EXIT_DECK_FAILED;
   }
   const signals = new Signals();
+  if (options.network === HOST_NETWORK) {
+    try {
+      return await runOnHost(paths.socket, command, options, signals);
+    } catch (error) {
+      report(error);
+      return EXIT_DECK_FAILED;
+    } finally {
+      signals.stop();
+    }
+  }
   const attempt = new Attempt(paths, host, wish);
   try {
     return await attempt.run(command, options, signals);
@@ -205,38 +215,3 @@ async function watch(
 function goneWith({ name }: Endpoint): DeckError {
   return unavailable(`the daemon has gone, and the network of ${name} before it; run it again`);
 }
-
-/**
- * Signals to us are meant for the command. Those that a terminal sends for ctrl-C and ctrl-\ have reached it
- * already: they go to the whole process group. What a command makes of them is its own affair, a shell goes
- * on; all others are followed by KILL if the command is still there after a while.
- */
-class Signals {
-  /** The first that came. */
-  first: NodeJS.Signals | undefined;
-  #sandbox: Sandbox | undefined;
-  #kill: NodeJS.Timeout | undefined;
-  readonly #receive = (name: NodeJS.Signals) => {
-    this.first ??= name;
-    const sandbox = this.#sandbox;
-    if (!sandbox) return;
-    if ((name === 'SIGINT' || name === 'SIGQUIT') && isInForeground()) return;
-    sandbox.kill(name);
-    this.#kill ??= setTimeout(() => sandbox.kill('SIGKILL'), SIGNAL_GRACE);
-  };
-
-  constructor() {
-    for (const name of PASSED_ON) process.on(name, this.#receive);
-  }
-
-  passTo(sandbox: Sandbox): void {
-    this.#sandbox = sandbox;
-  }
-
-  stop(): void {
-    clearTimeout(this.#kill);
-    for (const name of PASSED_ON) process.off(name, this.#receive);
-  }
-}
-
-const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;

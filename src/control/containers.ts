@@ -261,7 +261,7 @@ export class Containers {
       const before = container.wayOut;
       // While the interface is there still, so that at no time packets have nowhere to go.
       container.endpoints.delete(network.name);
-      if (network.isBridge) await this.#route(container);
+      if (network.isBridge) await this.#route(container, record.endpoint.ifname);
       await this.#leave(record, 'detach');
       await this.#moved(container, before);
       this.#watch();
@@ -368,10 +368,14 @@ export class Containers {
     return isName(name) && !this.#names.has(name) ? name : undefined;
   }
 
-  /** Gives the namespace of a container the default routes that it is to have; that it cannot is no reason to fail. */
-  async #route(container: ContainerRecord): Promise<void> {
+  /**
+   * Gives the namespace of a container the default routes that it is to have; that it cannot is no reason to fail.
+   * @param leaving an interface that is there still, and whose route is to go
+   */
+  async #route(container: ContainerRecord, leaving?: string): Promise<void> {
     if (container.isHost) return;
-    const ifnames = Array.from(container.endpoints.values(), ({ endpoint }) => endpoint.ifname);
+    const own = Array.from(container.endpoints.values(), ({ endpoint }) => endpoint.ifname);
+    const ifnames = leaving === undefined ? own : [...own, leaving];
     try {
       await this.#parts.setRoutes({ netns: netnsOf(container.target), ifnames, ...container.routes });
     } catch (error) {

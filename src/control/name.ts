@@ -3,6 +3,10 @@ import { conflict, invalid } from './error.ts';
 /** The network that every deck begins with, as Docker's. */
 export const DEFAULT_NETWORK = 'bridge';
 
+/** The two others, of containers without an interface of ours: with the host's own, and with none but lo. */
+export const HOST_NETWORK = 'host';
+export const NO_NETWORK = 'none';
+
 const LONGEST_NAME = 64;
 /** IFNAMSIZ - 1: what the kernel keeps of an interface's name. */
 const LONGEST_IFNAME = 15;

@@ -1,5 +1,5 @@
 import { invalid } from './error.ts';
-import { quote } from './name.ts';
+import { DEFAULT_NETWORK, HOST_NETWORK, NO_NETWORK, quote } from './name.ts';
 import type { NetworkInfo } from './network.ts';
 
 /** What `network ls` and `network prune` can choose by, as in Docker. */
@@ -51,7 +51,7 @@ function testOf(key: string, value: string, text: string, now: number): Test {
       return () => value === 'local';
     case 'type': {
       const builtIn = oneOf(text, value, ['custom', 'builtin']) === 'builtin';
-      return ({ name }) => ['bridge', 'host', 'none'].includes(name) === builtIn;
+      return ({ name }) => [DEFAULT_NETWORK, HOST_NETWORK, NO_NETWORK].includes(name) === builtIn;
     }
     case 'dangling': {
       const unused = ['true', '1'].includes(oneOf(text, value, ['true', 'false', '1', '0']));

@@ -5,7 +5,7 @@ import { asDeckError, conflict, invalid, notFound } from './error.ts';
 import { findNamed, newId } from './id.ts';
 import { AddressPool, type PoolOptions, type Subnets } from './ipam.ts';
 import { checkLabels } from './labels.ts';
-import { DEFAULT_NETWORK, Names, quote } from './name.ts';
+import { DEFAULT_NETWORK, HOST_NETWORK, Names, NO_NETWORK, quote } from './name.ts';
 import {
   type CreateNetworkOptions,
   checkMtu,
@@ -46,8 +46,8 @@ export interface NetworksParts {
 
 /** The networks that every deck has beside `bridge`, and their drivers. */
 const BUILT_IN: readonly (readonly [name: string, driver: NetworkDriver])[] = [
-  ['host', 'host'],
-  ['none', 'null'],
+  [HOST_NETWORK, 'host'],
+  [NO_NETWORK, 'null'],
 ];
 
 /** The networks of a deck. */
@@ -126,7 +126,7 @@ export class Networks {
       const { subnet, gateway, ipRange, ipv6Subnet, ipv6Gateway, ipv6Range } = options;
       const pool4 = pool(4, subnet, { gateway, range: ipRange });
       const pool6 = ipv6 ? pool(6, ipv6Subnet, { gateway: ipv6Gateway, range: ipv6Range }) : null;
-      const { icc = true, masquerade = true, hostBinding = null, labels = {} } = options;
+      const { icc = true, masquerade = true, hostBinding = null, dhcp = false, labels = {} } = options;
       const network = new NetworkRecord({
         id: was?.id ?? newId(),
         name,
@@ -136,7 +136,7 @@ export class Networks {
         ipv4: pool4,
         ipv6: pool6,
         way: chooseWayOut(options, pool6?.subnet ?? null, uplinks, subnets, undo),
-        traits: { icc, masquerade, hostBinding, labels: Object.freeze(checkLabels(labels)) },
+        traits: { icc, masquerade, hostBinding, dhcp, labels: Object.freeze(checkLabels(labels)) },
         now: this.#parts.now,
       });
       network.number = await plane.addNetwork(network.options());
@@ -159,7 +159,7 @@ export class Networks {
         ipv4: null,
         ipv6: null,
         way: { internal: true, uplink: null, npt: null, hostLoopback: false },
-        traits: { icc: true, masquerade: true, hostBinding: null, labels: {} },
+        traits: { icc: true, masquerade: true, hostBinding: null, dhcp: false, labels: {} },
         now: this.#parts.now,
       });
       this.#enter(network, { name });

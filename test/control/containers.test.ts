@@ -91,6 +91,8 @@ describe('the way out', () => {
     await removal;
     expect([portsThen, plane.ports.size]).toEqual([2, 1]);
     expect(lastRoute()).toEqual(['eth1', '10.2.0.1', 'eth1']);
+    // The old route is among those that may be changed.
+    expect(routed.at(-1)!.ifnames).toEqual(['eth1', 'eth0']);
     await deck.disconnect('zulu', 'c');
     expect(routed.at(-1)).toMatchObject({ gateway4: null, gateway6: null });
     await deck.connect('alpha', 'c');
