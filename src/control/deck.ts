@@ -449,9 +449,10 @@ export class Deck {
     await Promise.allSettled(this.#busy);
     await this.#containers.removeAll('detach');
     this.#uplinks.close();
+    // Before the data plane ends: names that are still on their way to it are those of networks that are no more.
+    this.#networks.clear();
     await this.#plane.close();
     closeStaging();
-    this.#networks.clear();
   }
 
   #gone(port: PortId): void {
