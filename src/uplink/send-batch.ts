@@ -1,7 +1,7 @@
 import { BATCH } from '../../switch/device.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
 import { writeBatch } from '../device/write-batch.ts';
-import { FD, FLAGS, RCV_NXT, ROW, SENDING } from './tcp-connections.ts';
+import { FD, FIN_RECEIVED, FLAGS, RCV_NXT, ROW, SENDING, STATE, TcpState } from './tcp-connections.ts';
 import type { TcpHost } from './tcp-host.ts';
 
 /** What is to be done when a socket has not taken all of a payload. */
@@ -15,7 +15,8 @@ export interface SendBatchEvents {
 /**
  * Small payloads on their way to sockets of the host, one for each connection, that are sent with one call (see
  * write-batch.ts): a send wakes its receiver, and a burst of answers would be handed over one by one. Whoever adds a payload
- * may take it for sent, as long as nothing is said to the inside before `flush`.
+ * may take it for sent, as long as nothing is said to the inside before `flush`; also that the end has come behind it, if the
+ * connection was established until then.
  */
 export class SendBatch {
   size = 0;
@@ -78,8 +79,17 @@ export class SendBatch {
     const frame = this.#frames[index]!;
     const left = this.#lengths[index]! - Math.max(0, taken);
     words[at + FLAGS]! &= ~SENDING;
-    if (left > 0) {
+    const ends = (words[at + FLAGS]! & FIN_RECEIVED) !== 0;
+    if (left === 0) {
+      if (ends) this.#host.finish(row);
+    } else {
       words[at + RCV_NXT] = (words[at + RCV_NXT]! - left) | 0;
+      if (ends) {
+        // It has come too early then, and will come again.
+        words[at + RCV_NXT] = (words[at + RCV_NXT]! - 1) | 0;
+        words[at + FLAGS]! &= ~FIN_RECEIVED;
+        words[at + STATE] = TcpState.ESTABLISHED;
+      }
       if (taken < 0) this.#events.broken(row);
       else this.#events.full(row, frame);
     }

@@ -57,6 +57,7 @@ import {
   SACK_EDGE,
   SACK_TOP,
   SACKED,
+  SENDING,
   SND_MAX,
   SND_MSS,
   SND_NXT,
@@ -226,6 +227,16 @@ export class TcpInput {
     this.#establish(at, initial, now, row);
     this.#output.wake(row, ACK_DUE);
     return Outcome.KEEP;
+  }
+
+  /** Whether a segment may be handled while what came before it is still in the batch: an acknowledgment, and the end in its place. */
+  mayFollow(row: number, frame: Frame): boolean {
+    const words = this.#words;
+    const at = row * ROW;
+    if (words[at + STATE] !== TcpState.ESTABLISHED || frame.end !== frame.payload) return false;
+    const flags = tcpFlags(frame.bytes, frame.l4);
+    if ((flags & (TCP_SYN | TCP_RST)) !== 0) return false;
+    return (flags & TCP_FIN) === 0 || tcpSequence(frame.bytes, frame.l4) === words[at + RCV_NXT];
   }
 
   /** A segment for a connection that is synchronized, from SYN_RECV on (RFC 9293 §3.10.7.4). */
@@ -678,7 +689,7 @@ export class TcpInput {
       words[at + RCV_NXT] = (words[at + RCV_NXT] + 1) | 0;
       this.#stretch(at);
       words[at + FLAGS] |= FIN_RECEIVED;
-      if (words[at + FD] >= 0) this.#host.finish(row);
+      if (words[at + FD]! >= 0 && (words[at + FLAGS]! & SENDING) === 0) this.#host.finish(row);
     }
     return 0;
   }

@@ -242,8 +242,8 @@ export class TcpSockets {
       if ((tcpFlags(bytes, l4) & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) return this.#open(frame, now);
       return this.#refuse(frame);
     }
-    // What came before it goes first.
-    if ((words[row * ROW + FLAGS] & SENDING) !== 0) this.#batch.flush();
+    if ((words[row * ROW + FLAGS]! & SENDING) !== 0 && !this.#input.mayFollow(row, frame))
+      this.#batch.flush();
     switch (words[row * ROW + STATE]) {
       case TcpState.FREE:
         return this.#refuse(frame);

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { send } from '../../src/device/syscall.ts';
+import { FD } from '../../src/uplink/tcp-connections.ts';
 import { Inside, mssOption, stream, Wire } from './tcp-wire.ts';
 
 let wire: Wire;
@@ -99,6 +101,39 @@ describe('small segments of many connections', () => {
     other!.data('y');
     wire.drain();
     expect(other!.peer.text()).toMatch(/^x+y$/);
+    expect(wire.arena.free).toBe(320);
+  });
+
+  it('take the end back that came behind them, when a socket is full', () => {
+    const [full, other] = connect(2);
+    wire.drain();
+    // Nothing is known to us of what somebody else has written there.
+    const fd = wire.uplink.tcp.connections.words[FD]!;
+    const filling = new Uint8Array(1 << 20);
+    let filled = 0;
+    for (let count = 1; count > 0; filled += Math.max(0, count))
+      count = send(fd, filling, filling.length, 0x40);
+    full!.data('last');
+    full!.segment({ flags: 'FA' });
+    other!.data('x');
+    expect(wire.drain().filter(({ dstPort, ack }) => dstPort === full!.srcPort && ack === full!.seq)).toEqual(
+      [],
+    );
+    expect(other!.peer.text()).toBe('x');
+
+    let got = 0;
+    let rest = Buffer.alloc(0);
+    for (let round = 0; round < 5000 && got < filled + 4; round++) {
+      const read = full!.peer.read();
+      if (Buffer.isBuffer(read)) {
+        got += read.length;
+        rest = Buffer.concat([rest, read]).subarray(-4);
+      } else wire.drain(1);
+    }
+    expect(rest.toString()).toBe('last');
+    full!.segment({ flags: 'FA' });
+    expect(wire.drain().at(-1)!.ack).toBe(full!.seq + 1);
+    expect(full!.peer.text()).toBe('');
     expect(wire.arena.free).toBe(320);
   });
 });
