@@ -202,7 +202,7 @@ describe('frames from a namespace', () => {
   afterAll(() => lab.close());
 
   it('are discarded under the right reason, and go to nobody', async () => {
-    const a = await lab.attach('a');
+    const a = await lab.attach('a', '--allow-spoof');
     const b = await lab.attach('b', '--mtu', '1500');
     const rows = badFrames(a, b);
     const bad = Object.values(rows).flat();

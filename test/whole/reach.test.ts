@@ -20,6 +20,8 @@ beforeAll(async () => {
   await lab.open();
   await lab.network('middle', '--subnet', '10.98.0.0/24', '--subnet', 'fd00:98::/64', '--mtu', '1500');
   await lab.network('small', '--subnet', '10.99.0.0/24', '--subnet', 'fd00:99::/64', '--mtu', '1280');
+  // Networks are isolated; what is between these two is to be reached all the same.
+  await lab.client.post('/v1/rules/user', { action: 'ACCEPT' });
   a = await lab.attach('a');
   a2 = await lab.attach('a2');
   b = await lab.attach('b', '--network', 'middle');
