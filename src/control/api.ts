@@ -25,13 +25,18 @@ const STATUS: Record<DeckErrorCode, number> = {
   unavailable: 503,
 };
 
-/** Milliseconds in which a request must have come as a whole; who sends half of one is cut off then. */
-const REQUEST_TIMEOUT = 10_000;
-/**
- * Milliseconds after which a connection is cut off on which nothing moves, as when a client does not read its answer. Streams
- * of events are exempt: they have bounds of their own.
- */
-const IDLE_TIMEOUT = 60_000;
+/** What is expected of clients; milliseconds. */
+export interface Patience {
+  /** In which a request must have come as a whole: who sends half of one is cut off then. */
+  request: number;
+  /**
+   * After which a connection is cut off on which nothing moves, as when a client does not read its answer. Streams of events
+   * are exempt: they have bounds of their own.
+   */
+  idle: number;
+}
+
+const PATIENCE: Patience = { request: 10_000, idle: 60_000 };
 /** Connections that the kernel keeps for us when many come at once. */
 const BACKLOG = 4096;
 
@@ -66,15 +71,20 @@ export interface ApiParts {
 }
 
 /** The management API: JSON over HTTP, every path but /metrics under /v1. Not listening yet; see `listenAt`. */
-export function buildApi(parts: ApiParts): FastifyInstance {
+export function buildApi(parts: ApiParts, { request, idle } = PATIENCE): FastifyInstance {
   const app = fastify({
     logger: false,
     // Clients that hold sandboxes must not keep the daemon from ending.
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 1024 },
-    requestTimeout: REQUEST_TIMEOUT,
-    connectionTimeout: IDLE_TIMEOUT,
-    http: { headersTimeout: REQUEST_TIMEOUT, connectionsCheckingInterval: REQUEST_TIMEOUT / 4 },
+    requestTimeout: request,
+    connectionTimeout: idle,
+    http: { headersTimeout: request, connectionsCheckingInterval: request / 4 },
+    clientErrorHandler: (error, socket) => {
+      if (socket.writable && (error as NodeJS.ErrnoException).code !== 'ECONNRESET')
+        socket.end(badRequest(error));
+      else socket.destroy();
+    },
     // What is sent is meant: nothing is dropped or turned into another type.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });
@@ -107,6 +117,17 @@ export async function listenAt(app: FastifyInstance, path: string): Promise<void
 function registerRoutes(app: FastifyInstance, parts: ApiParts): void {
   for (const register of ROUTES) register(app, parts);
   openApiRoutes(app, (other) => registerRoutes(other, parts));
+}
+
+/** The answer to what is no request, or did not come as a whole. */
+function badRequest({ code }: Error & { code?: string }): string {
+  const late = code === 'ERR_HTTP_REQUEST_TIMEOUT';
+  const message = late
+    ? 'the request did not come as a whole in time; send it at once'
+    : `this is no HTTP request (${code ?? 'unknown'}); the API is HTTP/1.1, see /v1/openapi.json`;
+  const body = JSON.stringify({ code: 'invalid', message } satisfies ErrorBody);
+  const status = late ? '408 Request Timeout' : '400 Bad Request';
+  return `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`;
 }
 
 function refuse(

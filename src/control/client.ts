@@ -1,5 +1,6 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ErrorBody, OpenSandboxBody, SandboxClosed, SandboxEvent, VersionInfo } from './api-schema.ts';
 import type { Endpoint } from './endpoint.ts';
 import { DeckError, unavailable } from './error.ts';
@@ -14,6 +15,9 @@ export class DaemonAbsent extends DeckError {
     this.name = 'DaemonAbsent';
   }
 }
+
+/** Milliseconds for which we try to get in when many others do. */
+const CROWD_TIMEOUT = 10_000;
 
 /** What a connection fails with when the daemon is not there, or not any more. */
 const ABSENT = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK']);
@@ -86,7 +90,23 @@ export class DaemonClient {
     return JSON.parse(await this.#text(response)) as T;
   }
 
-  #send(method: string, path: string, body?: object): Promise<IncomingMessage> {
+  /** Sends a request; when more clients come at once than the kernel lets wait, after some of them. */
+  async #send(method: string, path: string, body?: object): Promise<IncomingMessage> {
+    const deadline = performance.now() + CROWD_TIMEOUT;
+    for (;;) {
+      try {
+        return await this.#sendOnce(method, path, body);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        // connect(2) of a socket that does not block: nothing has been sent.
+        if (code !== 'EAGAIN' || performance.now() > deadline)
+          throw this.#connectionError(error as NodeJS.ErrnoException);
+      }
+      await sleep(5 + Math.random() * 20);
+    }
+  }
+
+  #sendOnce(method: string, path: string, body?: object): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const content = body && Buffer.from(JSON.stringify(body));
       const headers = content && { 'content-type': 'application/json', 'content-length': content.length };
@@ -94,7 +114,7 @@ export class DaemonClient {
         { socketPath: this.socket, method, path, agent: false, ...(headers && { headers }) },
         resolve,
       );
-      sent.on('error', (error) => reject(this.#connectionError(error)));
+      sent.on('error', reject);
       sent.end(content);
     });
   }
