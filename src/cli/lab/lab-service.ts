@@ -53,6 +53,8 @@ export class LabService {
   readonly #stopping = new AbortController();
   /** What runs at this time, from its making to its last trace. */
   #run: Run | undefined;
+  /** Settles when what is being made is there, or is not. */
+  #beginning: Promise<unknown> = Promise.resolve();
   /** Settles when nothing of it runs and nothing will. */
   #ended: Promise<void> = Promise.resolve();
   #changes: (() => void)[] = [];
@@ -104,12 +106,20 @@ export class LabService {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#tell({});
+    // Taken apart when it is whole: of a part nobody would know what belongs to it.
+    await this.#beginning;
     await this.#run?.close(this.wish.stopGrace);
     await this.#ended;
     this.#log.close();
   }
 
-  async #begin(): Promise<Run> {
+  #begin(): Promise<Run> {
+    const run = this.#beginRun();
+    this.#beginning = run.catch(() => {});
+    return run;
+  }
+
+  async #beginRun(): Promise<Run> {
     const run = new Run(this.wish, this.#parts, this.#log);
     this.#run = run;
     try {
