@@ -1,5 +1,6 @@
-import { chmodSync, chownSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, rmSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { ConntrackOptions } from '../dataplane/commands.ts';
 import type { VersionInfo } from './api-schema.ts';
@@ -9,7 +10,7 @@ import { EventLog } from './event-log.ts';
 import { findGroup } from './group.ts';
 import type { SubnetPool } from './ipam.ts';
 import { Leases } from './leases.ts';
-import { type DaemonLock, takeLock } from './lock.ts';
+import { DaemonLock, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
 import { type Pruned, pruneDeck } from './prune.ts';
@@ -46,6 +47,8 @@ export interface DaemonOptions {
 /** What is there before the daemon is. */
 interface DaemonParts {
   lock: DaemonLock;
+  /** Of the state, where it has a place of its own. */
+  stateLock: DaemonLock | null;
   file: StateFile;
   deck: Deck;
   notices: string[];
@@ -66,6 +69,7 @@ export class Daemon {
   /** Settles when the daemon has ended, for whatever reason: true unless its data plane failed. */
   readonly ended: Promise<boolean>;
   readonly #lock: DaemonLock;
+  readonly #stateLock: DaemonLock | null;
   readonly #file: StateFile;
   readonly #keeper: StateKeeper;
   readonly #deck: Deck;
@@ -87,9 +91,11 @@ export class Daemon {
     const gid = group === undefined ? null : findGroup(group);
     ensureFolder(paths);
     const lock = lockAt(paths);
+    let stateLock: DaemonLock | null = null;
     let deck: Deck | undefined;
     try {
       const { predecessor } = lock;
+      if (!untilEmpty) stateLock = lockStateOf(paths);
       const file = new StateFile(untilEmpty ? paths.recovery : paths.state);
       const saved = await file.read();
       const abandoned = untilEmpty ? null : await readAbandoned(paths);
@@ -115,11 +121,21 @@ export class Daemon {
         ...(predecessor === 0 ? [] : [cleanedUp(predecessor, restored)]),
       ];
       for (const notice of notices) log.warn(notice);
-      const daemon = new Daemon(options, { lock, file, deck, notices, restored, gid, api: await loading });
+      const daemon = new Daemon(options, {
+        lock,
+        stateLock,
+        file,
+        deck,
+        notices,
+        restored,
+        gid,
+        api: await loading,
+      });
       await daemon.#listen();
       return daemon;
     } catch (error) {
       await deck?.close();
+      stateLock?.release();
       lock.release();
       removeFolder(paths);
       throw error;
@@ -127,13 +143,14 @@ export class Daemon {
   }
 
   private constructor(options: DaemonOptions, parts: DaemonParts) {
-    const { lock, file, deck, notices, restored, gid, api } = parts;
+    const { lock, stateLock, file, deck, notices, restored, gid, api } = parts;
     this.paths = options.paths;
     this.notices = notices;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
     this.#lock = lock;
+    this.#stateLock = stateLock;
     this.#file = file;
     this.#deck = deck;
     this.#log = options.log;
@@ -249,6 +266,7 @@ export class Daemon {
     remove(this.paths.recovery);
     // An embedded daemon's, this one's or that of one that was killed.
     remove(this.paths.log);
+    this.#stateLock?.release();
     this.#lock.release();
     removeFolder(this.paths);
     this.#log.info('ended');
@@ -278,6 +296,29 @@ function lockAt({ lock, socket }: RuntimePaths): DaemonLock {
       `cannot make ${lock}: ${(error as NodeJS.ErrnoException).code}; choose another place with --host unix:///PATH`,
     );
   }
+}
+
+/**
+ * Two daemons of one user are at two sockets when they were started with different ideas of where the user's own place is,
+ * and would have one state. Null where the state is beside the socket, or has no place at all.
+ */
+function lockStateOf({ state, folder }: RuntimePaths): DaemonLock | null {
+  const place = dirname(state);
+  if (place === folder) return null;
+  try {
+    mkdirSync(place, { recursive: true, mode: 0o700 });
+  } catch {
+    // It will be said when something is to be written.
+    return null;
+  }
+  const lock = DaemonLock.take(`${state}.lock`);
+  if (lock instanceof DaemonLock) {
+    lock.sign();
+    return lock;
+  }
+  throw conflict(
+    `another daemon (pid ${lock.heldBy}) has the state file ${state}; stop it first, or start this one elsewhere with --host unix:///PATH`,
+  );
 }
 
 /** What a daemon that ends with its last endpoint has left that was killed: another one of its kind would go on with it. */

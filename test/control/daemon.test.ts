@@ -187,6 +187,21 @@ describe('daemon', () => {
     expect(readdirSync(folder).sort()).toEqual(['tapdeck.state.json', 'tapdeck.state.json.damaged-1']);
   });
 
+  it('is the only one that has a state', async () => {
+    paths = { ...paths, state: join(folder, 'deep/state.json') };
+    await start();
+    const other = runtimePaths(`unix://${folder}/other.sock`);
+    const own = paths;
+    paths = { ...other, state: own.state };
+    await expect(start()).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining(`another daemon (pid ${process.pid}) has the state file ${own.state}`),
+    });
+    paths = other;
+    await start();
+    expect(readdirSync(join(folder, 'deep'))).toContain('state.json.lock');
+  });
+
   it('runs on when its state cannot be written, and says so once', async () => {
     await start();
     const client = new DaemonClient(paths.socket);
