@@ -133,9 +133,10 @@ export class PortGuard {
         if (l3 + IPV4_LEN > frame.end) return TRUNCATED;
         const src = get32(bytes, l3 + IPV4_SRC);
         if (src !== this.#ipv4[ingress] || src === 0) return src === 0 ? guardUnspecified(frame) : IP_SPOOF;
-        return bytes[l3 + IPV4_PROTOCOL] === PROTO_UDP && udpPort(frame, 2) === DHCP_CLIENT
-          ? DHCP_GUARD
-          : PASS;
+        if (bytes[l3 + IPV4_PROTOCOL] !== PROTO_UDP) return PASS;
+        // One byte is enough for nearly all, wherever the packet ends.
+        if (bytes[l3 + ipv4HeaderLength(bytes, l3) + 3] !== DHCP_CLIENT) return PASS;
+        return udpPort(frame, 2) === DHCP_CLIENT ? DHCP_GUARD : PASS;
       }
       case ETHERTYPE_IPV6:
         return this.#checkIpv6(frame, network);
