@@ -89,8 +89,9 @@ export class AddressPool {
     const chosen = address === undefined ? this.#lowestFree(now) : this.#check(address);
     const other = this.#taken.get(chosen);
     if (other !== undefined) {
+      const what = chosen === this.gateway ? 'is the gateway of' : `is in use by ${other} in`;
       throw conflict(
-        `address ${address} of ${formatSubnet(this.subnet)} is in use by ${other}; choose another or leave it out`,
+        `address ${address} ${what} ${formatSubnet(this.subnet)}; choose another or leave it out`,
       );
     }
     this.#resting.delete(chosen);

@@ -1,6 +1,6 @@
 import type { Deck } from './deck.ts';
 import { DeckError, invalid, unavailable } from './error.ts';
-import { DEFAULT_NETWORK } from './name.ts';
+import { DEFAULT_NETWORK, HOST_NETWORK } from './name.ts';
 import { identifyNamespace, type NamespaceTarget } from './namespace.ts';
 import { bootId, isRunning } from './process.ts';
 import { endRecorded } from './recorded-sandbox.ts';
@@ -117,7 +117,7 @@ async function restoreContainer(
 
 /** Whether the namespace is the one that was meant: the kernel gives its number to another when it has ended. */
 export function lives(
-  { netns, pid, startTime, namespace }: RecordedContainer,
+  { netns, pid, startTime, namespace, endpoints }: RecordedContainer,
   identify: typeof identifyNamespace,
 ) {
   if (pid !== undefined && !(startTime !== undefined && isRunning({ pid, startTime }))) return false;
@@ -125,7 +125,8 @@ export function lives(
     netns !== undefined ? { path: netns } : pid !== undefined ? { pid } : null;
   if (!target) return false;
   try {
-    return identify(target) === namespace;
+    const ofHost = endpoints.some(({ network }) => network === HOST_NETWORK);
+    return identify(target, ofHost) === namespace;
   } catch {
     return false;
   }

@@ -257,7 +257,7 @@ describe('with a daemon', () => {
       [
         ['attach', '--pid', '2', '--ip', '172.17.0.2'],
         1,
-        'address 172.17.0.2 of 172.17.0.0/16 is in use by web',
+        'address 172.17.0.2 is in use by web in 172.17.0.0/16',
       ],
       [['attach', '--pid', '2', '--ip', '10.0.0.2'], 2, 'lies outside the network'],
       [['attach', '--pid', '2', '--network', 'nowhere'], 1, 'there is no network "nowhere"'],

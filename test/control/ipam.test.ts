@@ -56,8 +56,8 @@ describe('AddressPool', () => {
   it('refuses what is outside, in use or the gateway, and says so', () => {
     const pool = new AddressPool(parseSubnet(4, '10.0.0.0/24'));
     take(pool, '10.0.0.9');
-    expect(() => take(pool, '10.0.0.9')).toThrow('address 10.0.0.9 of 10.0.0.0/24 is in use by web');
-    expect(() => take(pool, '10.0.0.1')).toThrow('is in use by the gateway');
+    expect(() => take(pool, '10.0.0.9')).toThrow('address 10.0.0.9 is in use by web in 10.0.0.0/24');
+    expect(() => take(pool, '10.0.0.1')).toThrow('is the gateway of 10.0.0.0/24');
     expect(() => take(pool, '10.0.1.9')).toThrow('outside');
     expect(() => take(pool, '10.0.0.09')).toThrow('not an IPv4 address');
     expect(() => new AddressPool(parseSubnet(4, '10.0.0.0/24'), { gateway: '10.1.0.1' })).toThrow('outside');

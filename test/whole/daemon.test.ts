@@ -117,7 +117,7 @@ describe('tapdeck daemon as root', () => {
       [['--pid', '999999999'], 1, /there is no process 999999999/],
       [['--pid', String(process.pid)], 2, /is in the namespace that tapdeck itself runs in/],
       [['--netns', b, '--name', 'taken'], 1, /container taken exists already/],
-      [['--netns', b, '--ip', '172.17.0.2'], 1, /address 172.17.0.2 of 172.17.0.0\/16 is in use by /],
+      [['--netns', b, '--ip', '172.17.0.2'], 1, /address 172.17.0.2 is in use by /],
       [['--netns', b, '--ip', '172.17.255.255'], 2, /is the broadcast address/],
       [['--netns', b, '--ip6', 'fd74:6170:6465::2'], 1, /is in use/],
       [['--netns', b, '--mac', '02:42:ac:11:00:02'], 1, /MAC 02:42:ac:11:00:02 is in use/],

@@ -122,7 +122,7 @@ describe('on a deck', () => {
     const c = sandboxes.add('c');
     const options = ['--netns', c, '--name', 'c', '--network', 'inner'];
     const refused = await account.tapdeck('attach', ...options, '--network', 'name=zulu,ip=10.92.0.1');
-    expect(refused.err).toContain('address 10.92.0.1 of 10.92.0.0/24 is in use by the gateway');
+    expect(refused.err).toContain('address 10.92.0.1 is the gateway of 10.92.0.0/24');
     expect(ip(c, 'link')).toHaveLength(1);
     expect(await account.ok('attach', ...options, '--network', 'name=zulu,ip=10.92.0.77')).toMatch(
       /^c 10\.93\.0\.\d+ 10\.92\.0\.77 fd00:92::\w+\n$/,
