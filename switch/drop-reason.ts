@@ -143,6 +143,10 @@ export const DropReason = {
   DNS_MALFORMED: 80,
   /** A question about a name outside, while too many others are under way. */
   DNS_BUSY: 81,
+  /** UDP to the gateway's port 67 that is no DHCP message of a client, or one whose options are malformed. */
+  DHCP_MALFORMED: 82,
+  /** DHCP by a relay, for another MAC than the endpoint's, or from a port without an address to lease. */
+  DHCP_FOREIGN: 83,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

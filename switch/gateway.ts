@@ -6,6 +6,7 @@ import {
   solicitedNodeW3,
 } from '../wire/address.ts';
 import { copy, get32 } from '../wire/bytes.ts';
+import { DHCP_SERVER_PORT } from '../wire/dhcp.ts';
 import { DNS_PORT } from '../wire/dns.ts';
 import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethDstHi } from '../wire/ethernet.ts';
 import { ICMP_UNREACH_PORT, ICMP_UNREACH_PROTOCOL, ICMP_UNREACHABLE } from '../wire/icmp.ts';
@@ -38,6 +39,7 @@ import { transportChecksumOk } from '../wire/transport.ts';
 import { udpDstPort } from '../wire/udp.ts';
 import { checkVnet, VNET_LEN } from '../wire/virtio-net.ts';
 import { Arp } from './arp.ts';
+import type { DhcpServer } from './dhcp-server.ts';
 import { DropReason } from './drop-reason.ts';
 import { findForbiddenOption, protocolField } from './extension-headers.ts';
 import type { Frame } from './frame.ts';
@@ -66,14 +68,23 @@ export class Gateway {
   readonly #arp: Arp;
   readonly #nd: Nd;
   readonly #names: NameServer;
+  readonly #dhcp: DhcpServer;
 
-  constructor(originator: Originator, neighbors: Neighbors, icmp: Icmp, icmpv6: Icmpv6, names: NameServer) {
+  constructor(
+    originator: Originator,
+    neighbors: Neighbors,
+    icmp: Icmp,
+    icmpv6: Icmpv6,
+    names: NameServer,
+    dhcp: DhcpServer,
+  ) {
     this.#originator = originator;
     this.#icmp = icmp;
     this.#icmpv6 = icmpv6;
     this.#arp = new Arp(originator, neighbors);
     this.#nd = new Nd(originator, neighbors);
     this.#names = names;
+    this.#dhcp = dhcp;
   }
 
   /**
@@ -97,7 +108,7 @@ export class Gateway {
 
   /**
    * A frame that the bridge floods, of which `parseEthernet` is known. It is not changed, because others get it, too.
-   * PASS when it is none of the gateway's business. Broadcast and IPv4 multicast are not, but for ARP: no service
+   * PASS when it is none of the gateway's business. Broadcast and IPv4 multicast are not, but for ARP and DHCP: no other service
    * listens there, and an echo request to all is ignored as Linux does (RFC 1122 §3.2.2.6 leaves it open).
    */
   hear(frame: Frame, network: Network, now: number): Verdict {
@@ -107,11 +118,23 @@ export class Gateway {
         const fault = parseNetwork(frame);
         return fault === Malformed.NONE ? this.#arp.input(frame, network, now) : drop(fault);
       }
+      case ETHERTYPE_IPV4:
+        return this.#dhcp.serves(network.id) ? this.#hearDhcp(frame, network, now) : PASS;
       case ETHERTYPE_IPV6:
         return listens(frame, network) ? this.#hearIpv6(frame, network, now) : PASS;
       default:
         return PASS;
     }
+  }
+
+  /** Who has no address yet asks all (RFC 2131 §4.1). */
+  #hearDhcp(frame: Frame, network: Network, now: number): Verdict {
+    const fault = parseNetwork(frame) || checkVnet(frame);
+    if (fault !== Malformed.NONE) return drop(fault);
+    if (frame.protocol !== PROTO_UDP || frame.l4 === 0 || frame.moreFragments) return PASS;
+    if (!this.#isForDhcp(frame, network)) return PASS;
+    if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+    return this.#dhcp.input(frame, network, now);
   }
 
   #hearIpv6(frame: Frame, network: Network, now: number): Verdict {
@@ -197,6 +220,7 @@ export class Gateway {
       case PROTO_UDP:
         if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
         if (this.#isForNames(frame, network)) return this.#names.input(frame, network, now);
+        if (isIpv4 && this.#isForDhcp(frame, network)) return this.#dhcp.input(frame, network, now);
         if (isIpv4) this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_PORT, 0, now);
         else this.#icmpv6.error(frame, network, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_PORT, 0, now);
         return drop(DropReason.NO_SOCKET);
@@ -218,6 +242,10 @@ export class Gateway {
     if (udpDstPort(bytes, l4) !== DNS_PORT || !this.#names.serves(network)) return false;
     // IPv4 groups do not come here.
     return etherType === ETHERTYPE_IPV4 || !isIpv6Multicast(get32(bytes, l3 + IPV6_DST));
+  }
+
+  #isForDhcp({ bytes, l4 }: Frame, network: Network): boolean {
+    return udpDstPort(bytes, l4) === DHCP_SERVER_PORT && this.#dhcp.serves(network.id);
   }
 
   /** @param at what is wrong, as an offset in the frame's bytes */

@@ -20,6 +20,8 @@ export interface NetworkOptions {
   uplink?: number | null;
   /** Whether stations may reach the loopback of the host behind the uplink. */
   hostLoopback?: boolean;
+  /** Whether the gateway answers DHCP. */
+  dhcp?: boolean;
   /** Whether nothing of it goes to another network or uplink, nor comes from there: its own gateway is all there is. */
   internal?: boolean;
   /** Whether its packets leave by an uplink of packets with the deck's address there; true when left out. */

@@ -18,6 +18,7 @@ export * from './arp.ts';
 export * from './bytes.ts';
 export * from './checksum.ts';
 export * from './describe.ts';
+export * from './dhcp.ts';
 export * from './dns.ts';
 export * from './ethernet.ts';
 export * from './fragmentation.ts';

@@ -72,6 +72,8 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   PING_FORBIDDEN: 'The host permits neither ping sockets nor raw ones.',
   PORT_ZERO: 'TCP or UDP port 0, which no host uses.',
   DNS_MALFORMED: "To the gateway's name server, but no question.",
+  DHCP_MALFORMED: "To the gateway's DHCP server, but no message of a client.",
+  DHCP_FOREIGN: "DHCP by a relay, or for another MAC than the endpoint's.",
   DNS_BUSY: 'A question about a name outside, while too many are under way.',
   MAC_SPOOF: "The source MAC is not the endpoint's own.",
   IP_SPOOF: "The source address is not one of the endpoint's own.",

@@ -12,6 +12,7 @@ const HOST_BINDING = 'com.docker.network.bridge.host_binding_ipv4';
 const UPLINK = 'tapdeck.uplink';
 const NPT = 'tapdeck.npt';
 const HOST_LOOPBACK = 'tapdeck.host_loopback';
+const DHCP = 'tapdeck.dhcp';
 
 /** What the options say, where they say something. */
 export interface DriverOptions {
@@ -23,6 +24,8 @@ export interface DriverOptions {
   uplink?: string;
   npt?: string;
   hostLoopback?: boolean;
+  /** Whether the gateway answers DHCP. */
+  dhcp?: boolean;
 }
 
 const READERS: Readonly<Record<string, (text: string) => DriverOptions>> = {
@@ -33,6 +36,7 @@ const READERS: Readonly<Record<string, (text: string) => DriverOptions>> = {
   [UPLINK]: (uplink) => ({ uplink }),
   [NPT]: (npt) => ({ npt }),
   [HOST_LOOPBACK]: (text) => ({ hostLoopback: truth(text) }),
+  [DHCP]: (text) => ({ dhcp: truth(text) }),
 };
 
 /** Throws a `DeckError` for an option that there is not, and for a value that it cannot have. */
@@ -75,7 +79,7 @@ export function withDriverOptions(
 
 /** The options by which the same network would be made again. */
 export function describeOptions({ mtu, way, traits }: NetworkRecord): Record<string, string> {
-  const { icc, masquerade, hostBinding } = traits;
+  const { icc, masquerade, hostBinding, dhcp } = traits;
   return {
     ...(!icc && { [ICC]: 'false' }),
     ...(!masquerade && { [MASQUERADE]: 'false' }),
@@ -84,6 +88,7 @@ export function describeOptions({ mtu, way, traits }: NetworkRecord): Record<str
     ...(way.uplink && { [UPLINK]: way.uplink.name }),
     ...(way.npt && { [NPT]: formatSubnet(way.npt) }),
     ...(way.hostLoopback && { [HOST_LOOPBACK]: 'true' }),
+    ...(dhcp && { [DHCP]: 'true' }),
   };
 }
 

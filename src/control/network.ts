@@ -141,6 +141,8 @@ export interface NetworkTraits {
   readonly icc: boolean;
   readonly masquerade: boolean;
   readonly hostBinding: bigint | null;
+  /** Whether the gateway answers DHCP. */
+  readonly dhcp: boolean;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -284,7 +286,7 @@ export class NetworkRecord {
   options(): NetworkOptions {
     const { mac, ipv4, ipv6, mtu } = this;
     const { internal, uplink, npt, hostLoopback } = this.way;
-    const { icc, masquerade } = this.traits;
+    const { icc, masquerade, dhcp } = this.traits;
     return {
       macHi: mac.hi,
       macLo: mac.lo,
@@ -294,6 +296,7 @@ export class NetworkRecord {
       ...(internal && { internal }),
       ...(!icc && { icc }),
       ...(!masquerade && { masquerade }),
+      ...(dhcp && { dhcp }),
       ...(uplink && { uplink: uplink.number }),
       ...(hostLoopback && { hostLoopback }),
       ...(npt && { npt: { address: toWords(npt.base), prefix: npt.prefix } }),

@@ -1,6 +1,7 @@
 import { restore } from '../../nat/translate.ts';
 import { Bridge } from '../../switch/bridge.ts';
 import type { Device } from '../../switch/device.ts';
+import { DhcpServer } from '../../switch/dhcp-server.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import { Fdb } from '../../switch/fdb.ts';
 import { Fragmenter } from '../../switch/fragmenter.ts';
@@ -117,6 +118,7 @@ export class Dataplane {
   readonly #gateway: Gateway;
   readonly #resolver = new Resolver();
   readonly #names: NameServer;
+  readonly #dhcp: DhcpServer;
   readonly #zoneKey: number;
   readonly #uplinks: (Uplink | undefined)[] = [];
   readonly #nat: Nat;
@@ -148,7 +150,8 @@ export class Dataplane {
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
     this.#reassembly = new Reassembly(originator, icmp, icmpv6);
     this.#names = new NameServer(originator, this.#resolver, this.#networks, key ?? drawn);
-    this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6, this.#names);
+    this.#dhcp = new DhcpServer(originator);
+    this.#gateway = new Gateway(originator, this.neighbors, icmp, icmpv6, this.#names, this.#dhcp);
     this.neighbors.mayTell = (frame) => this.#undo(frame);
     const router = new Router(this.arena, fragmenter, icmp, icmpv6, this.neighbors, this.#uplinks);
     this.#rules = new Rules(this.ports.capacity);
@@ -359,6 +362,7 @@ export class Dataplane {
     this.#routes.add(network);
     this.#nat.addNetwork(network, false, npt);
     this.#resolver.serve(network);
+    this.#dhcp.serve(network.id, network.hasIpv4 && options.dhcp === true);
     const { isInternal } = network;
     const { icc = true } = options;
     const masquerades = network.uplink >= 0 && (network.masquerades || this.#uplinks[network.uplink]!.isHost);
@@ -417,6 +421,7 @@ export class Dataplane {
     this.#sendOutbox(now);
     this.#routes.remove(network);
     this.#resolver.withdraw(id);
+    this.#dhcp.serve(id, false);
     this.fdb.flushPort(network.port);
     this.ports.remove(network.port);
     this.#bridges[id] = undefined;
@@ -461,7 +466,10 @@ export class Dataplane {
     if (guard) this.#guard.add(port, network, mac!, spec.ipv4, spec.ipv6);
     if (mac) {
       this.fdb.addStatic(spec.network, mac.hi, mac.lo, port);
-      if (spec.ipv4 !== undefined) this.neighbors.addPermanent(network, [spec.ipv4], mac.hi, mac.lo, now);
+      if (spec.ipv4 !== undefined) {
+        this.neighbors.addPermanent(network, [spec.ipv4], mac.hi, mac.lo, now);
+        this.#dhcp.addPort(port, mac, spec.ipv4);
+      }
       if (spec.ipv6 !== undefined) this.neighbors.addPermanent(network, spec.ipv6, mac.hi, mac.lo, now);
       this.#sendOutbox(now);
     }
@@ -479,6 +487,7 @@ export class Dataplane {
     if (spec.ipv6 !== undefined) addresses.push(spec.ipv6);
     this.#nat.removeEndpoint(spec.network, port, addresses, now);
     this.#names.removePort(port);
+    this.#dhcp.removePort(port);
     network.bridge.remove(port);
     this.#guard.remove(port);
     this.egress.remove(port);

@@ -20,6 +20,7 @@ import { isIpv6Host, isSubnetBroadcast } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
 import type { Ports } from '../../switch/ports.ts';
 import { isUntagged, stripPriorityTag } from '../../switch/priority-tag.ts';
+import { isService } from '../../switch/services.ts';
 import { drop, PASS, type Verdict } from '../../switch/verdict.ts';
 import { isIpv4Multicast, isIpv6LinkLocal, isIpv6Multicast } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
@@ -252,6 +253,11 @@ export class Forwarding {
     const isUplink = this.#uplinks[network.id] !== undefined;
     if (network.isInternal && owner !== network) return this.#internalInput(frame, network);
     if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
+      const port = nat.words[TUPLE_PORTS] & 0xffff;
+      // In front of what is published: only the deck itself speaks for the gateway.
+      if (!isUplink && isService(protocol, port) && this.#uplinks[owner.id] === undefined) {
+        return this.#input(frame, network, now);
+      }
       const publish = nat.findPublish(owner);
       if (publish >= 0) return this.#toTarget(frame, network, owner, publish, -1, isUplink, now);
     }

@@ -29,6 +29,7 @@ import {
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
+import { SERVICES } from '../../switch/services.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import type { Random } from '../../wire/random.ts';
 import type { ConntrackOptions, FlowEvent, NetworkOptions, PublishOptions } from './commands.ts';
@@ -62,7 +63,7 @@ export class Nat {
   readonly #spoken: Int32Array;
   readonly #prefixes = new Map<number, Npt>();
   /** The deck's addresses by segment (uplink or network), as `mappings` numbers them: IPv4 first, in the order of `own...`. */
-  readonly #segments = new Map<number, { network: Network; indices: readonly number[] }>();
+  readonly #segments = new Map<number, { network: Network; indices: readonly number[]; isUplink: boolean }>();
   /** The segments on whose addresses each publish is, by its id. */
   readonly #exposed = new Map<number, Set<number>>();
   #nextPublish = 1;
@@ -283,8 +284,11 @@ export class Nat {
     for (let i = 0; i < network.ownIpv6.length; i += 4) {
       indices.push(this.mappings.addAddress(network.id, Array.from(network.ownIpv6.subarray(i, i + 4))));
     }
-    this.#segments.set(network.id, { network, indices });
+    this.#segments.set(network.id, { network, indices, isUplink });
     if (!isUplink) {
+      for (const index of indices) {
+        for (const { protocol, port } of SERVICES) this.mappings.claim(index, protocol, port, port);
+      }
       for (const publish of this.publishes.list())
         if (publish.host === null) this.#expose(publish, network.id);
     }
@@ -378,7 +382,9 @@ export class Nat {
     this.closeWhere((flow) => this.conntrack.publish[flow] === row, now);
     for (const segment of this.#exposed.get(id)!) {
       for (const address of this.#addressesOf(this.publishes.at(row)!, segment)) {
-        this.mappings.unclaim(address, protocol, from, to);
+        for (const range of this.#free(segment, protocol, from, to)) {
+          this.mappings.unclaim(address, protocol, range.from, range.to);
+        }
       }
     }
     this.#exposed.delete(id);
@@ -388,9 +394,27 @@ export class Nat {
   /** From now on no mapping gets the publish's ports on a segment (CVE-2021-3773, "port shadow"). */
   #expose(publish: Publish, segment: number): void {
     const { id, protocol, from, to } = publish;
-    for (const address of this.#addressesOf(publish, segment))
-      this.mappings.claim(address, protocol, from, to);
+    for (const address of this.#addressesOf(publish, segment)) {
+      for (const range of this.#free(segment, protocol, from, to)) {
+        this.mappings.claim(address, protocol, range.from, range.to);
+      }
+    }
     this.#exposed.get(id)!.add(segment);
+  }
+
+  /** The parts of a range of ports that are not a gateway's own. */
+  #free(segment: number, protocol: number, from: number, to: number): { from: number; to: number }[] {
+    const ranges: { from: number; to: number }[] = [];
+    let first = from;
+    if (!this.#segments.get(segment)!.isUplink) {
+      for (const service of SERVICES) {
+        if (service.protocol !== protocol || service.port < first || service.port > to) continue;
+        if (service.port > first) ranges.push({ from: first, to: service.port - 1 });
+        first = service.port + 1;
+      }
+    }
+    if (first <= to) ranges.push({ from: first, to });
+    return ranges;
   }
 
   /** The external addresses of a segment on which the publish is, as `mappings` numbers them. */

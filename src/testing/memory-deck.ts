@@ -22,6 +22,8 @@ export interface MemoryNetwork {
   uplink?: string;
   /** Whether stations may reach the loopback of a host behind the uplink. */
   hostLoopback?: boolean;
+  /** Whether the gateway answers DHCP. */
+  dhcp?: boolean;
   /** The prefix that stands for the network's IPv6 prefix outside, `2001:db8:1::/48` (RFC 6296). */
   npt?: string;
   /** Whether nothing goes to or comes from another network. */
@@ -34,7 +36,10 @@ export interface MemoryNetwork {
 
 /** An uplink of a deck for tests. The deck is a host there: `ipv4`, `ipv6` and the pools are its addresses. */
 export interface MemoryUplink
-  extends Omit<MemoryNetwork, 'uplink' | 'npt' | 'hostLoopback' | 'internal' | 'icc' | 'masquerade'> {
+  extends Omit<
+    MemoryNetwork,
+    'uplink' | 'npt' | 'hostLoopback' | 'dhcp' | 'internal' | 'icc' | 'masquerade'
+  > {
   /** The next hops for what is not on the uplink's own subnet; none when left out. */
   gateway4?: string;
   gateway6?: string;
@@ -126,10 +131,19 @@ export class MemoryDeck {
       this.#gateways.set(name, gatewayOf(uplink, made));
     }
     for (const [index, [name, network]] of Object.entries(networks).entries()) {
-      const { uplink, npt, hostLoopback = false, internal = false, icc = true, masquerade = true } = network;
+      const {
+        uplink,
+        npt,
+        hostLoopback = false,
+        dhcp = false,
+        internal = false,
+        icc = true,
+        masquerade = true,
+      } = network;
       const made: NetworkOptions = {
         ...networkOptions(network, index),
         hostLoopback,
+        dhcp,
         internal,
         icc,
         masquerade,

@@ -225,6 +225,32 @@ describe('who may hear of a name', () => {
   });
 });
 
+test("port 53 of a gateway is nobody's to publish: it is published outside", () => {
+  const deck = bed();
+  const outside = () => {
+    const question = udp({
+      from: EXT,
+      to: { ...deck.gateway('up'), ipv4: '198.51.100.2' },
+      dstPort: 53,
+      data: 5,
+    });
+    return deck.send('ext', question);
+  };
+  const ids = deck.publish({
+    station: { mac: C1.mac, ipv4: C1.ipv4 },
+    network: 'front',
+    protocol: 'udp',
+    from: 50,
+    to: 60,
+  });
+  expect(data(ask(deck, 'web', 'A'))).toEqual(['10.0.0.3']);
+  expect(outside()).toBe('forwarded to c1');
+  deck.take('c1');
+  for (const id of ids) deck.unpublish(id);
+  expect(data(ask(deck, 'web', 'A'))).toEqual(['10.0.0.3']);
+  expect(outside()).toBe('dropped: NO_SOCKET');
+});
+
 describe('what never leaves', () => {
   /** A deck whose forwarder notes what it is asked. */
   function listening(): { deck: MemoryDeck; asked: { id: number; message: Uint8Array; limit: number }[] } {
