@@ -41,7 +41,7 @@ export const DropReason = {
 
   /** ARP that neither asks for the gateway nor answers it. */
   ARP_NOT_FOR_US: 32,
-  /** ARP whose sender is impossible: group address, another MAC than the frame's, the gateway's address, or outside the subnet. */
+  /** ARP whose sender is impossible: group address, another MAC than the frame's, another's address, or outside the subnet. */
   ARP_SPOOF: 33,
   /** ND without hop limit 255, with a wrong code, checksum, target or option (RFC 4861 §6.1, §7.1). */
   ND_INVALID: 34,

@@ -31,7 +31,8 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   EXCEPTION: 'Handling the frame failed because of a defect in tapdeck; the log has the frame.',
   NETWORK_GONE: 'The network is being removed.',
   ARP_NOT_FOR_US: 'ARP that neither asks for the gateway nor answers it.',
-  ARP_SPOOF: "ARP whose sender is impossible: another's MAC, the gateway's address, or outside the subnet.",
+  ARP_SPOOF:
+    "ARP whose sender is impossible: another's MAC or address, the gateway's, or outside the subnet.",
   ND_NOT_FOR_US: 'IPv6 neighbor discovery that neither asks for the gateway nor answers it.',
   ND_INVALID:
     'IPv6 neighbor discovery that breaks its own rules (hop limit, code, checksum, target or option).',

@@ -313,13 +313,17 @@ class RuleWriter {
   }
 
   outbound(): RuleView[] {
-    return this.#parts.networks.flatMap(({ number, name, icc }) => [
-      this.#rule('OUTBOUND', number, -1, {
-        target: 'ACCEPT',
-        in: name,
-        out: `!${name}`,
-        words: `network ${name} may send to the outside`,
-      }),
+    return this.#parts.networks.flatMap(({ number, name, icc, internal }) => [
+      ...(internal
+        ? []
+        : [
+            this.#rule('OUTBOUND', number, -1, {
+              target: 'ACCEPT',
+              in: name,
+              out: `!${name}`,
+              words: `network ${name} may send to the outside`,
+            }),
+          ]),
       icc
         ? this.#rule('INTRA', number, -1, {
             target: 'ACCEPT',
