@@ -15,8 +15,9 @@ export interface EventView {
    * of a container `change`; of a rule `add` and `remove`.
    */
   readonly action: 'create' | 'destroy' | 'connect' | 'disconnect' | 'change' | 'add' | 'remove';
-  /** Of the container or network, or the rule's number. */
+  /** Of the container, the network or, where one is connected to the other, the endpoint; or the rule's number. */
   readonly id: string;
+  /** Of the container or network; a rule's comment. */
   readonly name: string;
   /** What else is worth knowing, all of it text. */
   readonly attributes: Readonly<Record<string, string>>;
@@ -60,8 +61,8 @@ export class EventLog {
       this.#ports.set(container, text);
       this.#note('port', 'change', container, container, { ports: text });
     });
-    events.on('rules', ({ action, rule: { id, comment } }) =>
-      this.#note('rule', action, String(id), comment ?? '', {}),
+    events.on('rules', ({ action, rule: { id, comment, createdAt: _, ...rest } }) =>
+      this.#note('rule', action, String(id), comment ?? '', textsOf(rest)),
     );
   }
 
@@ -87,6 +88,10 @@ export class EventLog {
     if (this.#past.length > REMEMBERED) this.#past.shift();
     for (const listener of this.#listeners) listener(event);
   }
+}
+
+function textsOf(fields: object): EventView['attributes'] {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, String(value)]));
 }
 
 function connection({ container, ifname, mac, ipv4, ipv6 }: Endpoint): EventView['attributes'] {

@@ -35,6 +35,8 @@ describe('the log of events', () => {
     plane.vanish(deck.endpoints()[0]!.port);
     await expect.poll(() => deck.endpoints().length).toBe(1);
     await deck.detach('web');
+    const { id } = await deck.addRule({ action: 'DROP', in: 'lab', protocol: 'tcp', dport: '25' });
+    await deck.removeRule(id);
     await deck.removeNetwork('lab');
     stop();
     await deck.createNetwork({ name: 'unheard' });
@@ -48,6 +50,8 @@ describe('the log of events', () => {
       expect.stringMatching(/^network disconnect bridge container=web .* reason=gone$/),
       expect.stringMatching(/^network disconnect lab container=web /),
       'container destroy web',
+      'rule add  action=DROP in=lab protocol=tcp dport=25',
+      'rule remove  action=DROP in=lab protocol=tcp dport=25',
       expect.stringMatching(/^network destroy lab type=/),
     ]);
     expect(heard.map(({ time }) => new Date(time).getTime() / 1000)).toEqual(heard.map((_, i) => i));
