@@ -1,6 +1,7 @@
 import type { Arena, Frame } from '../../switch/frame.ts';
-import { tcpSequence } from '../../wire/tcp.ts';
-import { before, HELD, HELD_COUNT } from './tcp-connections.ts';
+import { set32 } from '../../wire/bytes.ts';
+import { TCP_OPT_NOP, TCP_OPT_SACK, tcpSequence } from '../../wire/tcp.ts';
+import { before, HELD, HELD_COUNT, RCV_NXT } from './tcp-connections.ts';
 
 /** Frames that are held for all connections together: a part of the arena's slots. */
 const CAPACITY = 512;
@@ -37,7 +38,7 @@ export class HeldFrames {
   }
 
   /** The frame behind the `index`th, counted from 0, or null. */
-  nth(at: number, index: number): Frame | null {
+  #nth(at: number, index: number): Frame | null {
     let entry = this.#words[at + HELD];
     for (let i = 0; i < index && entry !== 0; i++) entry = this.#next[entry - 1];
     return entry === 0 ? null : this.#frames[entry - 1]!;
@@ -91,5 +92,41 @@ export class HeldFrames {
 
   clear(at: number): void {
     while (this.#words[at + HELD] !== 0) this.shift(at);
+  }
+
+  /** Up to three blocks of what is there behind a hole (RFC 2018 §3); answers the bytes written. */
+  writeSack(bytes: Uint8Array, at: number, fields: number): number {
+    const words = this.#words;
+    let blocks = 0;
+    let left = 0;
+    let right = 0;
+    let out = at + 4;
+    for (let index = 0; blocks < 3; index++) {
+      const frame = this.#nth(fields, index);
+      if (frame === null) break;
+      const sequence = tcpSequence(frame.bytes, frame.l4);
+      const end = (sequence + frame.end - frame.payload) | 0;
+      // What only waits for room in the socket is no hole; it will be acknowledged.
+      if (!before(words[fields + RCV_NXT], sequence)) continue;
+      if (blocks > 0 && !before(right, sequence)) {
+        if (before(right, end)) {
+          right = end;
+          set32(bytes, out - 4, right);
+        }
+        continue;
+      }
+      left = sequence;
+      right = end;
+      set32(bytes, out, left);
+      set32(bytes, out + 4, right);
+      out += 8;
+      blocks++;
+    }
+    if (blocks === 0) return 0;
+    bytes[at] = TCP_OPT_NOP;
+    bytes[at + 1] = TCP_OPT_NOP;
+    bytes[at + 2] = TCP_OPT_SACK;
+    bytes[at + 3] = out - at - 2;
+    return out - at;
   }
 }

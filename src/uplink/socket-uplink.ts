@@ -10,7 +10,8 @@ import { IcmpErrors } from './icmp-errors.ts';
 import { Listeners, type ListenOptions } from './listeners.ts';
 import { PingSockets } from './ping-sockets.ts';
 import type { Segment } from './segment.ts';
-import { SERIAL_MASK, type TcpCounters, TcpSockets } from './tcp-sockets.ts';
+import type { TcpCounters } from './tcp-counters.ts';
+import { SERIAL_MASK, TcpSockets } from './tcp-sockets.ts';
 import { UdpSockets } from './udp-sockets.ts';
 
 /** What an epoll tag means: the kind in the lowest bits, a row or nothing above. */

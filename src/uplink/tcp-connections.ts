@@ -85,7 +85,7 @@ export const LAST_ACK = 39;
 /** Bytes that may wait in the socket's send queue, and bytes taken since that was last looked at. */
 export const QUEUE_LIMIT = 40;
 export const TAKEN = 41;
-/** First of the frames that wait for bytes before them, + 1 (see tcp-held.ts), and how many. */
+/** First of the frames that wait for bytes before them, + 1 (see held-frames.ts), and how many. */
 export const HELD = 42;
 export const HELD_COUNT = 43;
 /** Of the accepted socket that stands for a client on the host's loopback: 0 otherwise. */
@@ -164,6 +164,12 @@ export const SENDING = 1 << 24;
 export function before(a: number, b: number): boolean {
   return ((a - b) | 0) < 0;
 }
+
+/** Milliseconds; Linux's too. */
+const LOWEST_RTO = 200;
+const HIGHEST_RTO = 60_000;
+/** Before anything was measured (RFC 6298 §2.1). */
+const FIRST_RTO = 1000;
 
 export class TcpConnections {
   readonly capacity: number;
@@ -318,10 +324,26 @@ export class TcpConnections {
     }
   }
 
-  /** A keyed hash of a row's addresses and ports, for initial sequence numbers. */
-  secret(row: number, key: HashKey): number {
+  /** Retransmission timeout, ms (RFC 6298 §2). */
+  timeout(row: number): number {
     const { words } = this;
-    return hashN(key[0], key[1], words, row * ROW, 9);
+    const at = row * ROW;
+    const measured = words[at + SRTT];
+    const rto = measured < 0 ? FIRST_RTO : Math.max(LOWEST_RTO, (measured >> 3) + words[at + RTTVAR]);
+    return Math.min(HIGHEST_RTO, rto * 2 ** Math.min(16, words[at + BACKOFF]));
+  }
+
+  /** An initial sequence number, RFC 6528 §3: a clock of 4 µs, and a keyed hash of who is connected. */
+  initialSequence(row: number, now: number): number {
+    const [k0, k1] = this.#key;
+    const inner = this.#secret(row, k0, k1);
+    // Hashed twice, with what nobody sees in between: once is good for tables only (wire/hash.ts).
+    const outer = this.#secret(row, k1 ^ inner, (k0 + inner) | 0);
+    return (Math.floor(now * 250) + outer) | 0;
+  }
+
+  #secret(row: number, k0: number, k1: number): number {
+    return hashN(k0, k1, this.words, row * ROW, 9);
   }
 
   #hashIpv4(outside: number, inside: number, ports: number): number {

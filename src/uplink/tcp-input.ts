@@ -3,40 +3,32 @@ import { get16, get32 } from '../../wire/bytes.ts';
 import {
   TCP_ACK,
   TCP_FIN,
-  TCP_LEN,
-  TCP_OPT_END,
   TCP_OPT_MSS,
   TCP_OPT_MSS_LEN,
-  TCP_OPT_NOP,
-  TCP_OPT_SACK,
   TCP_OPT_SACK_PERMITTED,
-  TCP_OPT_TIMESTAMPS,
   TCP_OPT_WINDOW_SCALE,
   TCP_RST,
   TCP_SYN,
   tcpAcknowledgment,
   tcpFlags,
-  tcpHeaderLength,
   tcpSequence,
   tcpWindow,
 } from '../../wire/tcp.ts';
 import type { HeldFrames } from './held-frames.ts';
 import type { SendBatch } from './send-batch.ts';
+import { FIRST_CWND, HIGHEST_CWND, IDLE, TcpAcknowledgments } from './tcp-acknowledgments.ts';
 import {
   ACK_DUE,
   BACKOFF,
   before,
   CHALLENGES,
   CWND,
-  DELIVERED,
-  DUPACKS,
   FD,
   FIN_RECEIVED,
   FIN_SENT,
   FLAGS,
   HEAD,
   HELD_COUNT,
-  IN_RECOVERY,
   IRS,
   LAST_ACK,
   MAX_WND,
@@ -47,16 +39,8 @@ import {
   RCV_SHIFT,
   READABLE,
   RECOVER,
-  RESENT_AT,
-  RETRANSMIT,
-  ROOMY,
   ROW,
-  RTT_SEQ,
-  RTTVAR,
   SACK,
-  SACK_EDGE,
-  SACK_TOP,
-  SACKED,
   SENDING,
   SND_MAX,
   SND_MSS,
@@ -70,15 +54,13 @@ import {
   SSTHRESH,
   STATE,
   SYN_DUE,
-  TAIL_SENT,
   type TcpConnections,
   TcpState,
   TIMESTAMPS,
-  TIMING,
   TS_RECENT,
-  UNTAKEN,
 } from './tcp-connections.ts';
 import type { TcpHost } from './tcp-host.ts';
+import { findOption, findTimestamp } from './tcp-options.ts';
 import { type TcpOutput, WINDOW_SHIFT } from './tcp-output.ts';
 
 /** Without the option, the other end takes segments of this size (RFC 9293 §3.7.1). */
@@ -87,27 +69,12 @@ const DEFAULT_MSS = 536;
 const LOWEST_MSS = 48;
 /** Largest window scale (RFC 7323 §2.3). */
 const HIGHEST_SHIFT = 14;
-/** Bytes under way at first. It is a link inside one machine that we send over, and it is given what a short burst holds. */
-const FIRST_CWND = 512 * 1024;
-const HIGHEST_CWND = 16 * 1024 * 1024;
-/** What one more frame adds when congestion is being avoided. */
-const CWND_STEP = 64 * 1024;
-/** Acknowledged bytes that may lie in the socket's queue before they are taken out. */
-const DISCARD = 128 * 1024;
-/** The same of a connection on which all is acknowledged, and how often that may be the case before they are. */
-const DISCARD_IDLE = 4 * 1024;
-const UNTAKEN_MOST = 4;
-/** Bytes after which a connection is one that moves data, and is given room in the socket for it. */
-const STEADY = 512 * 1024;
 /** Bytes of a segment whose acknowledgment may wait: what asks for an answer is small, as a rule. */
 const SMALL = 2048;
 /** Bytes of room of which the inside is told by a segment of their own (RFC 9293 §3.8.6.2.2). */
 const WORTH_TELLING = 4096;
 /** Challenge ACKs that a connection sends in a second (RFC 5961 §7). */
 const CHALLENGES_PER_SECOND = 10;
-const DUPLICATES = 3;
-/** A link inside one machine is not congested for long. */
-export const LOWEST_SSTHRESH = 512 * 1024;
 /** Milliseconds after which a timestamp says nothing any more: its clock may have gone half around (RFC 7323 §5.5). */
 const STAMP_LIFETIME = 24 * 86_400_000;
 
@@ -141,6 +108,7 @@ export class TcpInput {
   readonly #host: TcpHost;
   readonly #held: HeldFrames;
   readonly #output: TcpOutput;
+  readonly #acknowledgments: TcpAcknowledgments;
   readonly #batch: SendBatch;
   /** Of the segment at hand: its timestamp and the one that it echoes; `#stamped` says whether it has any. */
   #stamped = false;
@@ -158,6 +126,7 @@ export class TcpInput {
     this.#host = host;
     this.#held = held;
     this.#output = output;
+    this.#acknowledgments = new TcpAcknowledgments(connections, host, output);
     this.#batch = batch;
   }
 
@@ -177,29 +146,19 @@ export class TcpInput {
     words[at + CWND] = FIRST_CWND;
     words[at + SSTHRESH] = HIGHEST_CWND;
     words[at + SRTT] = -1;
-    let mss = DEFAULT_MSS;
-    const end = l4 + tcpHeaderLength(bytes, l4);
-    for (let option = l4 + TCP_LEN; option < end; ) {
-      const type = bytes[option];
-      if (type === TCP_OPT_END) break;
-      if (type === TCP_OPT_NOP) {
-        option++;
-        continue;
-      }
-      const length = option + 1 < end ? bytes[option + 1]! : 0;
-      if (length < 2 || option + length > end) break;
-      if (type === TCP_OPT_MSS && length === TCP_OPT_MSS_LEN) mss = get16(bytes, option + 2);
-      else if (type === TCP_OPT_WINDOW_SCALE && length === 3) {
-        words[at + SND_SHIFT] = Math.min(HIGHEST_SHIFT, bytes[option + 2]!);
-        words[at + RCV_SHIFT] = WINDOW_SHIFT;
-      } else if (type === TCP_OPT_SACK_PERMITTED && length === 2) words[at + FLAGS] |= SACK;
-      else if (type === TCP_OPT_TIMESTAMPS && length === 10) {
-        words[at + FLAGS] |= TIMESTAMPS;
-        words[at + TS_RECENT] = get32(bytes, option + 2);
-      }
-      option += length;
+    const mss = findOption(bytes, l4, TCP_OPT_MSS, TCP_OPT_MSS_LEN);
+    const scale = findOption(bytes, l4, TCP_OPT_WINDOW_SCALE, 3);
+    if (scale >= 0) {
+      words[at + SND_SHIFT] = Math.min(HIGHEST_SHIFT, bytes[scale + 2]!);
+      words[at + RCV_SHIFT] = WINDOW_SHIFT;
     }
-    words[at + SND_MSS] = Math.max(LOWEST_MSS, mss);
+    if (findOption(bytes, l4, TCP_OPT_SACK_PERMITTED, 2) >= 0) words[at + FLAGS]! |= SACK;
+    const stamp = findTimestamp(bytes, l4);
+    if (stamp >= 0) {
+      words[at + FLAGS]! |= TIMESTAMPS;
+      words[at + TS_RECENT] = get32(bytes, stamp);
+    }
+    words[at + SND_MSS] = Math.max(LOWEST_MSS, mss < 0 ? DEFAULT_MSS : get16(bytes, mss + 2));
   }
 
   /** A segment for a connection in SYN_SENT: the inside answers our SYN (RFC 9293 §3.10.7.3). */
@@ -263,7 +222,11 @@ export class TcpInput {
       return Outcome.KEEP;
     }
     this.#stamped = false;
-    if ((words[at + FLAGS] & TIMESTAMPS) !== 0) this.#readStamp(bytes, l4);
+    if ((words[at + FLAGS]! & TIMESTAMPS) !== 0) {
+      const option = findTimestamp(bytes, l4);
+      this.#stamped = option >= 0;
+      if (option >= 0) this.#stamp = get32(bytes, option);
+    }
     if (state === TcpState.TIME_WAIT && (flags & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) {
       // A new connection from the same port. RFC 9293 §3.6.1 asks for a later number, so that it is no straggler; here
       // none can be but this connection's own SYN. Ports come back fast, and Linux's numbers and timestamps are random.
@@ -322,7 +285,7 @@ export class TcpInput {
         this.#challenge(row, now);
         return Outcome.KEEP;
       }
-      this.#acknowledge(row, frame, acknowledgment, sequence, payload + fin, now);
+      this.#acknowledgments.take(row, frame, acknowledgment, sequence, payload + fin, now);
     }
     this.#connections.heard[row] = now;
     words[at + PROBES] = 0;
@@ -395,209 +358,11 @@ export class TcpInput {
     words[at + PEEK] = first;
     words[at + RECOVER] = first;
     words[at + SND_WL2] = first;
-    this.#measure(row, first, now);
+    this.#acknowledgments.measure(row, first, now);
     words[at + BACKOFF] = 0;
     this.#connections.heard[row] = now;
     this.#connections.arm(row, now + IDLE, now);
     words[at + FLAGS] |= READABLE;
-  }
-
-  /** What a segment acknowledges, and the window that it offers. */
-  #acknowledge(
-    row: number,
-    frame: Frame,
-    acknowledgment: number,
-    sequence: number,
-    length: number,
-    now: number,
-  ): void {
-    const words = this.#words;
-    const at = row * ROW;
-    const una = words[at + SND_UNA];
-    const window = tcpWindow(frame.bytes, frame.l4) << words[at + SND_SHIFT];
-    const wasShut = words[at + SND_WND] === 0;
-    let moved = false;
-    // Only from a segment that is newer than the one from which the window is known (RFC 9293 §3.10.7.4).
-    if (!before(acknowledgment, una)) {
-      const wl1 = words[at + SND_WL1];
-      if (before(wl1, sequence) || (wl1 === sequence && !before(acknowledgment, words[at + SND_WL2]))) {
-        moved = window !== words[at + SND_WND];
-        words[at + SND_WND] = window;
-        words[at + SND_WL1] = sequence;
-        words[at + SND_WL2] = acknowledgment;
-        if (window > words[at + MAX_WND]) words[at + MAX_WND] = window;
-      }
-    }
-    if (before(una, acknowledgment)) {
-      this.#advance(row, frame, acknowledgment, now);
-      return;
-    }
-    if (words[at + SND_MAX] === una) {
-      // Nothing is under way; a window that has opened, or grown, lets more go.
-      if (!moved) return;
-      words[at + BACKOFF] = 0;
-      this.#output.wake(row, 0);
-      return;
-    }
-    if (wasShut && window > 0) {
-      // What we have probed with was not taken: it and all else begins anew.
-      words[at + BACKOFF] = 0;
-      this.#output.rewind(row);
-      this.#output.wake(row, 0);
-      return;
-    }
-    if (moved) {
-      if (window > 0) this.#output.wake(row, 0);
-      return;
-    }
-    // RFC 5681 §2: a duplicate acknowledgment has no data and the same window.
-    if (acknowledgment !== una || length > 0 || window === 0) return;
-    this.#noteSack(frame, at);
-    if ((words[at + FLAGS] & IN_RECOVERY) !== 0) {
-      // A further frame has left the network (RFC 5681 §3.2 step 4).
-      words[at + CWND] = Math.min(HIGHEST_CWND, words[at + CWND] + CWND_STEP);
-      // What was sent after it has arrived: what was sent again is lost again.
-      const again = (words[at + FLAGS] & SACKED) !== 0 && before(words[at + RESENT_AT], words[at + SACK_TOP]);
-      this.#output.wake(row, again ? RETRANSMIT : 0);
-      return;
-    }
-    // With few frames under way there cannot be three behind the one that is missing (RFC 5827).
-    const flying = (words[at + SND_MAX] - una) | 0;
-    const behind = Math.ceil(flying / CWND_STEP) - 1;
-    // One acknowledgment may stand for several that a receiver has put together, so that bytes count as well (RFC 6675 §4).
-    const beyond =
-      (words[at + FLAGS]! & SACKED) !== 0 ? (words[at + SACK_TOP]! - words[at + SACK_EDGE]!) | 0 : 0;
-    const enough = Math.min(DUPLICATES, Math.max(1, behind));
-    if (++words[at + DUPACKS]! < enough && beyond <= CWND_STEP) return;
-    words[at + SSTHRESH] = Math.max(flying >> 1, LOWEST_SSTHRESH);
-    words[at + CWND] = words[at + SSTHRESH] + DUPLICATES * CWND_STEP;
-    words[at + RECOVER] = words[at + SND_MAX];
-    words[at + FLAGS] |= IN_RECOVERY;
-    this.#output.wake(row, RETRANSMIT);
-  }
-
-  /** New data is acknowledged. */
-  #advance(row: number, frame: Frame, acknowledgment: number, now: number): void {
-    const words = this.#words;
-    const at = row * ROW;
-    const acknowledged = (acknowledgment - words[at + SND_UNA]) | 0;
-    words[at + SND_UNA] = acknowledgment;
-    // After a timeout the inside may have more than we have sent again.
-    if (before(words[at + SND_NXT], acknowledgment)) words[at + SND_NXT] = acknowledgment;
-    words[at + DUPACKS] = 0;
-    words[at + BACKOFF] = 0;
-    this.#measure(row, acknowledgment, now);
-    words[at + FLAGS]! &= ~TAIL_SENT;
-    if ((words[at + FLAGS] & IN_RECOVERY) !== 0) {
-      if (before(acknowledgment, words[at + RECOVER])) {
-        // A hole was filled, and the next begins here (RFC 6582 §3.2).
-        this.#noteSack(frame, at);
-        this.#output.wake(row, RETRANSMIT);
-      } else {
-        words[at + FLAGS] &= ~(IN_RECOVERY | RETRANSMIT | SACKED);
-        words[at + CWND] = words[at + SSTHRESH];
-      }
-    } else {
-      const cwnd = words[at + CWND];
-      const grown = cwnd < words[at + SSTHRESH] ? acknowledged : ((CWND_STEP * acknowledged) / cwnd) | 0;
-      words[at + CWND] = Math.min(HIGHEST_CWND, cwnd + grown);
-    }
-    if ((words[at + FLAGS]! & ROOMY) === 0) {
-      words[at + DELIVERED]! += acknowledged;
-      if (words[at + DELIVERED]! > STEADY) {
-        // Asked again after as much when there is no room for it now.
-        words[at + DELIVERED] = 0;
-        if (this.#host.enlarge(row)) words[at + FLAGS]! |= ROOMY;
-      }
-    }
-    const done = acknowledgment === words[at + SND_MAX];
-    const fin = done && (words[at + FLAGS] & FIN_SENT) !== 0 ? 1 : 0;
-    const read = (acknowledgment - fin) | 0;
-    const length = (read - words[at + HEAD]) | 0;
-    // A few small ones may stay, and go together with those behind them. With the end there are none behind.
-    const isIdle = done && (fin !== 0 || length >= DISCARD_IDLE || ++words[at + UNTAKEN]! >= UNTAKEN_MOST);
-    if (isIdle || length >= DISCARD) {
-      words[at + UNTAKEN] = 0;
-      this.#host.discard(row, read);
-    }
-    this.#connections.arm(row, now + (done ? IDLE : this.#output.timeout(row)), now);
-    if (!done) this.#output.watch(row, now);
-    this.#output.wake(row, this.#host.again);
-  }
-
-  /** RFC 6298 §2, of one segment at a time. */
-  #measure(row: number, acknowledgment: number, now: number): void {
-    const words = this.#words;
-    const at = row * ROW;
-    if ((words[at + FLAGS] & TIMING) === 0 || before(acknowledgment, words[at + RTT_SEQ])) return;
-    words[at + FLAGS] &= ~TIMING;
-    const sample = Math.min(60_000, Math.round(now - this.#connections.timedAt[row]));
-    if (words[at + SRTT] < 0) {
-      words[at + SRTT] = sample << 3;
-      words[at + RTTVAR] = sample << 1;
-      return;
-    }
-    const error = sample - (words[at + SRTT] >> 3);
-    words[at + SRTT] += error;
-    words[at + RTTVAR] += Math.abs(error) - (words[at + RTTVAR] >> 2);
-  }
-
-  /** Where the first block begins that the inside has beyond the hole. */
-  #noteSack(frame: Frame, at: number): void {
-    const words = this.#words;
-    const { bytes, l4 } = frame;
-    words[at + FLAGS] &= ~SACKED;
-    const end = l4 + tcpHeaderLength(bytes, l4);
-    for (let option = l4 + TCP_LEN; option < end; ) {
-      const type = bytes[option];
-      if (type === TCP_OPT_END) return;
-      if (type === TCP_OPT_NOP) {
-        option++;
-        continue;
-      }
-      const length = option + 1 < end ? bytes[option + 1]! : 0;
-      if (length < 2 || option + length > end) return;
-      if (type === TCP_OPT_SACK) {
-        words[at + SACK_TOP] = words[at + SND_UNA];
-        for (let block = option + 2; block + 8 <= option + length; block += 8) {
-          const left = get32(bytes, block);
-          const right = get32(bytes, block + 4);
-          if (!before(words[at + SND_UNA], left) || before(words[at + SND_MAX], right)) continue;
-          if (before(words[at + SACK_TOP], right)) words[at + SACK_TOP] = right;
-          if ((words[at + FLAGS] & SACKED) !== 0 && !before(left, words[at + SACK_EDGE])) continue;
-          words[at + FLAGS] |= SACKED;
-          words[at + SACK_EDGE] = left;
-        }
-        return;
-      }
-      option += length;
-    }
-  }
-
-  #readStamp(bytes: Uint8Array, l4: number): void {
-    // NOP, NOP, kind 8, length 10: how everybody writes it (RFC 7323 appendix A).
-    if (tcpHeaderLength(bytes, l4) >= TCP_LEN + 12 && get32(bytes, l4 + TCP_LEN) === 0x0101080a) {
-      this.#stamped = true;
-      this.#stamp = get32(bytes, l4 + TCP_LEN + 4);
-      return;
-    }
-    const end = l4 + tcpHeaderLength(bytes, l4);
-    for (let option = l4 + TCP_LEN; option < end; ) {
-      const type = bytes[option];
-      if (type === TCP_OPT_END) return;
-      if (type === TCP_OPT_NOP) {
-        option++;
-        continue;
-      }
-      const length = option + 1 < end ? bytes[option + 1]! : 0;
-      if (length < 2 || option + length > end) return;
-      if (type === TCP_OPT_TIMESTAMPS && length === 10) {
-        this.#stamped = true;
-        this.#stamp = get32(bytes, option + 2);
-        return;
-      }
-      option += length;
-    }
   }
 
   /** Data or FIN within the window. False when the socket is broken. */
@@ -730,6 +495,3 @@ export class TcpInput {
     this.#connections.heard[row] = now;
   }
 }
-
-/** Milliseconds after which an inside that says nothing is asked whether it is still there (RFC 1122 §4.2.3.6). */
-export const IDLE = 7_200_000;

@@ -1,24 +1,9 @@
 import type { Arena, Frame } from '../../switch/frame.ts';
-import { set16, set32 } from '../../wire/bytes.ts';
-import type { HashKey } from '../../wire/hash.ts';
 import { IPV4_LEN } from '../../wire/ipv4.ts';
 import { IPV6_LEN } from '../../wire/ipv6.ts';
-import {
-  TCP_ACK,
-  TCP_FIN,
-  TCP_LEN,
-  TCP_OPT_MSS,
-  TCP_OPT_MSS_LEN,
-  TCP_OPT_NOP,
-  TCP_OPT_SACK,
-  TCP_OPT_SACK_PERMITTED,
-  TCP_OPT_TIMESTAMPS,
-  TCP_OPT_WINDOW_SCALE,
-  TCP_PSH,
-  TCP_SYN,
-  tcpSequence,
-} from '../../wire/tcp.ts';
+import { TCP_ACK, TCP_FIN, TCP_LEN, TCP_PSH, TCP_SYN } from '../../wire/tcp.ts';
 import type { HeldFrames } from './held-frames.ts';
+import { RowQueue } from './row-queue.ts';
 import { TailQueue } from './tail-queue.ts';
 import {
   ACK_DUE,
@@ -52,7 +37,6 @@ import {
   RETRANSMIT,
   ROW,
   RTT_SEQ,
-  RTTVAR,
   SACK,
   SACK_EDGE,
   SACKED,
@@ -61,7 +45,6 @@ import {
   SND_NXT,
   SND_UNA,
   SND_WND,
-  SRTT,
   STATE,
   SYN_DUE,
   TAIL_SENT,
@@ -74,19 +57,15 @@ import {
   WATCHING,
 } from './tcp-connections.ts';
 import { BROKEN, END, NOTHING, type TcpHost } from './tcp-host.ts';
-import { longestSegment, type TcpSegments, TIMESTAMPS_LEN } from './tcp-segments.ts';
+import { TIMESTAMPS_LEN, writeSynOptions, writeTimestamps } from './tcp-options.ts';
+import { longestSegment, type TcpSegments } from './tcp-segments.ts';
 
 /** Our window is offered in units of 128 bytes: up to 8 MiB. */
 export const WINDOW_SHIFT = 7;
-/** Milliseconds; Linux's too. */
-const LOWEST_RTO = 200;
-const HIGHEST_RTO = 60_000;
 /** Milliseconds of silence: longer than an inside delays an acknowledgment for, which is 40 in Linux. */
 const TAIL_DELAY = 50;
 /** Milliseconds: most answers come sooner, and who waits for the acknowledgment alone hardly notices. */
 const ACK_DELAY = 1;
-/** Before anything was measured (RFC 6298 §2.1). */
-const FIRST_RTO = 1000;
 
 /** The sending side towards the deck: which connection has something to send, and what. */
 export class TcpOutput {
@@ -101,13 +80,10 @@ export class TcpOutput {
   readonly #host: TcpHost;
   readonly #held: HeldFrames;
   readonly #segments: TcpSegments;
-  readonly #key: HashKey;
   readonly #mtu: number;
   readonly #onBroken: (row: number, arena: Arena, now: number) => Frame | null;
   /** Rows with something to send, in the order in which they had it. */
-  readonly #queue: Int32Array;
-  #first = 0;
-  #count = 0;
+  readonly #queue: RowQueue;
 
   /**
    * @param mtu of the deck's segment
@@ -118,26 +94,25 @@ export class TcpOutput {
     host: TcpHost,
     held: HeldFrames,
     segments: TcpSegments,
-    key: HashKey,
     mtu: number,
     onBroken: (row: number, arena: Arena, now: number) => Frame | null,
   ) {
     this.#connections = connections;
-    this.#words = connections.words;
+    const { words } = connections;
+    this.#words = words;
     this.#host = host;
     this.#held = held;
     this.#segments = segments;
-    this.#key = key;
     this.#mtu = mtu;
     this.#onBroken = onBroken;
     // Rows that went away leave something behind in it.
     this.tails = new TailQueue(2 * connections.capacity, TAIL_DELAY);
     this.acks = new TailQueue(2 * connections.capacity, ACK_DELAY);
-    this.#queue = new Int32Array(2 * connections.capacity);
+    this.#queue = new RowQueue(2 * connections.capacity, (row) => (words[row * ROW + FLAGS]! & QUEUED) !== 0);
   }
 
   get pending(): boolean {
-    return this.#count > 0;
+    return this.#queue.size > 0;
   }
 
   /** Notes that a row has something to send. */
@@ -145,10 +120,7 @@ export class TcpOutput {
     const at = row * ROW + FLAGS;
     const words = this.#words;
     if ((words[at] & QUEUED) === 0) {
-      if (this.#count === this.#queue.length) this.#compact();
-      let index = this.#first + this.#count++;
-      if (index >= this.#queue.length) index -= this.#queue.length;
-      this.#queue[index] = row;
+      this.#queue.push(row);
     }
     words[at] |= flags | QUEUED;
   }
@@ -157,10 +129,8 @@ export class TcpOutput {
   next(arena: Arena, now: number): Frame | null {
     const words = this.#words;
     const segments = this.#segments;
-    while (this.#count > 0) {
-      const row = this.#queue[this.#first]!;
-      if (++this.#first === this.#queue.length) this.#first = 0;
-      this.#count--;
+    while (this.#queue.size > 0) {
+      const row = this.#queue.shift();
       const at = row * ROW;
       // Of a row that went away meanwhile; one that came in its place has queued itself again.
       if ((words[at + FLAGS]! & QUEUED) === 0) continue;
@@ -226,35 +196,6 @@ export class TcpOutput {
     if ((words[at + FLAGS]! & TAIL_SENT) !== 0 || words[at + BACKOFF] !== 0) return;
     words[at + RECOVER] = words[at + SND_MAX]!;
     this.wake(row, RETRANSMIT | TAIL_SENT | IN_RECOVERY);
-  }
-
-  /** Retransmission timeout, ms (RFC 6298 §2). */
-  timeout(row: number): number {
-    const words = this.#words;
-    const at = row * ROW;
-    const measured = words[at + SRTT];
-    const rto = measured < 0 ? FIRST_RTO : Math.max(LOWEST_RTO, (measured >> 3) + words[at + RTTVAR]);
-    return Math.min(HIGHEST_RTO, rto * 2 ** Math.min(16, words[at + BACKOFF]));
-  }
-
-  /** RFC 6528 §3: a clock of 4 µs, and a keyed hash of who is connected. */
-  initialSequence(row: number, now: number): number {
-    const [k0, k1] = this.#key;
-    const inner = this.#connections.secret(row, this.#key);
-    // Hashed twice, with what nobody sees in between: once is good for tables only (wire/hash.ts).
-    const outer = this.#connections.secret(row, [k1 ^ inner, (k0 + inner) | 0]);
-    return (Math.floor(now * 250) + outer) | 0;
-  }
-
-  /** Takes out rows that went away, and all but the first of each row that came back. */
-  #compact(): void {
-    const words = this.#words;
-    const queue = this.#queue;
-    const rows = Array.from({ length: this.#count }, (_, i) => queue[(this.#first + i) % queue.length]!);
-    const kept = [...new Set(rows)].filter((row) => (words[row * ROW + FLAGS]! & QUEUED) !== 0);
-    queue.set(kept);
-    this.#first = 0;
-    this.#count = kept.length;
   }
 
   #emit(row: number, arena: Arena, now: number): Frame | null {
@@ -399,7 +340,7 @@ export class TcpOutput {
       arena.release(frame);
       return null;
     }
-    this.#connections.arm(row, now + this.timeout(row), now);
+    this.#connections.arm(row, now + this.#connections.timeout(row), now);
     this.#finish(frame, row, una, control, options, got, mss, now);
     return frame;
   }
@@ -428,7 +369,7 @@ export class TcpOutput {
     }
     this.#connections.sentAt[row] = now;
     this.watch(row, now);
-    if (idle) this.#connections.arm(row, now + this.timeout(row), now);
+    if (idle) this.#connections.arm(row, now + this.#connections.timeout(row), now);
   }
 
   /** The window is shut and nothing is under way: a timer sees to it that we hear when it opens (RFC 9293 §3.8.6.1). */
@@ -436,7 +377,7 @@ export class TcpOutput {
     const words = this.#words;
     const at = row * ROW;
     if (words[at + SND_MAX] !== words[at + SND_UNA]) return;
-    this.#connections.arm(row, now + this.timeout(row), now);
+    this.#connections.arm(row, now + this.#connections.timeout(row), now);
   }
 
   #sendAck(row: number, arena: Arena, now: number): Frame | null {
@@ -454,46 +395,10 @@ export class TcpOutput {
     const tcp = this.#segments.headerAt(frame, row);
     if ((words[at + FLAGS] & TIMESTAMPS) !== 0) options = TIMESTAMPS_LEN;
     if (words[at + HELD_COUNT] > 0 && (words[at + FLAGS] & SACK) !== 0) {
-      options += this.#writeSack(frame.bytes, tcp + TCP_LEN + options, at);
+      options += this.#held.writeSack(frame.bytes, tcp + TCP_LEN + options, at);
     }
     this.#finish(frame, row, sequence, TCP_ACK, options, 0, 1, now);
     return frame;
-  }
-
-  /** Up to three blocks of what is there behind a hole (RFC 2018 §3); answers the bytes written. */
-  #writeSack(bytes: Uint8Array, at: number, fields: number): number {
-    const words = this.#words;
-    let blocks = 0;
-    let left = 0;
-    let right = 0;
-    let out = at + 4;
-    for (let index = 0; blocks < 3; index++) {
-      const frame = this.#held.nth(fields, index);
-      if (frame === null) break;
-      const sequence = tcpSequence(frame.bytes, frame.l4);
-      const end = (sequence + frame.end - frame.payload) | 0;
-      // What only waits for room in the socket is no hole; it will be acknowledged.
-      if (!before(words[fields + RCV_NXT], sequence)) continue;
-      if (blocks > 0 && !before(right, sequence)) {
-        if (before(right, end)) {
-          right = end;
-          set32(bytes, out - 4, right);
-        }
-        continue;
-      }
-      left = sequence;
-      right = end;
-      set32(bytes, out, left);
-      set32(bytes, out + 4, right);
-      out += 8;
-      blocks++;
-    }
-    if (blocks === 0) return 0;
-    bytes[at] = TCP_OPT_NOP;
-    bytes[at + 1] = TCP_OPT_NOP;
-    bytes[at + 2] = TCP_OPT_SACK;
-    bytes[at + 3] = out - at - 2;
-    return out - at;
   }
 
   /** SYN or SYN/ACK, with the options that the inside has offered, or all of them. */
@@ -506,35 +411,17 @@ export class TcpOutput {
     const answers = words[at + STATE] === TcpState.SYN_RECV;
     const { bytes } = frame;
     const tcp = this.#segments.headerAt(frame, row);
-    let option = tcp + TCP_LEN;
-    bytes[option] = TCP_OPT_MSS;
-    bytes[option + 1] = TCP_OPT_MSS_LEN;
     const ip = words[at + IS_IPV6] !== 0 ? IPV6_LEN : IPV4_LEN;
-    set16(bytes, option + 2, this.#mtu - ip - TCP_LEN);
-    option += 4;
-    if (!answers || (words[at + FLAGS] & SACK) !== 0) {
-      bytes[option] = TCP_OPT_NOP;
-      bytes[option + 1] = TCP_OPT_NOP;
-      bytes[option + 2] = TCP_OPT_SACK_PERMITTED;
-      bytes[option + 3] = 2;
-      option += 4;
-    }
-    if (!answers || (words[at + FLAGS] & TIMESTAMPS) !== 0) {
-      bytes[option] = TCP_OPT_NOP;
-      bytes[option + 1] = TCP_OPT_NOP;
-      bytes[option + 2] = TCP_OPT_TIMESTAMPS;
-      bytes[option + 3] = 10;
-      set32(bytes, option + 4, now | 0);
-      set32(bytes, option + 8, answers ? words[at + TS_RECENT] : 0);
-      option += 12;
-    }
-    if (!answers || words[at + RCV_SHIFT] !== 0) {
-      bytes[option] = TCP_OPT_NOP;
-      bytes[option + 1] = TCP_OPT_WINDOW_SCALE;
-      bytes[option + 2] = 3;
-      bytes[option + 3] = WINDOW_SHIFT;
-      option += 4;
-    }
+    const option = writeSynOptions(
+      bytes,
+      tcp + TCP_LEN,
+      this.#mtu - ip - TCP_LEN,
+      !answers || (words[at + FLAGS]! & SACK) !== 0,
+      !answers || (words[at + FLAGS]! & TIMESTAMPS) !== 0,
+      now | 0,
+      answers ? words[at + TS_RECENT]! : 0,
+      !answers || words[at + RCV_SHIFT] !== 0 ? WINDOW_SHIFT : -1,
+    );
     const sequence = words[at + SND_UNA];
     words[at + SND_NXT] = (sequence + 1) | 0;
     words[at + SND_MAX] = words[at + SND_NXT];
@@ -548,7 +435,7 @@ export class TcpOutput {
       words[at + RTT_SEQ] = words[at + SND_NXT];
       this.#connections.timedAt[row] = now;
     }
-    this.#connections.arm(row, now + this.timeout(row), now);
+    this.#connections.arm(row, now + this.#connections.timeout(row), now);
     const control = answers ? TCP_SYN | TCP_ACK : TCP_SYN;
     const acknowledgment = answers ? words[at + RCV_NXT] : 0;
     this.#segments.write(frame, row, sequence, acknowledgment, control, window, option - tcp, 0, 1);
@@ -575,7 +462,7 @@ export class TcpOutput {
     words[at + LAST_ACK] = next;
     if ((words[at + FLAGS] & TIMESTAMPS) !== 0) {
       const tcp = this.#segments.headerAt(frame, row);
-      this.#segments.writeTimestamps(frame.bytes, tcp + TCP_LEN, now | 0, words[at + TS_RECENT]);
+      writeTimestamps(frame.bytes, tcp + TCP_LEN, now | 0, words[at + TS_RECENT]);
     }
     let window = (words[at + RCV_ADV] - next) | 0;
     // Without much news from inside, there is none for it either.

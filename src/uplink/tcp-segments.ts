@@ -1,5 +1,5 @@
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
-import { set16, set32 } from '../../wire/bytes.ts';
+import { set16 } from '../../wire/bytes.ts';
 import { fold, pseudoSumIpv4, pseudoSumIpv6 } from '../../wire/checksum.ts';
 import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
 import { IPV4_DF, IPV4_LEN, ipv4Dst, ipv4Src, writeIpv4 } from '../../wire/ipv4.ts';
@@ -141,15 +141,4 @@ export class TcpSegments {
     words[at + PORTS] = (tcpDstPort(bytes, l4) << 16) | tcpSrcPort(bytes, l4);
     this.write(reset, row, sequence, acknowledgment, flags, 0, TCP_LEN, 0, 1);
   }
-
-  /** Writes a timestamps option, aligned as RFC 7323 appendix A recommends; answers the offset behind it. */
-  writeTimestamps(bytes: Uint8Array, at: number, value: number, echo: number): number {
-    // NOP, NOP, kind 8, length 10.
-    set32(bytes, at, 0x0101080a);
-    set32(bytes, at + 4, value);
-    set32(bytes, at + 8, echo);
-    return at + TIMESTAMPS_LEN;
-  }
 }
-
-export const TIMESTAMPS_LEN = 12;

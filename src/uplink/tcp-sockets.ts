@@ -1,26 +1,12 @@
 import { discarded, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
-import { FrameRing } from '../../switch/frame-ring.ts';
 import { get32 } from '../../wire/bytes.ts';
 import { ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import type { HashKey } from '../../wire/hash.ts';
-import { IPV4_DF, IPV4_LEN, ipv4Dst, ipv4Src, writeIpv4 } from '../../wire/ipv4.ts';
-import { IPV6_LEN, ipv6Dst, ipv6Src, setIpv6Dst, setIpv6Src, writeIpv6 } from '../../wire/ipv6.ts';
-import { PROTO_TCP } from '../../wire/protocol.ts';
-import {
-  TCP_ACK,
-  TCP_FIN,
-  TCP_LEN,
-  TCP_RST,
-  TCP_SYN,
-  tcpAcknowledgment,
-  tcpDstPort,
-  tcpFlags,
-  tcpSequence,
-  tcpSrcPort,
-  writeTcp,
-} from '../../wire/tcp.ts';
+import { ipv4Dst, ipv4Src } from '../../wire/ipv4.ts';
+import { ipv6Dst, ipv6Src } from '../../wire/ipv6.ts';
+import { TCP_ACK, TCP_RST, TCP_SYN, tcpDstPort, tcpFlags, tcpSequence, tcpSrcPort } from '../../wire/tcp.ts';
 import { transportChecksumOk } from '../../wire/transport.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, type Epoll } from '../device/epoll.ts';
 import { AF_INET6 } from '../device/inet.ts';
@@ -36,86 +22,39 @@ import type { Segment } from './segment.ts';
 import { SendBatch } from './send-batch.ts';
 import {
   ARMED,
-  BACKOFF,
-  CWND,
-  DUPACKS,
   END_READ,
   FLAGS,
   HANGUP,
-  IN_RECOVERY,
   INSIDE,
   IS_IPV6,
-  KEEPALIVE_DUE,
   OUTSIDE,
   PORTS,
-  PROBE,
-  PROBES,
   RCV_NXT,
   READABLE,
-  RETRANSMIT,
   ROW,
-  SACKED,
   SENDING,
   SERIAL,
-  SND_MAX,
-  SND_NXT,
   SND_UNA,
-  SND_WND,
-  SSTHRESH,
   STATE,
   SYN_DUE,
   TcpConnections,
   TcpState,
   WARY,
 } from './tcp-connections.ts';
+import type { TcpCounters } from './tcp-counters.ts';
 import { EPOLLPRI, EPOLLRDHUP, TcpHost } from './tcp-host.ts';
-import { IDLE, LOWEST_SSTHRESH, Outcome, TcpInput } from './tcp-input.ts';
+import { Outcome, TcpInput } from './tcp-input.ts';
 import { TcpOutput } from './tcp-output.ts';
+import { TcpResets } from './tcp-resets.ts';
 import { TcpSegments } from './tcp-segments.ts';
+import { TcpTimers } from './tcp-timers.ts';
+import { TimeWait } from './time-wait.ts';
 
-/** Resets that wait for the deck to take them. One that is lost is sent again when the inside sends again. */
-const RESETS = 1024;
 /**
  * Milliseconds in TIME-WAIT. On a link inside one machine no segment lives longer; Linux keeps sockets for 60 s because
  * of networks where they may. When room is needed, those that have waited longest go first.
  */
 const TIME_WAIT = 10_000;
-/** Unanswered SYNs, and unanswered retransmissions of data, until a connection is given up (RFC 9293 §3.8.3: R2). */
-const SYN_RETRIES = 5;
-const DATA_RETRIES = 10;
-/** Milliseconds that an inside must have been silent for it to be given up. */
-const SILENCE = 100_000;
-/** Keep-alive probes, and milliseconds between them, as Linux has them. */
-const KEEPALIVE_PROBES = 9;
-const KEEPALIVE_INTERVAL = 75_000;
-/** Bytes under way after a timeout. */
-const LOSS_CWND = 256 * 1024;
-
-/** What became of TCP connections, and of segments, since the start. */
-export interface TcpCounters {
-  /** Connections made to the outside, and taken from there. */
-  opened: number;
-  accepted: number;
-  /** Connections that the host refused, or could not make. */
-  failed: number;
-  /** New connections for which there was no descriptor, memory or row. */
-  exhausted: number;
-  /** Connections that the inside has reset, and those that were reset by the outside or failed. */
-  reset: number;
-  broken: number;
-  /** Connections given up because the inside was silent. */
-  timedOut: number;
-  /** Frames sent again, and timeouts after which all was. */
-  resent: number;
-  timeouts: number;
-  /** Segments of no connection, answered by a reset. */
-  strange: number;
-  /** Segments with a wrong checksum. */
-  corrupt: number;
-  /** Segments out of bounds, and challenge ACKs sent. */
-  unacceptable: number;
-  challenges: number;
-}
 
 export interface TcpOptions {
   arena: Arena;
@@ -151,7 +90,6 @@ export class TcpSockets {
   readonly connections: TcpConnections;
   readonly host: TcpHost;
   readonly #words: Int32Array;
-  readonly #arena: Arena;
   readonly #segment: Segment;
   readonly #errors: IcmpErrors;
   readonly #held: HeldFrames;
@@ -159,14 +97,12 @@ export class TcpSockets {
   readonly #output: TcpOutput;
   readonly #input: TcpInput;
   readonly #batch: SendBatch;
-  readonly #resets = new FrameRing(RESETS);
+  readonly #resets: TcpResets;
+  readonly #timers: TcpTimers;
   readonly #tuple = new Int32Array(8);
   /** The connection of the segment before: most are of the same. */
   #last = -1;
-  /** Rows in TIME-WAIT and their serials, in the order in which they came there. */
-  readonly #waiting: Int32Array;
-  #waitingFirst = 0;
-  #waitingCount = 0;
+  readonly #timeWait: TimeWait;
   readonly #counters = {
     opened: 0,
     accepted: 0,
@@ -175,8 +111,6 @@ export class TcpSockets {
     reset: 0,
     broken: 0,
     timedOut: 0,
-    timeouts: 0,
-    strange: 0,
     corrupt: 0,
   };
 
@@ -186,14 +120,14 @@ export class TcpSockets {
     const { words } = connections;
     this.connections = connections;
     this.#words = words;
-    this.#arena = arena;
     this.#segment = segment;
     this.#errors = errors;
     this.#held = new HeldFrames(arena, words);
     const tagOf = (row: number) => tag(row, words[row * ROW + SERIAL]!);
     this.host = new TcpHost(connections, arena.bytes, epoll, segment, tagOf, descriptors, peekOffset);
     this.#segments = new TcpSegments(words, segment);
-    this.#output = new TcpOutput(connections, this.host, this.#held, this.#segments, key, mtu, (row) => {
+    this.#resets = new TcpResets(arena, words, this.#segments, errors);
+    this.#output = new TcpOutput(connections, this.host, this.#held, this.#segments, mtu, (row) => {
       this.#break(row);
       return null;
     });
@@ -205,12 +139,21 @@ export class TcpSockets {
       broken: (row) => this.#break(row),
     });
     this.#input = new TcpInput(connections, this.host, this.#held, this.#output, this.#batch);
-    this.#waiting = new Int32Array(2 * capacity);
+    this.#timers = new TcpTimers(
+      connections,
+      this.#output,
+      (row) => this.#giveUp(row),
+      (row) => this.#forget(row),
+    );
+    this.#timeWait = new TimeWait(words, capacity);
   }
 
   get counters(): TcpCounters {
     const { unacceptable, challenges } = this.#input;
-    return { ...this.#counters, resent: this.#output.resent, unacceptable, challenges };
+    const { resent } = this.#output;
+    const { timeouts } = this.#timers;
+    const { strange } = this.#resets;
+    return { ...this.#counters, resent, timeouts, strange, unacceptable, challenges };
   }
 
   /** When `expire` has something to do, monotonic milliseconds; Infinity for never. */
@@ -221,7 +164,7 @@ export class TcpSockets {
 
   /** Whether `receive` may have a frame without anything new from the host. */
   get pending(): boolean {
-    return this.#output.pending || this.#resets.size > 0 || this.#batch.size > 0;
+    return this.#output.pending || this.#resets.pending || this.#batch.size > 0;
   }
 
   /** Whether the last `receive` found no slot for what it had. */
@@ -240,13 +183,13 @@ export class TcpSockets {
     const row = this.#find(frame);
     if (row < 0) {
       if ((tcpFlags(bytes, l4) & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) return this.#open(frame, now);
-      return this.#refuse(frame);
+      return this.#resets.refuse(frame);
     }
     if ((words[row * ROW + FLAGS]! & SENDING) !== 0 && !this.#input.mayFollow(row, frame))
       this.#batch.flush();
     switch (words[row * ROW + STATE]) {
       case TcpState.FREE:
-        return this.#refuse(frame);
+        return this.#resets.refuse(frame);
       case TcpState.CONNECTING:
         return this.#whileConnecting(row, frame);
       case TcpState.SYN_SENT:
@@ -259,7 +202,7 @@ export class TcpSockets {
   /** The next segment for the deck, in a slot held for the caller; null when there is none, or no slot. */
   receive(arena: Arena, now: number): Frame | null {
     this.#batch.flush();
-    return this.#resets.shift() ?? this.#output.next(arena, now) ?? this.#resets.shift();
+    return this.#resets.next() ?? this.#output.next(arena, now) ?? this.#resets.next();
   }
 
   /** The socket of a row has something to say. */
@@ -343,7 +286,7 @@ export class TcpSockets {
       return;
     }
     this.#counters.accepted++;
-    words[at + SND_UNA] = this.#output.initialSequence(row, now);
+    words[at + SND_UNA] = this.connections.initialSequence(row, now);
     this.#output.wake(row, SYN_DUE);
   }
 
@@ -366,7 +309,7 @@ export class TcpSockets {
           : address.every((word, i) => words[at + INSIDE + i] === word);
       // What goes out comes from the deck.
       if (isAt(family === 4 ? deck.ipv4 : deck.ipv6) || (host !== null && !isAt(host))) continue;
-      if (words[at + STATE] !== TcpState.TIME_WAIT) this.#reset(row, TCP_ACK);
+      if (words[at + STATE] !== TcpState.TIME_WAIT) this.#resets.reset(row, TCP_ACK);
       this.host.abort(row);
       this.#forget(row);
     }
@@ -375,12 +318,7 @@ export class TcpSockets {
   /** Does what is due: sends again, asks again, gives up. */
   expire(now: number): void {
     this.#batch.flush();
-    for (let row = this.connections.due(now); row >= 0; row = this.connections.due(now)) {
-      this.#timeout(row, now);
-    }
-    this.#output.flush(now);
-    const { tails } = this.#output;
-    for (let row = tails.pop(now); row >= 0; row = tails.pop(now)) this.#output.remind(row, now);
+    this.#timers.expire(now);
   }
 
   /** Ends all connections. The outside is reset; the inside finds out when it sends. */
@@ -391,7 +329,7 @@ export class TcpSockets {
       this.host.abort(row);
       this.#forget(row);
     }
-    for (let frame = this.#resets.shift(); frame; frame = this.#resets.shift()) this.#arena.release(frame);
+    this.#resets.clear();
   }
 
   #find({ bytes, l3, l4, etherType }: Frame): number {
@@ -424,7 +362,10 @@ export class TcpSockets {
   /** A row for what is in `#tuple`; those in TIME-WAIT make room. */
   #add(isIpv6: boolean, ports: number, now: number): number {
     const row = this.connections.add(isIpv6, this.#tuple, ports, now);
-    if (row >= 0 || !this.#evict()) return row;
+    if (row >= 0) return row;
+    const oldest = this.#timeWait.shift();
+    if (oldest < 0) return -1;
+    this.#forget(oldest);
     return this.connections.add(isIpv6, this.#tuple, ports, now);
   }
 
@@ -442,7 +383,7 @@ export class TcpSockets {
     const row = this.#add(isIpv6, (tcpDstPort(bytes, l4) << 16) | tcpSrcPort(bytes, l4), now);
     if (row < 0) {
       this.#counters.exhausted++;
-      this.#refuse(frame);
+      this.#resets.refuse(frame);
       return discarded(DropReason.SOCKET_EXHAUSTED);
     }
     words[row * ROW + STATE] = TcpState.CONNECTING;
@@ -455,12 +396,12 @@ export class TcpSockets {
     this.#forget(row);
     if (isExhausted(number)) {
       this.#counters.exhausted++;
-      this.#refuse(frame);
+      this.#resets.refuse(frame);
       return discarded(DropReason.SOCKET_EXHAUSTED);
     }
     this.#counters.failed++;
     const error = icmpOfErrno(number, isIpv6);
-    if (number === ECONNREFUSED) this.#refuse(frame);
+    if (number === ECONNREFUSED) this.#resets.refuse(frame);
     else this.#errors.about(frame, error >> 8, error & 0xff, 0);
     return discarded(DropReason.SOCKET_ERROR);
   }
@@ -473,13 +414,13 @@ export class TcpSockets {
     if (number === 0) {
       this.host.settle(row);
       words[at + STATE] = TcpState.SYN_RECV;
-      words[at + SND_UNA] = this.#output.initialSequence(row, now);
+      words[at + SND_UNA] = this.connections.initialSequence(row, now);
       this.#output.wake(row, SYN_DUE);
       return;
     }
     this.#counters.failed++;
-    if (number === ECONNREFUSED || number === ECONNRESET) this.#reset(row, 0);
-    else this.#quote(row, number);
+    if (number === ECONNREFUSED || number === ECONNRESET) this.#resets.reset(row, 0);
+    else this.#resets.quote(row, number);
     this.host.close(row);
     this.#forget(row);
   }
@@ -500,7 +441,7 @@ export class TcpSockets {
     // Another SYN is a new attempt with other numbers; the one before is given up.
     if ((flags & TCP_SYN) !== 0 && (flags & TCP_ACK) === 0) {
       if (((sequence + 1) | 0) !== this.#words[at + RCV_NXT]) this.#input.synchronize(row, frame);
-    } else if ((flags & TCP_ACK) !== 0) return this.#refuse(frame);
+    } else if ((flags & TCP_ACK) !== 0) return this.#resets.refuse(frame);
     return Transmit.SENT;
   }
 
@@ -521,7 +462,7 @@ export class TcpSockets {
         this.#forget(row);
         break;
       case Outcome.STRANGE:
-        return this.#refuse(frame);
+        return this.#resets.refuse(frame);
       case Outcome.REUSE:
         this.#forget(row);
         this.#find(frame);
@@ -529,73 +470,16 @@ export class TcpSockets {
       case Outcome.TIME_WAIT:
         this.host.close(row);
         this.#held.clear(row * ROW);
-        this.#wait(row);
+        this.#timeWait.add(row);
         this.connections.arm(row, now + TIME_WAIT, now);
     }
     return Transmit.SENT;
   }
 
-  #timeout(row: number, now: number): void {
-    const words = this.#words;
-    const at = row * ROW;
-    switch (words[at + STATE]) {
-      case TcpState.FREE:
-      case TcpState.CONNECTING:
-        return;
-      case TcpState.SYN_RECV:
-      case TcpState.SYN_SENT:
-        if (words[at + BACKOFF]!++ >= SYN_RETRIES) this.#giveUp(row);
-        else this.#output.wake(row, SYN_DUE);
-        return;
-      case TcpState.TIME_WAIT:
-        this.#forget(row);
-        return;
-    }
-    const silent = now - this.connections.heard[row]!;
-    const flags = words[at + FLAGS]!;
-    if (words[at + SND_MAX] !== words[at + SND_UNA]) {
-      if (++words[at + BACKOFF]! > DATA_RETRIES && silent > SILENCE) {
-        this.#giveUp(row);
-        return;
-      }
-      this.#counters.timeouts++;
-      const flying = (words[at + SND_MAX]! - words[at + SND_UNA]!) | 0;
-      // RFC 5681 §3.1: only the first timeout says something about the path.
-      if (words[at + BACKOFF] === 1) words[at + SSTHRESH] = Math.max(LOWEST_SSTHRESH, flying >> 1);
-      words[at + CWND] = LOSS_CWND;
-      words[at + DUPACKS] = 0;
-      words[at + FLAGS]! &= ~(IN_RECOVERY | RETRANSMIT | SACKED);
-      this.#output.rewind(row);
-      this.#output.wake(row, words[at + SND_WND] === 0 ? PROBE : 0);
-      this.connections.arm(row, now + this.#output.timeout(row), now);
-      return;
-    }
-    if ((flags & READABLE) !== 0 && words[at + SND_WND] === 0) {
-      // Something waits for the window to open.
-      if (++words[at + BACKOFF]! > DATA_RETRIES && silent > SILENCE) {
-        this.#giveUp(row);
-        return;
-      }
-      this.#output.wake(row, PROBE);
-      this.connections.arm(row, now + this.#output.timeout(row), now);
-      return;
-    }
-    if (silent < IDLE) {
-      this.connections.arm(row, this.connections.heard[row]! + IDLE, now);
-      return;
-    }
-    if (words[at + PROBES]!++ >= KEEPALIVE_PROBES) {
-      this.#giveUp(row);
-      return;
-    }
-    this.#output.wake(row, KEEPALIVE_DUE);
-    this.connections.arm(row, now + KEEPALIVE_INTERVAL, now);
-  }
-
   /** Nothing was heard from inside for too long: both ends are told. */
   #giveUp(row: number): void {
     this.#counters.timedOut++;
-    this.#reset(row, TCP_ACK);
+    this.#resets.reset(row, TCP_ACK);
     this.host.abort(row);
     this.#forget(row);
   }
@@ -605,7 +489,7 @@ export class TcpSockets {
     this.#counters.broken++;
     const state = this.#words[row * ROW + STATE];
     // The inside has not heard of this connection, or has not answered yet.
-    if (state !== TcpState.TIME_WAIT) this.#reset(row, TCP_ACK);
+    if (state !== TcpState.TIME_WAIT) this.#resets.reset(row, TCP_ACK);
     this.host.abort(row);
     this.#forget(row);
   }
@@ -615,105 +499,8 @@ export class TcpSockets {
     this.connections.remove(row);
     if (this.#last === row) this.#last = -1;
   }
-
-  /** Notes who is in TIME-WAIT since when. */
-  #wait(row: number): void {
-    const waiting = this.#waiting;
-    if (this.#waitingCount * 2 === waiting.length) this.#unqueue();
-    let index = this.#waitingFirst + 2 * this.#waitingCount++;
-    if (index >= waiting.length) index -= waiting.length;
-    waiting[index] = row;
-    waiting[index + 1] = this.#words[row * ROW + SERIAL]!;
-  }
-
-  /** Forgets the connection that has been in TIME-WAIT longest; false when there is none. */
-  #evict(): boolean {
-    const words = this.#words;
-    while (this.#waitingCount > 0) {
-      const row = this.#waiting[this.#waitingFirst]!;
-      const serial = this.#waiting[this.#waitingFirst + 1]!;
-      this.#unqueue();
-      // Its time may be over, and the row another's.
-      if (words[row * ROW + STATE] !== TcpState.TIME_WAIT || words[row * ROW + SERIAL] !== serial) continue;
-      this.#forget(row);
-      return true;
-    }
-    return false;
-  }
-
-  #unqueue(): void {
-    this.#waitingFirst += 2;
-    if (this.#waitingFirst === this.#waiting.length) this.#waitingFirst = 0;
-    this.#waitingCount--;
-  }
-
-  /** RST to the inside of a connection. Without TCP_ACK: for a SYN that was not answered, which it acknowledges. */
-  #reset(row: number, control: number): void {
-    const words = this.#words;
-    const at = row * ROW;
-    if (this.#resets.full) return;
-    const frame = this.#segments.allocate(this.#arena, false);
-    if (frame === undefined) return;
-    const sequence = control === 0 ? 0 : words[at + SND_NXT]!;
-    const next = words[at + RCV_NXT]!;
-    this.#segments.write(frame, row, sequence, next, TCP_RST | TCP_ACK, 0, TCP_LEN, 0, 1);
-    this.#resets.push(frame);
-  }
-
-  /** RST for a segment that belongs to no connection (RFC 9293 §3.10.7.1), or not to the one it names. */
-  #refuse(frame: Frame): Transmit {
-    const { bytes, l3, l4 } = frame;
-    const flags = tcpFlags(bytes, l4);
-    const status = discarded(DropReason.NO_SOCKET);
-    if ((flags & TCP_RST) !== 0) return status;
-    this.#counters.strange++;
-    if (this.#resets.full) return status;
-    const reset = this.#segments.allocate(this.#arena, false);
-    if (reset === undefined) return status;
-    const acknowledges = (flags & TCP_ACK) !== 0;
-    const control = (flags & TCP_SYN ? 1 : 0) + (flags & TCP_FIN ? 1 : 0);
-    const next = (tcpSequence(bytes, l4) + frame.end - frame.payload + control) | 0;
-    this.#segments.writeReset(
-      reset,
-      frame,
-      l3,
-      acknowledges ? tcpAcknowledgment(bytes, l4) : 0,
-      acknowledges ? 0 : next,
-      acknowledges ? TCP_RST : TCP_RST | TCP_ACK,
-    );
-    this.#resets.push(reset);
-    return status;
-  }
-
-  /** Tells the inside by ICMP why its SYN came to nothing: the SYN is written once more, to be quoted. */
-  #quote(row: number, number: number): void {
-    const words = this.#words;
-    const at = row * ROW;
-    const isIpv6 = words[at + IS_IPV6] !== 0;
-    const quoted = this.#errors.begin(isIpv6);
-    if (quoted < 0) return;
-    const { bytes } = this.#errors;
-    const o = at + OUTSIDE;
-    const i = at + INSIDE;
-    let l4: number;
-    if (isIpv6) {
-      l4 = writeIpv6(bytes, quoted, TCP_LEN, PROTO_TCP, QUOTED_TTL);
-      setIpv6Src(bytes, quoted, words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!);
-      setIpv6Dst(bytes, quoted, words[o]!, words[o + 1]!, words[o + 2]!, words[o + 3]!);
-    } else {
-      const total = IPV4_LEN + TCP_LEN;
-      l4 = writeIpv4(bytes, quoted, total, PROTO_TCP, QUOTED_TTL, words[i + 3]!, words[o + 3]!, 0, IPV4_DF);
-    }
-    const ports = words[at + PORTS]!;
-    const sequence = (words[at + RCV_NXT]! - 1) | 0;
-    writeTcp(bytes, l4, ports & 0xffff, ports >>> 16, sequence, 0, TCP_SYN, 0);
-    const error = icmpOfErrno(number, isIpv6);
-    const length = (isIpv6 ? IPV6_LEN : IPV4_LEN) + TCP_LEN;
-    this.#errors.finish(isIpv6, length, error >> 8, error & 0xff, 0, null, 0);
-  }
 }
 
 const ECONNREFUSED = 111;
-const QUOTED_TTL = 64;
 /** Bits of the serial that a tag has room for. */
 export const SERIAL_MASK = 0xff;
