@@ -7,7 +7,9 @@ export function ruleCommands(program: Command, cli: Cli): void {
   const commands = () => import('../rule.ts');
   const rule = program
     .command('rule')
-    .description('rules of your own, in front of all others (chain DOCKER-USER)');
+    .description('rules of your own, in front of all others (chain DOCKER-USER)')
+    .helpCommand(false)
+    .addHelpText('after', examples([['tapdeck rule ls', 'your rules, and what they have counted']]));
   rule
     .command('add')
     .description('add a rule, and print its id')
