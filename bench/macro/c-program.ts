@@ -13,6 +13,7 @@ export interface CPrograms {
   tcpCrr: string;
   httpServer: string;
   firstByte: string;
+  dnsRate: string;
 }
 
 /** The top folder of the checkout, from the compiled bench in dist/bench/macro. */
@@ -30,13 +31,14 @@ export async function compile(scope: Scope): Promise<CPrograms> {
     await run(['gcc', '-O2', '-Wall', '-Wextra', '-o', binary, join(ROOT, 'bench', 'c', `${name}.c`)]);
     return binary;
   };
-  const [forwarder, udpBlast, tcpRr, tcpCrr, httpServer, firstByte] = await Promise.all([
+  const [forwarder, udpBlast, tcpRr, tcpCrr, httpServer, firstByte, dnsRate] = await Promise.all([
     build('forwarder'),
     build('udp-blast'),
     build('tcp-rr'),
     build('tcp-crr'),
     build('http-server'),
     build('first-byte'),
+    build('dns-rate'),
   ]);
-  return { forwarder, udpBlast, tcpRr, tcpCrr, httpServer, firstByte };
+  return { forwarder, udpBlast, tcpRr, tcpCrr, httpServer, firstByte, dnsRate };
 }

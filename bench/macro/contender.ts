@@ -4,6 +4,8 @@ import type { Namespace } from './namespace.ts';
 export interface Path {
   nsA: Namespace;
   nsB: Namespace;
+  /** A third one beside them, where there is one. */
+  third?: Namespace;
   /** IPv4 address of B, as A reaches it. */
   addressB: string;
   /** The port at which A reaches iperf3's port of B; that one itself when left out. */

@@ -53,6 +53,8 @@ export const UNITS: Record<Measurement, string> = {
   tcp: 'Gbit/s',
   udp: 'frames/s',
   rr: 'µs p50',
+  dns: 'µs p99',
+  'dns-bulk': 'Gbit/s',
   'nat-tcp': 'Gbit/s',
   'nat-crr': 'connections/s',
   'nat-udp': 'frames/s',

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/** What can be measured: between two containers, by NAT, and by sockets of the host. */
+/** What can be measured: between two containers, of names, by NAT, and by sockets of the host. */
 export const MEASUREMENTS = [
   ...(['tcp', 'udp', 'rr'] as const),
+  ...(['dns', 'dns-bulk'] as const),
   ...(['nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const),
   ...(['sockets-tcp', 'sockets-http', 'sockets-first'] as const),
 ] as const;
@@ -21,7 +22,7 @@ export interface Options {
   congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first]... [--pairs N] [--congestion NAME]... [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
 
 /** Linux's default, and this machine's own where somebody has set another. */

@@ -1,6 +1,7 @@
 import { CForwarder } from './c-forwarder.ts';
 import type { CPrograms } from './c-program.ts';
 import type { Connected, Contender, Path } from './contender.ts';
+import { DNS_RATE, dnsBulk, dnsLatency } from './dns.ts';
 import type { Entry, Sample, Target } from './entry.ts';
 import { firstByte } from './first-byte.ts';
 import { httpRate } from './http.ts';
@@ -64,6 +65,8 @@ interface Line {
   way?: 'inward' | 'local';
   /** HTTP: whether connections are kept. */
   keepAlive?: boolean;
+  /** Bulk beside questions for names: whether they are asked. */
+  asks?: boolean;
 }
 
 /** Everything that a run measures, and those that have to be up for it. */
@@ -95,7 +98,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
     title: string,
     measurement: Measurement,
     who: [Contender, Target?][],
-    how: Pick<Line, 'congestion' | 'way' | 'keepAlive'> = {},
+    how: Pick<Line, 'congestion' | 'way' | 'keepAlive' | 'asks'> = {},
   ) => {
     for (const [contender, target] of who) {
       lines.push({ title, contender, measurement, ...(target && { target }), ...how });
@@ -123,6 +126,10 @@ export function plan(options: Options, programs: CPrograms): Plan {
     ['masquerade, container to outside', {}],
     ['a published port, outside to container', { way: 'inward' }],
   ] as const;
+  measure(`Names of the deck, ${DNS_RATE} questions/s by UDP, p99 in µs`, 'dns', [[deckLarge]]);
+  const beside = `TCP bulk while a third container asks for names ${DNS_RATE} times/s, Gbit/s`;
+  measure(beside, 'dns-bulk', [[deckLarge]]);
+  measure(beside, 'dns-bulk', [[deckLarge, atLeast(0.9)]], { asks: true });
   for (const congestion of options.congestion) {
     for (const [name, way] of ways) {
       measure(
@@ -184,19 +191,19 @@ export function plan(options: Options, programs: CPrograms): Plan {
     contenders: [...new Set(wanted.map((line) => line.contender))],
     entries(paths) {
       const entries: Entry[] = [];
-      for (const { title, contender, measurement, target, congestion, way, keepAlive } of wanted) {
+      for (const { title, contender, measurement, target, congestion, way, keepAlive, asks } of wanted) {
         const connected = paths.get(contender)!;
         const path = way === undefined ? connected : connected[way]!;
         const reference = entries.find((entry) => entry.title === title);
         entries.push({
           title,
           measurement,
-          contender: contender.name,
+          contender: asks ? `${contender.name}, asked` : contender.name,
           mtu: contender.mtu,
           ...(target !== undefined && { target }),
           ...(reference !== undefined && { reference }),
           ...(measurement.startsWith('sockets-') && { turned: true }),
-          sample: () => sample(measurement, path, programs, lengths, { congestion, keepAlive }),
+          sample: () => sample(measurement, path, programs, lengths, { congestion, keepAlive, asks }),
           samples: [],
         });
       }
@@ -210,12 +217,21 @@ async function sample(
   path: Path,
   programs: CPrograms,
   lengths: Lengths,
-  { congestion, keepAlive = true }: { congestion: string | undefined; keepAlive: boolean | undefined },
+  {
+    congestion,
+    keepAlive = true,
+    asks = false,
+  }: { congestion: string | undefined; keepAlive: boolean | undefined; asks: boolean | undefined },
 ): Promise<Sample> {
   switch (measurement) {
     case 'tcp':
     case 'nat-tcp':
     case 'sockets-tcp':
+      return { value: await tcpBulk(path, lengths.tcpSeconds, congestion) };
+    case 'dns':
+      return dnsLatency(path, programs.dnsRate, lengths.rrMilliseconds);
+    case 'dns-bulk':
+      if (asks) return dnsBulk(path, programs.dnsRate, lengths.tcpSeconds, congestion);
       return { value: await tcpBulk(path, lengths.tcpSeconds, congestion) };
     case 'udp':
     case 'nat-udp': {

@@ -5,8 +5,9 @@ import { Scope } from './scope.ts';
 
 const ADDRESS_A = '172.17.0.2';
 const ADDRESS_B = '172.17.0.3';
+const ADDRESS_C = '172.17.0.4';
 
-/** tapdeck as a user runs it: a daemon, and two namespaces attached to its default network by the command line. */
+/** tapdeck as a user runs it: a daemon, and three namespaces attached to its default network by the command line. */
 export class Tapdeck implements Contender {
   readonly name = 'tapdeck';
   readonly mtu: number;
@@ -19,10 +20,12 @@ export class Tapdeck implements Contender {
   async up(): Promise<Connected> {
     const nsA = await Namespace.create('ta', this.#scope);
     const nsB = await Namespace.create('tb', this.#scope);
+    const third = await Namespace.create('tc', this.#scope);
     const deck = await Deck.start(this.#scope);
     await deck.attach(nsA, 'a', ADDRESS_A, this.mtu);
     await deck.attach(nsB, 'b', ADDRESS_B, this.mtu);
-    return { nsA, nsB, addressB: ADDRESS_B };
+    await deck.attach(third, 'c', ADDRESS_C, this.mtu);
+    return { nsA, nsB, third, addressB: ADDRESS_B };
   }
 
   down(): Promise<void> {

@@ -1,0 +1,100 @@
+// Questions for the address of a name at a given rate over UDP, each with its time.
+//
+//   dns-rate ADDRESS NAME RATE MILLISECONDS    prints one line of JSON; times in microseconds
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define SAMPLES (1u << 22)
+// What has not come by then never will.
+#define PATIENCE 500000000u
+
+static void die(const char *what) {
+  fprintf(stderr, "dns-rate: %s: %s\n", what, strerror(errno));
+  exit(1);
+}
+
+static uint64_t nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return (x > y) - (x < y);
+}
+
+// A question of one label, class IN, type A; answers its length.
+static size_t question(unsigned char *message, const char *name) {
+  size_t length = strlen(name);
+  if (length > 63) length = 63;
+  memset(message, 0, 12);
+  message[2] = 1;
+  message[5] = 1;
+  message[12] = (unsigned char)length;
+  memcpy(message + 13, name, length);
+  unsigned char *end = message + 13 + length;
+  memcpy(end, "\0\0\1\0\1", 5);
+  return 18 + length;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 5) {
+    fprintf(stderr, "usage: dns-rate ADDRESS NAME RATE MILLISECONDS\n");
+    return 2;
+  }
+  prctl(PR_SET_PDEATHSIG, 15);
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
+  if (inet_pton(AF_INET, argv[1], &at.sin_addr) != 1) die(argv[1]);
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at) < 0) die("socket");
+  unsigned char message[128], answer[4096];
+  size_t length = question(message, argv[2]);
+  uint64_t gap = 1000000000u / (uint64_t)atoi(argv[3]);
+  uint64_t *sent = calloc(65536, sizeof *sent);
+  uint32_t *times = malloc(SAMPLES * sizeof *times);
+  if (!sent || !times) die("memory");
+  uint64_t start = nanoseconds(), end = start + (uint64_t)atoi(argv[4]) * 1000000u, next = start;
+  uint32_t asked = 0, answered = 0;
+  for (uint64_t now = start; now < end + PATIENCE; now = nanoseconds()) {
+    // A late sender does not send the late ones at once: that would be another rate.
+    if (now < end && now >= next) {
+      uint16_t id = (uint16_t)asked++;
+      message[0] = id >> 8;
+      message[1] = id & 255;
+      sent[id] = nanoseconds();
+      if (send(fd, message, length, 0) < 0) die("send");
+      next = next + gap > now - 10 * gap ? next + gap : now;
+    }
+    struct pollfd poll = {.fd = fd, .events = POLLIN};
+    uint64_t wait = now < end ? (next > now ? next - now : 0) : 10000000u;
+    struct timespec timeout = {.tv_sec = 0, .tv_nsec = (long)wait};
+    if (ppoll(&poll, 1, &timeout, NULL) <= 0) {
+      if (now >= end && answered == asked) break;
+      continue;
+    }
+    for (ssize_t count; (count = recv(fd, answer, sizeof answer, MSG_DONTWAIT)) > 0;) {
+      uint16_t id = (uint16_t)(answer[0] << 8 | answer[1]);
+      // NOERROR, with an answer.
+      if (count < 12 || (answer[3] & 15) != 0 || answer[7] == 0 || sent[id] == 0) continue;
+      if (answered < SAMPLES) times[answered++] = (uint32_t)((nanoseconds() - sent[id]) / 100);
+      sent[id] = 0;
+    }
+  }
+  qsort(times, answered, sizeof *times, ascending);
+  double p50 = answered ? times[answered / 2] / 10.0 : 0;
+  double p99 = answered ? times[(uint64_t)answered * 99 / 100] / 10.0 : 0;
+  double seconds = (double)(end - start) / 1e9;
+  printf("{\"rate\":%.0f,\"lost\":%u,\"p50\":%.1f,\"p99\":%.1f}\n", answered / seconds, asked - answered, p50, p99);
+  return 0;
+}
