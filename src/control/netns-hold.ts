@@ -1,10 +1,6 @@
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { unavailable } from './error.ts';
-import { findProcess, type ProcessId, sendSignal } from './process.ts';
-
-/** Milliseconds after KILL before we stop waiting: it cannot be refused, only delayed by the kernel. */
-const KILL_TIMEOUT = 5000;
+import { endProcesses, findProcess, type ProcessId } from './process.ts';
 
 /**
  * A network namespace kept by an open descriptor. The kernel gives the number of a namespace that has ended to
@@ -43,24 +39,11 @@ export class NetnsHold {
   }
 
   /**
-   * Ends all processes in it: TERM, and KILL for those that are still there after the grace. Asks for the list
-   * again and again, because processes make others while they end. Answers how many it told.
-   * @param grace milliseconds
+   * Ends all processes in it, as `endProcesses` does.
+   * @param grace milliseconds between TERM and KILL
    */
-  async endProcesses(grace: number): Promise<number> {
-    const told = new Set<number>();
-    const deadline = performance.now() + grace;
-    for (let wait = 5; ; wait = Math.min(100, wait * 2)) {
-      const remaining = this.#fd < 0 ? [] : NetnsHold.processesIn(this.netns);
-      const now = performance.now();
-      if (remaining.length === 0 || now > deadline + KILL_TIMEOUT) return told.size;
-      for (const one of remaining) {
-        if (now >= deadline) sendSignal(one, 'SIGKILL');
-        else if (!told.has(one.pid)) sendSignal(one, 'SIGTERM');
-        told.add(one.pid);
-      }
-      await sleep(wait);
-    }
+  endProcesses(grace: number): Promise<number> {
+    return endProcesses(() => (this.#fd < 0 ? [] : NetnsHold.processesIn(this.netns)), grace);
   }
 
   /** Lets go. May be called again. */

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A process as it can be recognised again: pids are reused, a pid with its start time is not. */
 export interface ProcessId {
@@ -45,6 +46,38 @@ export function sendSignal(target: ProcessId, name: NodeJS.Signals): boolean {
     return process.kill(target.pid, name);
   } catch {
     return false;
+  }
+}
+
+/** The processes that were started with this environment variable at this value, and can be seen from here. */
+export function processesWith(name: string, value: string): ProcessId[] {
+  return readdirSync('/proc').flatMap((entry) => {
+    if (!/^\d+$/.test(entry) || !hasVariable(Number(entry), name, value)) return [];
+    return findProcess(Number(entry)) ?? [];
+  });
+}
+
+/** Milliseconds after KILL before we stop waiting: it cannot be refused, only delayed by the kernel. */
+const KILL_TIMEOUT = 5000;
+
+/**
+ * Ends all processes of a list: TERM, and KILL for those that are still there after the grace. Asks for the list again and
+ * again, because processes make others while they end. Answers how many it told.
+ * @param grace milliseconds
+ */
+export async function endProcesses(list: () => readonly ProcessId[], grace: number): Promise<number> {
+  const told = new Set<number>();
+  const deadline = performance.now() + grace;
+  for (let wait = 5; ; wait = Math.min(100, wait * 2)) {
+    const remaining = list();
+    const now = performance.now();
+    if (remaining.length === 0 || now > deadline + KILL_TIMEOUT) return told.size;
+    for (const one of remaining) {
+      if (now >= deadline) sendSignal(one, 'SIGKILL');
+      else if (!told.has(one.pid)) sendSignal(one, 'SIGTERM');
+      told.add(one.pid);
+    }
+    await sleep(wait);
   }
 }
 

@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { DeckError, invalid, unavailable } from './error.ts';
-import { NetnsHold } from './netns-hold.ts';
+import { NetnsHold, netnsOf } from './netns-hold.ts';
+import { endProcesses, processesWith } from './process.ts';
 import { type MountOptions, mountScript } from './sandbox-mounts.ts';
 
 /** Environment variable that every process of a sandbox inherits; its value is the sandbox's id. */
@@ -18,14 +19,15 @@ export function newSandboxId(): string {
   return randomBytes(16).toString('hex');
 }
 
-/** A number is a descriptor of ours, such as that of a log file. */
-type Stdio = 'inherit' | 'ignore' | 'pipe' | number;
+type Stdio = 'inherit' | 'ignore' | 'pipe';
 
 export interface SandboxOptions extends MountOptions {
   /** Program and arguments. */
   command: readonly string[];
   /** stdin, stdout and stderr of it; inherited by default. */
   stdio?: readonly [Stdio, Stdio, Stdio];
+  /** In which network namespace: one of its own by default, that of another sandbox's process, or the one that we are in. */
+  network?: 'own' | 'host' | { pid: number };
   /** By default our own. */
   env?: NodeJS.ProcessEnv;
   /** 32 hexadecimal digits; random by default. */
@@ -80,7 +82,8 @@ export class Sandbox {
   readonly stderr: Readable | null;
   /** Settles when the command has ended; other processes of the sandbox may still run. */
   readonly ended: Promise<SandboxEnd>;
-  readonly #hold: NetnsHold;
+  /** null for a sandbox without a network namespace of its own. */
+  readonly #hold: NetnsHold | null;
   /** Options of nsenter for its namespaces. */
   readonly #namespaces: readonly string[];
 
@@ -90,19 +93,34 @@ export class Sandbox {
     stdio = ['inherit', 'inherit', 'inherit'],
     env,
     id = newSandboxId(),
+    network = 'own',
     ...mounts
   }: SandboxOptions): Promise<Sandbox> {
     if (command.length === 0) throw invalid('no command to run; give one after --');
     const asUser = process.getuid?.() !== 0;
     const { hostname, cwd } = mounts;
-    const unshare = [
-      ...['--net', '--mount', '--propagation', 'slave'],
-      ...(hostname === undefined ? [] : ['--uts']),
-      ...(asUser ? ['--user', '--map-root-user'] : []),
+    const namespaces = [
+      ...(network === 'host' ? [] : ['--net']),
+      ...['--mount', ...(hostname === undefined ? [] : ['--uts'])],
+      ...(asUser ? ['--user'] : []),
     ];
+    const unshare = [
+      'unshare',
+      ...namespaces,
+      '--propagation',
+      'slave',
+      ...(asUser ? ['--map-root-user'] : []),
+    ];
+    // A network namespace is entered together with the user namespace that it belongs to; all else is new there.
+    const entered = ['--net', '--user'].filter((flag) => namespaces.includes(flag));
+    const join = (pid: number) => [
+      ...enter(pid, entered),
+      ...['unshare', ...namespaces.filter((flag) => !entered.includes(flag)), '--propagation', 'slave'],
+    ];
+    const [program, ...options] = typeof network === 'object' ? join(network.pid) : unshare;
     const script = `${mountScript(mounts)}\n${SCRIPT}`;
     const shell = ['setpriv', '--pdeathsig', 'KILL', '--', '/bin/sh', '-c', script, 'tapdeck', ...command];
-    const child = spawn('unshare', [...unshare, '--', ...shell], {
+    const child = spawn(program!, [...options, '--', ...shell], {
       stdio: [
         stdio[0],
         stdio[1] === 'inherit' ? 1 : stdio[1],
@@ -115,21 +133,26 @@ export class Sandbox {
     } satisfies SpawnOptions);
     await untilReady(child, asUser);
     try {
-      return new Sandbox(id, child, new NetnsHold(child.pid!), unshare);
+      return new Sandbox(id, child, network === 'own' ? new NetnsHold(child.pid!) : null, namespaces);
     } catch (error) {
       child.kill('SIGKILL');
       throw error;
     }
   }
 
-  private constructor(id: string, child: ChildProcess, hold: NetnsHold, unshared: readonly string[]) {
+  private constructor(
+    id: string,
+    child: ChildProcess,
+    hold: NetnsHold | null,
+    namespaces: readonly string[],
+  ) {
     this.id = id;
     this.pid = child.pid!;
     this.process = child;
     this.stdout = child.stdout;
     this.stderr = (child.stdio[4] as Readable | null | undefined) ?? null;
     this.#hold = hold;
-    this.#namespaces = ['--net', '--mount', '--uts', '--user'].filter((flag) => unshared.includes(flag));
+    this.#namespaces = namespaces;
     this.ended = once(child, 'exit').then(([code, signal]: (number | NodeJS.Signals | null)[]) => {
       const name = signal as NodeJS.Signals | null;
       return { exitCode: name ? 128 + constants.signals[name] : (code as number), signal: name };
@@ -138,7 +161,7 @@ export class Sandbox {
 
   /** Identity of the network namespace: `net:[4026532180]`. */
   get netns(): string {
-    return this.#hold.netns;
+    return this.#hold?.netns ?? netnsOf(this.pid) ?? '';
   }
 
   /** Lets the command begin. */
@@ -152,9 +175,8 @@ export class Sandbox {
 
   /** Runs another command in the same namespaces; it ends with the sandbox. */
   exec(command: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    const into = ['--target', `${this.pid}`, ...this.#namespaces];
-    if (this.#namespaces.includes('--user')) into.push('--preserve-credentials');
-    return spawn('nsenter', [...into, '--', ...command], options);
+    const [program, ...into] = enter(this.pid, this.#namespaces);
+    return spawn(program!, [...into, ...command], options);
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -168,9 +190,16 @@ export class Sandbox {
   async close(grace = DEFAULT_GRACE): Promise<void> {
     // A command that still waits for `go` ends with its socket.
     this.process.stdio[3]?.destroy();
-    await this.#hold.endProcesses(grace);
-    this.#hold.release();
+    if (!this.#hold) await endProcesses(() => processesWith(SANDBOX_VARIABLE, this.id), grace);
+    await this.#hold?.endProcesses(grace);
+    this.#hold?.release();
   }
+}
+
+/** The words that come before a command that is to run in these namespaces of a process. */
+function enter(pid: number, namespaces: readonly string[]): string[] {
+  const credentials = namespaces.includes('--user') ? ['--preserve-credentials'] : [];
+  return ['nsenter', '--target', `${pid}`, ...namespaces, ...credentials, '--'];
 }
 
 /** What a file of the host says; nothing when there is none. */

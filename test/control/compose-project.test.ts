@@ -176,7 +176,12 @@ networks:
       'back',
       'front',
     ]);
-    expect(service('network_mode: none').networks).toEqual([]);
+    expect(service('network_mode: none')).toMatchObject({ networks: [], networkMode: 'none' });
+    expect(service('network_mode: service:db')).toMatchObject({
+      networks: [],
+      networkMode: { service: 'db' },
+      dependsOn: [{ service: 'db', condition: 'service_started' }],
+    });
   });
 
   test('takes ports in both forms', () => {
@@ -370,9 +375,11 @@ describe('a Compose file that is wrong', () => {
     ],
     [one('networks: { front: { mac_address: "01:00:00:00:00:01" } }'), '4:39: '],
     [one('networks: { front: { link_local_ips: [] } }'), 'unknown key; allowed: aliases'],
-    [one('network_mode: host'), "4:19: services.web.network_mode: 'host' is not possible here"],
-    [one('network_mode: service:db'), "'service:db' is not possible here"],
-    [one('network_mode: magic'), 'must be none or bridge'],
+    [one('network_mode: service:nobody'), '4:19: services.web.network_mode: there is no service nobody'],
+    [one('network_mode: container:x'), 'must be bridge, none, host or service:NAME'],
+    [one('network_mode: host\n    networks: [front]'), 'network_mode and networks exclude each other'],
+    [one('network_mode: host\n    ports: ["80:80"]'), 'there are none to publish with this network_mode'],
+    [one('network_mode: service:web'), 'depends on itself: web -> web'],
     [one('ports: ["80:80:80:80"]'), '4:13: services.web.ports[0]: '],
     [one('ports: [{ published: 80 }]'), 'needs a target'],
     [one('ports: ["8000-8005:80-81"]'), 'the ranges are of unequal length'],

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -121,6 +121,12 @@ describe.each([
     command: [sh, -c, "echo begun; exit 3"]
     network_mode: none
     restart: on-failure:2
+  beside:
+    command: [sh, -c, "ip -o -4 address; cat /etc/resolv.conf; exec sleep 600"]
+    network_mode: service:last
+  outside:
+    command: [sh, -c, "readlink /proc/self/ns/net; sleep 601 & exec sleep 602"]
+    network_mode: host
 `,
     );
     expect(await account.tapdeck('lab', 'up', folder)).toMatchObject({
@@ -129,9 +135,15 @@ describe.each([
     });
     await says(folder, 'last', 'the-last');
     const said = await account.ok('lab', 'logs', folder);
-    expect(said).toContain('once   | hello,  there\nonce   | order-once-1\n');
-    expect(said).toContain('last   | 192.0.2.1\tfar\n');
-    expect(said.indexOf('once   |')).toBeLessThan(said.indexOf('last   |'));
+    expect(said).toMatch(/^once {5}\| hello, {2}there$/m);
+    expect(said).toMatch(/^once {5}\| order-once-1$/m);
+    expect(said).toMatch(/^last {5}\| 192\.0\.2\.1\tfar$/m);
+    expect(said.indexOf('once     |')).toBeLessThan(said.indexOf('last     |'));
+    // One is in the network of another, and one in the host's.
+    await says(folder, 'beside', 'ndots');
+    const { last } = await services(folder);
+    expect(await account.ok('lab', 'logs', folder, 'beside')).toContain(`inet ${last!.networks[0]!.ipv4}/`);
+    await says(folder, 'outside', readlinkSync('/proc/self/ns/net'));
     await until(async () => (await services(folder))['again']!.restarts === 2, 'it was begun three times');
     await until(async () => (await services(folder))['again']!.state === 'exited', 'it is left alone');
     expect(await services(folder)).toMatchObject({

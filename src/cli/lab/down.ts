@@ -4,7 +4,8 @@ import type { DaemonClient } from '../../control/client.ts';
 import { findFile, readProjectName } from '../../control/compose/read-project.ts';
 import { DeckError, unavailable } from '../../control/error.ts';
 import { type RuntimePaths, removeFolder } from '../../control/paths.ts';
-import { isRunning, sendSignal } from '../../control/process.ts';
+import { endProcesses, isRunning, processesWith, sendSignal } from '../../control/process.ts';
+import { DEFAULT_GRACE, SANDBOX_VARIABLE } from '../../control/sandbox.ts';
 import { awaitEnd, reachDaemon } from '../embedded.ts';
 import { EXIT_DONE, say } from '../output.ts';
 import { isHeld, type LabPaths, type LabState, labPaths, readLab } from './lab-files.ts';
@@ -58,9 +59,14 @@ async function cleanUp(
   paths: RuntimePaths,
   host: string | undefined,
   files: LabPaths,
-  { id, project, networks, supervisor }: LabState,
+  { id, project, networks, services, supervisor }: LabState,
 ): Promise<void> {
   say(`the supervisor of lab ${project} (pid ${supervisor.pid}) was killed; removing what it left`);
+  await Promise.all(
+    services.map(
+      ({ sandbox }) => sandbox && endProcesses(() => processesWith(SANDBOX_VARIABLE, sandbox), DEFAULT_GRACE),
+    ),
+  );
   if (networks.length > 0 && (existsSync(paths.socket) || existsSync(paths.state))) {
     // By the lab's own id, which may still be a reason for the daemon to stay.
     const { client, version } = await reachDaemon(paths, host, id);

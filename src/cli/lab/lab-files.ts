@@ -47,6 +47,8 @@ export interface ServiceState {
   /** Of the last time that it ended; null when it never did. */
   exitCode: number | null;
   pid: number | null;
+  /** Value of `TAPDECK_SANDBOX` in its processes; null when it has none. */
+  sandbox: string | null;
   /** RFC 3339. */
   startedAt: string | null;
   endedAt: string | null;

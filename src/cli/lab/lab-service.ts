@@ -10,7 +10,7 @@ import { hostsText, ownEntries } from '../../control/hosts-file.ts';
 import type { NetworkInfo } from '../../control/network.ts';
 import type { PublishedPort } from '../../control/published.ts';
 import { formatResolvConf } from '../../control/resolv-conf.ts';
-import { newSandboxId, Sandbox } from '../../control/sandbox.ts';
+import { newSandboxId, Sandbox, type SandboxOptions } from '../../control/sandbox.ts';
 import { watchHealth } from './health.ts';
 import type { ServiceState } from './lab-files.ts';
 import { LogFile } from './log-file.ts';
@@ -25,6 +25,8 @@ export interface ServiceParts {
   client: DaemonClient;
   /** The network of this key in the file, as the deck has it. */
   network(key: string): NetworkInfo;
+  /** The process of a service that runs. */
+  pidOf(service: string): number | null;
   /** Path of its log file. */
   log: string;
   /** Folders that it must not see: that of the daemon's socket. */
@@ -70,6 +72,7 @@ export class LabService {
       health: null,
       exitCode: null,
       pid: null,
+      sandbox: null,
       startedAt: null,
       endedAt: null,
       restarts: 0,
@@ -129,6 +132,7 @@ export class LabService {
         state: 'running',
         health: this.wish.healthcheck ? 'starting' : null,
         pid: run.pid,
+        sandbox: run.sandbox.id,
         startedAt: new Date().toISOString(),
         networks: endpoints.map(({ network: name, ipv4, ipv6 }) => ({ name, ipv4, ipv6 })),
         ports,
@@ -169,6 +173,7 @@ export class LabService {
         exitCode,
         health: null,
         pid: null,
+        sandbox: null,
         endedAt: new Date().toISOString(),
         networks: [],
         ports: [],
@@ -234,6 +239,7 @@ class Run {
     const sandbox = await Sandbox.start({
       command,
       id: this.#id,
+      network: this.#network(),
       stdio: ['ignore', 'pipe', 'pipe'],
       env: serviceEnvironment(environment),
       hostname,
@@ -249,13 +255,8 @@ class Run {
       this.#log.take(sandbox.stderr!, 'stderr'),
     ]);
     const { endpoints, ports } = await this.#connect(sandbox);
-    sandbox.go({
-      hosts: hostsText([
-        ...ownEntries(endpoints, hostname.includes('.') ? [hostname, hostname.split('.')[0]!] : [hostname]),
-        ...this.#wish.extraHosts.map(({ name, address }) => ({ address, names: [name] })),
-      ]),
-      resolvConf: this.#resolvConf(endpoints),
-    });
+    const [hosts, resolvConf] = [this.#hosts(endpoints), this.#resolvConf()];
+    sandbox.go({ ...(hosts !== undefined && { hosts }), ...(resolvConf !== undefined && { resolvConf }) });
     return { endpoints, ports };
   }
 
@@ -281,7 +282,9 @@ class Run {
 
   /** Connects it to its networks, in their order, and publishes its ports. */
   async #connect(sandbox: Sandbox): Promise<Connected> {
-    const { container, hostname, labels, networks, publish } = this.#wish;
+    const { container, hostname, labels, networks, networkMode, publish } = this.#wish;
+    // The deck knows only what has a network namespace of its own.
+    if (networkMode !== null && networkMode !== 'none') return { endpoints: [], ports: [] };
     const [first, ...others] = networks.map((one) => ({
       network: this.#parts.network(one.network).name,
       ...this.#place(one),
@@ -340,18 +343,47 @@ class Run {
     }
   }
 
-  /** Its own servers, or the gateways of its networks, that of its way out first. */
-  #resolvConf(endpoints: readonly Endpoint[]): string {
-    const { dns, dnsSearch, dnsOptions, networks } = this.#wish;
-    const byPriority = networks
+  /** Whose network namespace it is in. */
+  #network(): SandboxOptions['network'] {
+    const mode = this.#wish.networkMode;
+    if (mode === 'host') return 'host';
+    if (mode === null || mode === 'none') return 'own';
+    const pid = this.#parts.pidOf(mode.service);
+    if (pid === null)
+      throw unavailable(`service ${mode.service}, whose network ${this.#wish.key} is to share, does not run`);
+    return { pid };
+  }
+
+  /** What is in its /etc/hosts; the host's own in the host's network. */
+  #hosts(endpoints: readonly Endpoint[]): string | undefined {
+    const { hostname, extraHosts, networkMode } = this.#wish;
+    if (networkMode === 'host' && extraHosts.length === 0) return undefined;
+    const [short = hostname] = hostname.split('.');
+    return hostsText([
+      ...ownEntries(endpoints, Array.from(new Set([hostname, short]))),
+      ...extraHosts.map(({ name, address }) => ({ address, names: [name] })),
+    ]);
+  }
+
+  /**
+   * Its own servers, or the gateways of the networks it is in, those first that lead out: an internal one refuses what is
+   * outside.
+   */
+  #resolvConf(): string | undefined {
+    const { dns, dnsSearch, dnsOptions, networks, networkMode } = this.#wish;
+    if (networkMode === 'host' && dns.length === 0) return undefined;
+    const places =
+      typeof networkMode === 'object' && networkMode
+        ? this.#parts.project.services.find(({ key }) => key === networkMode.service)!.networks
+        : networks;
+    const gateways = places
       .map(({ network, gatewayPriority }) => ({ info: this.#parts.network(network), gatewayPriority }))
       .sort(
-        (a, b) => b.gatewayPriority - a.gatewayPriority || Number(a.info.internal) - Number(b.info.internal),
-      );
-    const gateways = byPriority.flatMap(({ info }) => info.ipv4?.gateway ?? info.ipv6?.gateway ?? []);
-    const nameservers = dns.length > 0 ? dns : endpoints.length > 0 ? gateways.slice(0, 3) : [];
+        (a, b) => Number(a.info.internal) - Number(b.info.internal) || b.gatewayPriority - a.gatewayPriority,
+      )
+      .flatMap(({ info }) => info.ipv4?.gateway ?? info.ipv6?.gateway ?? []);
     return formatResolvConf({
-      nameservers,
+      nameservers: dns.length > 0 ? dns : gateways.slice(0, 3),
       search: dnsSearch,
       options: dnsOptions.length > 0 ? dnsOptions : ['ndots:0'],
     });

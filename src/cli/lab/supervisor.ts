@@ -172,6 +172,7 @@ class Supervisor {
           project: this.#project,
           client: this.#client,
           network: (key) => this.#networks.get(key)!,
+          pidOf: (key) => this.#services.get(key)!.state.pid,
           log,
           hidden: [dirname(this.#paths.socket)],
           changed: () => this.#write(),

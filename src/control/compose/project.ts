@@ -86,8 +86,8 @@ export interface ProjectService {
   hostname: string;
   /** What it is connected to; empty with `networkMode`. */
   networks: ServiceNetwork[];
-  /** In place of networks: none at all. */
-  networkMode: 'none' | null;
+  /** In place of networks: none at all, the host's own, or what another service has. */
+  networkMode: 'none' | 'host' | { service: string } | null;
   /** In Docker's grammar. */
   publish: string[];
   /** Services, and the names by which this one finds them. */

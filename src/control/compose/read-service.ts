@@ -146,12 +146,13 @@ export function readService(context: ServiceContext, key: string, value: YamlVal
     value.failKey(what);
   }
   checkExpose(fields.expose);
-  const networkMode = readNetworkMode(fields.network_mode, fields.networks);
-  if (networkMode && fields.ports) fields.ports.failKey('there are none to publish without a network');
+  const networkMode = readNetworkMode(context, fields.network_mode, fields.networks);
+  if (networkMode && fields.ports) fields.ports.failKey('there are none to publish with this network_mode');
   const host = hostname ? hostnameOf(hostname) : container;
   const dependsOn = readDependsOn(context, fields.depends_on);
   const links = readLinks(context, fields.links);
-  for (const { service } of links) {
+  const shared = typeof networkMode === 'object' && networkMode ? [networkMode] : [];
+  for (const { service } of [...links, ...shared]) {
     if (!dependsOn.some((one) => one.service === service)) {
       dependsOn.push({ service, condition: 'service_started' });
     }
@@ -209,16 +210,18 @@ function hostnameOf(value: YamlValue): string {
   return text;
 }
 
-function readNetworkMode(value: YamlValue | undefined, networks: YamlValue | undefined): 'none' | null {
+function readNetworkMode(
+  context: ServiceContext,
+  value: YamlValue | undefined,
+  networks: YamlValue | undefined,
+): ProjectService['networkMode'] {
   const mode = value?.text();
   if (mode === undefined || mode === 'bridge') return null;
   if (networks) networks.failKey('network_mode and networks exclude each other; leave one out');
   if (mode === 'none') return 'none';
-  return value!.fail(
-    mode === 'host' || /^(service|container):/.test(mode)
-      ? `'${mode}' is not possible here: each service has a network namespace of its own; use none, or networks`
-      : `must be none or bridge, not '${mode}'`,
-  );
+  if (mode === 'host') return 'host';
+  if (mode.startsWith('service:')) return { service: serviceOf(context, value!, mode.slice(8)) };
+  return value!.fail(`must be bridge, none, host or service:NAME, not '${mode}'`);
 }
 
 function readNetworks(
