@@ -312,6 +312,8 @@ export class Containers {
     void container.inTurn(async () => {
       const before = container.wayOut;
       await this.#leave(record, 'gone');
+      // Others may have vanished at the same time.
+      if (container.endpoints.size === 0) void this.#remove(container, 'gone');
       if (container.leaving || !this.#isThere(container)) return;
       await this.#route(container);
       await this.#moved(container, before);

@@ -111,6 +111,21 @@ describe('the way out', () => {
     expect(await deck.attach({ pid: 1, name: 'c' })).toMatchObject({ ifname: 'eth0' });
   });
 
+  it('vanishes with the namespace, all interfaces of which do at once', async () => {
+    const first = await deck.attach({ pid: 1, name: 'c', network: 'alpha', networks: [{ network: 'zulu' }] });
+    const second = deck.container('c').endpoints[1]!;
+    const gone: string[] = [];
+    deck.events.on('gone', ({ network }) => gone.push(network));
+    dead.add('pid 1');
+    const before = routed.length;
+    plane.vanish(first.port);
+    plane.vanish(second.port);
+    await expect.poll(() => deck.containers()).toEqual([]);
+    expect(gone).toEqual(['alpha', 'zulu']);
+    expect(routed).toHaveLength(before);
+    expect(await deck.attach({ pid: 2, name: 'c' })).toMatchObject({ ifname: 'eth0' });
+  });
+
   it('is never an internal network', async () => {
     const inner = await deck.attach({ pid: 1, name: 'c', network: 'inner', gatewayPriority: 9 });
     expect(inner.ipv4).toBe('10.3.0.2');

@@ -152,10 +152,11 @@ describe('on a deck', () => {
     expect((await account.tapdeck('run', '--network', 'host', '--', '/nowhere')).code).toBe(127);
   });
 
-  it('one without an interface is forgotten when its namespace ends', async () => {
+  it('one without an interface, and one with several, is forgotten when its namespace ends', async () => {
     await attach('c', '--network', 'none');
+    await attach('d', '--network', 'alpha', '--network', 'zulu', '--network', 'inner');
     sandboxes.removeAll();
-    await until(async () => (await account.ok('ps', '-q')) === '', 'it is forgotten');
+    await until(async () => (await account.ok('ps', '-q')) === '', 'they are forgotten');
   });
 
   it('unused networks go when somebody says yes', async () => {
