@@ -57,10 +57,12 @@ export class NameService {
       const { ipv4, ipv6 } = network.describe();
       return [ipv4, ipv6].flatMap((pool) => pool?.gateway ?? []);
     });
-    const { search, options } = this.#forwarder.hostConf;
+    const { nameservers, search, options } = this.#forwarder.hostConf;
+    // In no network of ours, or in the host's.
+    const own = gateways.length > 0 ? gateways.slice(0, MOST_NAMESERVERS) : nameservers;
     const others = options.filter((option) => !option.startsWith('ndots:'));
     return formatResolvConf({
-      nameservers: wishes.servers?.length ? wishes.servers : gateways.slice(0, MOST_NAMESERVERS),
+      nameservers: wishes.servers?.length ? wishes.servers : own,
       search: (wishes.search?.length ? wishes.search : search).filter((domain) => domain !== '.'),
       options: wishes.options?.length ? wishes.options : [...others, 'ndots:0'],
     });

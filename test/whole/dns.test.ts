@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Container } from '../../src/control/container.ts';
@@ -167,6 +168,21 @@ describe('names outside', () => {
     expect(await within('web', 'dig', '+tries=1', '-x', '10.2.0.10')).toContain('status: NXDOMAIN');
     expect(await within('web', 'dig', '+tries=1', '-x', '10.1.0.200')).toContain('status: NXDOMAIN');
     expect(asked()).toEqual([]);
+  });
+});
+
+describe('DHCP', () => {
+  const SCRIPT = '#!/bin/sh\n[ "$1" = bound ] && echo "got $ip/$mask $router $dns $mtu $lease"\nexit 0\n';
+
+  it('tells a guest that asks what the deck has given it', async () => {
+    const script = join(account.folder, 'bound');
+    writeFileSync(script, SCRIPT, { mode: 0o755 });
+    const udhcpc = ['udhcpc', '-f', '-n', '-q', '-t', '3', '-i', 'eth0', '-s', script];
+    await account.ok('network', 'create', '--subnet', '10.3.0.0/24', '-o', 'tapdeck.dhcp=true', 'guests');
+    const guest = await account.tapdeck('run', '--network', 'guests', '--ip', '10.3.0.77', '--', ...udhcpc);
+    expect(guest.out).toContain('got 10.3.0.77/24 10.3.0.1 10.3.0.1 65520 3600');
+    const { out, code } = await account.tapdeck('run', '--network', 'front', '--', ...udhcpc);
+    expect([out.includes('got'), code]).toEqual([false, 1]);
   });
 });
 
