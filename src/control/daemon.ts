@@ -239,6 +239,8 @@ export class Daemon {
     }
     chmodSync(this.paths.socket, this.#group === null ? 0o600 : 0o660);
     if (this.#group !== null) this.#openTo(this.#group);
+    // What an embedded daemon left that was killed is now in our own state.
+    if (!this.#untilEmpty) void this.#keeper.saved().then(() => remove(this.paths.recovery));
     this.#watchEmpty(FIRST_SANDBOX);
   }
 
@@ -262,8 +264,6 @@ export class Daemon {
     await this.#deck.close();
     await this.#app.close();
     if (this.#untilEmpty) this.#file.remove();
-    // Of an embedded daemon that was killed, all of which is this one's now.
-    remove(this.paths.recovery);
     // An embedded daemon's, this one's or that of one that was killed.
     remove(this.paths.log);
     this.#stateLock?.release();

@@ -187,6 +187,20 @@ describe('daemon', () => {
     expect(readdirSync(folder).sort()).toEqual(['tapdeck.state.json', 'tapdeck.state.json.damaged-1']);
   });
 
+  it('takes over what one that ends when empty has left, and leaves that one nothing', async () => {
+    const embedded = { ...paths, state: paths.recovery };
+    const kept = paths;
+    paths = embedded;
+    const first = await start();
+    await new DaemonClient(paths.socket).post('/v1/networks', { name: 'lab' });
+    await first.stop('asked');
+    paths = kept;
+    await start();
+    expect(await new DaemonClient(paths.socket).get('/v1/networks/lab')).toMatchObject({ name: 'lab' });
+    await expect.poll(() => existsSync(paths.recovery)).toBe(false);
+    expect(readFileSync(paths.state, 'utf8')).toContain('"lab"');
+  });
+
   it('is the only one that has a state', async () => {
     paths = { ...paths, state: join(folder, 'deep/state.json') };
     await start();
