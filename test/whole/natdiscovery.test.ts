@@ -28,7 +28,8 @@ describe.each(FILTERINGS)('with %s filtering', (filtering) => {
     lab = new Lab();
     world = outside(lab, { options: `filtering=${filtering}` });
     await lab.open(...world.uplink);
-    a = await lab.attach('a');
+    // It gives itself a second address.
+    a = await lab.attach('a', '--allow-spoof');
     const [bits, flags] = family === 'ipv4' ? [24, []] : [64, ['nodad']];
     world.out.ip('addr', 'add', `${OTHER[family]}/${bits}`, 'dev', world.out.ifname, ...flags);
     a.ip('addr', 'add', `${SECOND[family]}/${bits === 24 ? 16 : 64}`, 'dev', a.ifname, ...flags);
