@@ -26,6 +26,7 @@ export { DEFAULT_NETWORK } from './control/name.ts';
 export type { CreateNetworkOptions, NetworkInfo } from './control/network.ts';
 export type { PublishedPort } from './control/published.ts';
 export type { ChainView, RuleView } from './control/rules.ts';
+export type { AddRuleOptions, SavedRule, UserRuleInfo } from './control/user-rules.ts';
 export { Sandbox, type SandboxEnd, type SandboxFiles, type SandboxOptions } from './control/sandbox.ts';
 export type { UplinkAddressesInfo, UplinkInfo } from './control/uplink.ts';
 export { parseUplinkSpec, type UplinkAddresses, type UplinkSpec } from './control/uplink-spec.ts';

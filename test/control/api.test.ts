@@ -75,6 +75,61 @@ describe('API', () => {
     expect((await call('POST', '/v1/endpoints/web/ports', { publish: ['80:81'] })).status).toBe(409);
   });
 
+  it("adds, lists and removes rules of the user's", async () => {
+    await call('POST', '/v1/networks', { name: 'front' });
+    const wanted = {
+      in: 'front',
+      out: '!bridge',
+      protocol: 'tcp',
+      dport: '80',
+      state: ['NEW'],
+      action: 'DROP',
+    };
+    const made = await call('POST', '/v1/rules/user', wanted);
+    expect(made).toMatchObject({
+      status: 201,
+      body: { ...wanted, id: 1, position: 1, active: true, packets: 0 },
+    });
+    plane.rules = [{ kind: 'USER', network: -1, publish: -1, rule: 1, packets: 3, bytes: 180 }];
+    expect((await call('GET', '/v1/rules/user')).body).toEqual([{ ...made.body, packets: 3, bytes: 180 }]);
+    const chains = (await call('GET', '/v1/rules')).body as { name: string; rules: object[] }[];
+    expect(chains.find(({ name }) => name === 'DOCKER-USER')!.rules[0]).toMatchObject({
+      rule: 1,
+      target: 'DROP',
+      packets: 3,
+      words: 'TCP to port 80 from network front to anywhere but network bridge in state NEW is dropped',
+    });
+    expect(deck.save().rules).toMatchObject([{ ...wanted, id: 1 }]);
+    await call('POST', '/v1/rules/user', { action: 'RETURN' });
+    expect(await call('DELETE', '/v1/rules/user?id=1&id=2')).toMatchObject({
+      status: 200,
+      body: [{ id: 1 }, { id: 2 }],
+    });
+    expect(plane.userRules).toEqual([]);
+  });
+
+  it.each([
+    [400, { action: 'LOG' }, 'must be equal to one of the allowed values'],
+    [400, { action: 'DROP', foo: 1 }, 'must NOT have additional properties'],
+    [400, { in: 'front' }, "must have required property 'action'"],
+    [
+      400,
+      { action: 'DROP', in: '__proto__' },
+      "there is no network or uplink '__proto__'; there are: bridge",
+    ],
+    [400, { action: 'DROP', dport: '80' }, 'port 80 says nothing without a protocol'],
+  ])('answers %i to the rule %j', async (status, rule, message) => {
+    const answer = await call('POST', '/v1/rules/user', rule);
+    expect(answer).toMatchObject({
+      status,
+      body: { code: 'invalid', message: expect.stringContaining(message) },
+    });
+    expect((await call('GET', '/v1/rules/user')).body).toEqual([]);
+    expect((await call('DELETE', '/v1/rules/user?id=1')).status).toBe(404);
+    expect((await call('DELETE', '/v1/rules/user?id=one')).status).toBe(400);
+    expect((await call('DELETE', '/v1/rules/user')).status).toBe(400);
+  });
+
   it('shows and forgets connections, and the rules', async () => {
     plane.flowTable = [flowEntry(), pingEntry()];
     const query =
