@@ -1,4 +1,5 @@
 import type { PortId } from '../../switch/frame.ts';
+import type { ResolverCounters } from '../../switch/resolver.ts';
 import type { ConntrackOptions } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
 import { hostAddresses } from '../device/host-addresses.ts';
@@ -345,6 +346,11 @@ export class Deck {
   /** How many connections are tracked, and how many can be. */
   async countFlows(): Promise<{ entries: number; capacity: number }> {
     return (await this.#operation(() => this.#plane.snapshot({}))).conntrack;
+  }
+
+  /** What the gateways' name servers have done with questions since the start. */
+  async nameCounters(): Promise<ResolverCounters> {
+    return (await this.#operation(() => this.#plane.snapshot({}))).names;
   }
 
   /** What is done to packets, as the chains of rules that Docker would have made for it. */

@@ -1,3 +1,4 @@
+import type { ResolverCounters } from '../../switch/resolver.ts';
 import type { ChainView } from './rules.ts';
 import type { CountersView, DropView } from './views.ts';
 
@@ -9,6 +10,7 @@ export interface MetricsParts {
   counters: CountersView;
   drops: readonly DropView[];
   conntrack: { entries: number; capacity: number };
+  names: ResolverCounters;
   chains: readonly ChainView[];
   networks: readonly { name: string; endpoints: readonly string[] }[];
   uplinks: readonly { name: string; state: string }[];
@@ -119,6 +121,12 @@ export function formatMetrics(parts: MetricsParts): string {
     ),
     metric('conntrack_entries', 'gauge', 'Connections that are tracked.', [[{}, conntrack.entries]]),
     metric('conntrack_capacity', 'gauge', 'Connections that can be tracked.', [[{}, conntrack.capacity]]),
+    metric(
+      'dns_questions_total',
+      'counter',
+      "Questions to the gateways' name servers by what became of them: `answered` here, `forwarded` to the host's servers, `refused` to an internal network, too many at a time (`busy`).",
+      Object.entries(parts.names).map(([fate, count]): Sample => [{ fate }, count]),
+    ),
     metric(
       'rule_packets_total',
       'counter',

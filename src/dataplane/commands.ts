@@ -4,6 +4,7 @@ import type { PortId } from '../../switch/frame.ts';
 import type { NeighborEntry } from '../../switch/neighbors.ts';
 import type { NetworkOptions as SegmentOptions } from '../../switch/network.ts';
 import type { PortOptions } from '../../switch/ports.ts';
+import type { ResolverCounters } from '../../switch/resolver.ts';
 
 /** A container network to make; `uplink` is what `addUplink` answered, null or left out for an internal network. */
 export interface NetworkOptions extends SegmentOptions {
@@ -331,6 +332,8 @@ export interface Snapshot {
   rules: RuleCounter[];
   /** How full the connection table is. */
   conntrack: { entries: number; capacity: number };
+  /** What the gateways' name servers have done. */
+  names: ResolverCounters;
 }
 
 /** What a snapshot is to contain beside the ledger; tables can be long. */

@@ -611,6 +611,7 @@ export class Dataplane {
       neighbors: wants.neighbors ? this.neighbors.list(now) : [],
       rules: wants.rules ? [...this.#rules.list(), ...this.#filter.list()] : [],
       conntrack: { entries: this.#nat.conntrack.size, capacity: this.#nat.conntrack.capacity },
+      names: { ...this.#resolver.counters },
     };
   }
 

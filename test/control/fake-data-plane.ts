@@ -219,7 +219,8 @@ export class FakeDataPlane implements DataPlane {
     drops[20] = 1;
     const conntrack = { entries: this.flowTable.length, capacity: 262_144 };
     const { fdb, neighbors, rules } = this;
-    return { now: 0, ledger, ports, fdb, neighbors, rules, conntrack };
+    const names = { answered: 0, refused: 0, forwarded: 0, busy: 0 };
+    return { now: 0, ledger, ports, fdb, neighbors, rules, conntrack, names };
   }
 
   onPortGone(listener: (port: number) => void): void {

@@ -13,6 +13,7 @@ async function parts(): Promise<MetricsParts> {
       counters: await deck.counters(),
       drops: await deck.drops(),
       conntrack: { entries: 3, capacity: 10 },
+      names: { answered: 7, refused: 2, forwarded: 1, busy: 0 },
       chains: await deck.rules(),
       networks: deck.networks(),
       uplinks: [{ name: 'we\\ird"\n', state: 'gone' }],
@@ -66,6 +67,7 @@ describe('metrics', () => {
     expect(lines).toContain('tapdeck_frames_total{fate="received"} 5');
     expect(lines).toContain('tapdeck_drops_total{reason="FDB_SAME_PORT"} 1');
     expect(lines).toContain('tapdeck_conntrack_entries 3');
+    expect(lines).toContain('tapdeck_dns_questions_total{fate="answered"} 7');
     expect(lines).toContain('tapdeck_uplink_up{uplink="we\\\\ird\\"\\n"} 0');
     expect(lines).toContain('tapdeck_loop_latency_seconds 0.00025');
   });

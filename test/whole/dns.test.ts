@@ -177,7 +177,7 @@ describe('DHCP', () => {
   it('tells a guest that asks what the deck has given it', async () => {
     const script = join(account.folder, 'bound');
     writeFileSync(script, SCRIPT, { mode: 0o755 });
-    const udhcpc = ['udhcpc', '-f', '-n', '-q', '-t', '3', '-i', 'eth0', '-s', script];
+    const udhcpc = ['udhcpc', '-f', '-n', '-q', '-t', '2', '-T', '1', '-i', 'eth0', '-s', script];
     await account.ok('network', 'create', '--subnet', '10.3.0.0/24', '-o', 'tapdeck.dhcp=true', 'guests');
     const guest = await account.tapdeck('run', '--network', 'guests', '--ip', '10.3.0.77', '--', ...udhcpc);
     expect(guest.out).toContain('got 10.3.0.77/24 10.3.0.1 10.3.0.1 65520 3600');

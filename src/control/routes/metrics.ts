@@ -17,12 +17,18 @@ export function metricsRoutes(app: FastifyInstance, { deck, version }: ApiParts)
       const before = performance.now();
       const conntrack = await deck.countFlows();
       const latency = performance.now() - before;
-      const [counters, drops, chains] = await Promise.all([deck.counters(), deck.drops(), deck.rules()]);
+      const [counters, drops, chains, names] = await Promise.all([
+        deck.counters(),
+        deck.drops(),
+        deck.rules(),
+        deck.nameCounters(),
+      ]);
       const text = formatMetrics({
         ...version(),
         counters,
         drops,
         conntrack,
+        names,
         chains,
         networks: deck.networks(),
         uplinks: deck.uplinks(),
