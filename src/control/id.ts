@@ -1,8 +1,13 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 
 /** 64 hexadecimal digits, as Docker's. */
 export function newId(): string {
   return randomBytes(32).toString('hex');
+}
+
+/** The same for a name at all times: of what is in every deck and not kept over a restart. */
+export function fixedId(name: string): string {
+  return createHash('sha256').update(`tapdeck ${name}`).digest('hex');
 }
 
 /** By name, else by id or the unique beginning of one, as Docker does it. */

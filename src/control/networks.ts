@@ -2,7 +2,7 @@ import type { DataPlane } from '../runtime/data-plane.ts';
 import { familyOf, formatAddress, formatSubnet } from './address.ts';
 import type { DeckEvents } from './deck-events.ts';
 import { asDeckError, conflict, invalid, notFound } from './error.ts';
-import { findNamed, newId } from './id.ts';
+import { findNamed, fixedId, newId } from './id.ts';
 import { AddressPool, type PoolOptions, type Subnets } from './ipam.ts';
 import { checkLabels } from './labels.ts';
 import { DEFAULT_NETWORK, HOST_NETWORK, Names, NO_NETWORK, quote } from './name.ts';
@@ -151,7 +151,7 @@ export class Networks {
   createBuiltIn(): void {
     for (const [name, driver] of BUILT_IN) {
       const network = new NetworkRecord({
-        id: newId(),
+        id: fixedId(`network ${name}`),
         name: this.#names.reserve(name),
         driver,
         mtu: 0,

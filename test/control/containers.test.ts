@@ -252,6 +252,16 @@ describe('networks host and none', () => {
     expect(await deck.attach({ pid: 1, name: 'x' })).toMatchObject({ name: 'x' });
   });
 
+  it('have the same ids in every deck, so that a restart changes none', async () => {
+    const ids = () => ['host', 'none'].map((name) => deck.network(name).id);
+    const before = ids();
+    await deck.close();
+    deck = await open();
+    expect(ids()).toEqual(before);
+    expect(before[0]).toMatch(/^[0-9a-f]{64}$/);
+    expect(before[0]).not.toBe(before[1]);
+  });
+
   it('can be neither made nor removed', async () => {
     await expect(deck.createNetwork({ name: 'host' })).rejects.toMatchObject({ code: 'conflict' });
     await expect(deck.createNetwork({ name: 'x', driver: 'host' })).rejects.toThrow(
