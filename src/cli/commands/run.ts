@@ -35,6 +35,7 @@ export function runCommand(program: Command, cli: Cli): void {
         ],
         ['tapdeck run -- curl http://172.17.0.80/', 'and its client'],
         ['tapdeck run -p 8080:80 -- python3 -m http.server 80', 'a server with a published port'],
+        ['tapdeck run -- curl http://web/', 'and its client, by name'],
       ])}
 The exit code is the command's own; 126 when it cannot be executed, 127 when there is no such command, 128 and the
 signal's number when a signal ended it, 125 when the deck failed or the options are wrong. A daemon is started when none is running, and
