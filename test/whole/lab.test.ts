@@ -96,7 +96,7 @@ describe.each([
 
     const down = await account.tapdeck('lab', 'down', folder);
     expect([down.code, down.out]).toEqual([0, '']);
-    expect(account.leftovers()).toEqual([]);
+    expect(await account.untilNothingIsLeft()).toEqual([]);
     expect(await account.tapdeck('lab', 'down', folder)).toMatchObject({
       code: 0,
       err: 'tapdeck: lab networking is not up\n',

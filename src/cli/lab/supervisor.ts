@@ -7,7 +7,6 @@ import { DaemonLock } from '../../control/lock.ts';
 import type { NetworkInfo } from '../../control/network.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from '../../control/paths.ts';
 import { bootId, findProcess } from '../../control/process.ts';
-import { newSandboxId } from '../../control/sandbox.ts';
 import { parseUplinkSpec } from '../../control/uplink-spec.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from '../embedded.ts';
 import { takeUpAgain } from '../next-daemon.ts';
@@ -23,6 +22,8 @@ const MOST_AT_ONCE = 6;
 /** What the supervisor is to do: sent to it over the channel between it and the command that starts it. */
 export interface Assignment {
   project: Project;
+  /** By which the daemon knows the lab. */
+  id: string;
   /** As `formatUplinkSpec` writes them. */
   uplinks?: string[];
 }
@@ -44,7 +45,9 @@ export async function supervise(paths: RuntimePaths, host: string | undefined): 
       if (process.connected) process.send!(message, () => resolve());
       else resolve();
     });
-  const { project, uplinks } = await new Promise<Assignment>((resolve) => process.once('message', resolve));
+  const { project, id, uplinks } = await new Promise<Assignment>((resolve) =>
+    process.once('message', resolve),
+  );
   const wish: DaemonWish = uplinks ? { uplinks: uplinks.map(parseUplinkSpec) } : {};
   let supervisor: Supervisor | undefined;
   let wanted = true;
@@ -58,7 +61,7 @@ export async function supervise(paths: RuntimePaths, host: string | undefined): 
     }
   });
   try {
-    supervisor = Supervisor.begin(paths, host, project, wish, (what, name, state) =>
+    supervisor = Supervisor.begin(paths, host, project, id, wish, (what, name, state) =>
       tell({ kind: 'progress', what, name, state }),
     );
     if (!wanted) supervisor.giveUp();
@@ -91,7 +94,7 @@ class Supervisor {
   readonly #files: LabPaths;
   readonly #lock: DaemonLock;
   readonly #state: LabState;
-  readonly #id = newSandboxId();
+  readonly #id: string;
   readonly #networks = new Map<string, NetworkInfo>();
   readonly #services = new Map<string, LabService>();
   readonly #givenUp = new AbortController();
@@ -105,6 +108,7 @@ class Supervisor {
     paths: RuntimePaths,
     host: string | undefined,
     project: Project,
+    id: string,
     wish: DaemonWish,
     report: Report,
   ): Supervisor {
@@ -114,7 +118,7 @@ class Supervisor {
     const lock = DaemonLock.take(files.lock);
     if (lock instanceof DaemonLock) {
       lock.sign();
-      return new Supervisor(paths, host, project, wish, report, files, lock);
+      return new Supervisor(paths, host, project, id, wish, report, files, lock);
     }
     throw conflict(`lab ${project.name} is being brought up or down by another process (pid ${lock.heldBy})`);
   }
@@ -123,6 +127,7 @@ class Supervisor {
     paths: RuntimePaths,
     host: string | undefined,
     project: Project,
+    id: string,
     wish: DaemonWish,
     report: Report,
     files: LabPaths,
@@ -132,6 +137,7 @@ class Supervisor {
     this.#host = host;
     this.#wish = wish;
     this.#project = project;
+    this.#id = id;
     this.#report = report;
     this.#files = files;
     this.#lock = lock;

@@ -4,8 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { readProject } from '../../control/compose/read-project.ts';
 import { conflict, DeckError, unavailable } from '../../control/error.ts';
 import { ensureFolder, type RuntimePaths } from '../../control/paths.ts';
-import { SANDBOX_VARIABLE } from '../../control/sandbox.ts';
+import { newSandboxId, SANDBOX_VARIABLE } from '../../control/sandbox.ts';
 import { formatUplinkSpec } from '../../control/uplink-spec.ts';
+import { awaitEnd, reachDaemon } from '../embedded.ts';
 import { EXIT_DONE, say, style } from '../output.ts';
 import { type UplinkFlags, uplinkOptions } from '../uplink-options.ts';
 import { digestOf, isHeld, labPaths, readLab } from './lab-files.ts';
@@ -40,10 +41,22 @@ export async function up(
     );
   }
   for (const service of project.services) checkProgram(service);
-  const uplinks = uplinkOptions(flags)?.map(formatUplinkSpec);
+  const uplinks = uplinkOptions(flags);
+  const id = newSandboxId();
   ensureFolder(paths);
   mkdirSync(files.folder, { recursive: true, mode: 0o700 });
-  await startSupervisor(files.supervisorLog, host, { project, ...(uplinks && { uplinks }) });
+  // Beside the supervisor, which needs as long to come up; what is wrong with it the supervisor finds out as well.
+  const daemon = reachDaemon(paths, host, id, uplinks ? { uplinks } : {}).catch(() => undefined);
+  const assignment = { project, id, ...(uplinks && { uplinks: uplinks.map(formatUplinkSpec) }) };
+  try {
+    await startSupervisor(files.supervisorLog, host, assignment);
+  } catch (error) {
+    // It may have come up when the supervisor was gone already.
+    const reached = await daemon;
+    const closed = await reached?.client.closeSandbox(id).catch(() => undefined);
+    if (reached && (closed === undefined || closed.ending)) await awaitEnd(paths, reached.version);
+    throw error;
+  }
   return EXIT_DONE;
 }
 
