@@ -592,6 +592,11 @@ export class Dataplane {
     this.#nat.onFlow = listener;
   }
 
+  /** Hears of connections that are ended though neither end has (see `Nat.onSevered`); null while nobody listens. */
+  set onSevered(listener: ((tuples: Int32Array, at: number) => void) | null) {
+    this.#nat.onSevered = listener;
+  }
+
   /** Accounts for what a port's device has got and discarded by itself, before there was a frame. */
   discarded(port: PortId, reason: DropReason, count: number): void {
     const { counters } = this.ports;

@@ -57,6 +57,11 @@ export class Nat {
   readonly words = new Int32Array(2 * TUPLE_WORDS);
   /** Hears what happens to connections; null while nobody listens. */
   onFlow: ((event: FlowEvent) => void) | null = null;
+  /**
+   * Hears of connections that are ended though neither end has, with an endpoint, a publish or a network, or on request: by
+   * both of their tuples, one call each. Null while nobody listens.
+   */
+  onSevered: ((tuples: Int32Array, at: number) => void) | null = null;
   /** By row: the mapping by whose port the connection came in, or -1. */
   readonly #entry: Int32Array;
   /** By mapping: the connections in which its endpoint has said something. */
@@ -337,6 +342,9 @@ export class Nat {
     let count = 0;
     for (let row = 0; row < conntrack.high; row++) {
       if (!conntrack.isLive(row) || !matches(row)) continue;
+      const at = row * 2 * TUPLE_WORDS;
+      this.onSevered?.(conntrack.tuples, at);
+      this.onSevered?.(conntrack.tuples, at + TUPLE_WORDS);
       conntrack.close(row);
       count++;
     }

@@ -1,6 +1,7 @@
 import './engine.ts';
 import { randomInt } from 'node:crypto';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { kindZone, TUPLE_KIND } from '../../nat/tuple.ts';
 import type { Device } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
@@ -57,6 +58,11 @@ class DataPlaneWorker {
       ...(data.conntrack && { conntrack: data.conntrack }),
       onException: (error, frame) => this.#exception(error, frame),
     });
+    // What a socket of the host stands for is over with it. Otherwise it would stay open until the host's other end closes it,
+    // and whoever gets the deck's port next would speak in its place.
+    this.#dataplane.onSevered = (tuples, at) => {
+      this.#sockets.get(kindZone(tuples[at + TUPLE_KIND]!))?.device.sever(tuples, at);
+    };
     this.#dataplane.onQuery = (query) => this.#notify({ notice: 'query', query });
     this.#loop = new Loop(
       this.#dataplane,

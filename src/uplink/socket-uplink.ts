@@ -1,3 +1,4 @@
+import { kindIsIpv6, kindProtocol, TUPLE_KIND } from '../../nat/tuple.ts';
 import { type Device, discarded, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
@@ -151,6 +152,15 @@ export class SocketUplink implements Device {
     this.#published.delete(publish);
     this.#listeners.close(publish);
     this.tcp.closeAccepted(options);
+  }
+
+  /**
+   * The deck has ended a connection: its socket has nobody to speak for any more.
+   * @param tuples at offset `at`, how the connection's packets look that come from here (nat/tuple.ts)
+   */
+  sever(tuples: Int32Array, at: number): void {
+    const kind = tuples[at + TUPLE_KIND]!;
+    if (!this.#closed && kindProtocol(kind) === PROTO_TCP) this.tcp.sever(kindIsIpv6(kind), tuples, at);
   }
 
   /** Connections from outside that were refused since this was last asked, because there was no descriptor or row for them. */

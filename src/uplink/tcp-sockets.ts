@@ -1,3 +1,4 @@
+import { TUPLE_DST, TUPLE_DST_IPV4, TUPLE_PORTS, TUPLE_SRC, TUPLE_SRC_IPV4 } from '../../nat/tuple.ts';
 import { discarded, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
@@ -23,6 +24,7 @@ import { SendBatch } from './send-batch.ts';
 import {
   ARMED,
   END_READ,
+  FIN_RECEIVED,
   FLAGS,
   HANGUP,
   INSIDE,
@@ -313,6 +315,31 @@ export class TcpSockets {
       this.host.abort(row);
       this.#forget(row);
     }
+  }
+
+  /**
+   * Ends a connection of which the inside will hear nothing any more. The outside is reset, unless the inside had sent its
+   * last: that still gets there.
+   * @param tuples at offset `at`, how its segments look that come from here (nat/tuple.ts)
+   */
+  sever(isIpv6: boolean, tuples: Int32Array, at: number): void {
+    this.#batch.flush();
+    const ports = tuples[at + TUPLE_PORTS]!;
+    let row: number;
+    if (isIpv6) {
+      for (let i = 0; i < 4; i++) {
+        this.#tuple[OUTSIDE + i] = tuples[at + TUPLE_SRC + i]!;
+        this.#tuple[INSIDE + i] = tuples[at + TUPLE_DST + i]!;
+      }
+      row = this.connections.findIpv6(this.#tuple, ports);
+    } else {
+      const outside = tuples[at + TUPLE_SRC_IPV4]!;
+      row = this.connections.findIpv4(outside, tuples[at + TUPLE_DST_IPV4]!, ports);
+    }
+    if (row < 0) return;
+    if ((this.#words[row * ROW + FLAGS]! & FIN_RECEIVED) !== 0) this.host.close(row);
+    else this.host.abort(row);
+    this.#forget(row);
   }
 
   /** Does what is due: sends again, asks again, gives up. */

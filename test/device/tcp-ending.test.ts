@@ -1,8 +1,18 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  portsWord,
+  TUPLE_DST_IPV4,
+  TUPLE_KIND,
+  TUPLE_PORTS,
+  TUPLE_SRC_IPV4,
+  TUPLE_WORDS,
+  tupleKind,
+} from '../../nat/tuple.ts';
 import { udp } from '../../src/testing/frames.ts';
 import { FD, FIN_SENT, FLAGS, STATE, TcpState } from '../../src/uplink/tcp-connections.ts';
 import { Transmit } from '../../switch/device.ts';
-import { DECK, FAR, reasonOf, withoutDescriptors } from './outside-world.ts';
+import { PROTO_TCP } from '../../wire/protocol.ts';
+import { DECK, FAR, reasonOf, SEGMENT, withoutDescriptors } from './outside-world.ts';
 import { openDescriptors } from './sandbox.ts';
 import { Inside, type TakenSegment, Wire } from './tcp-wire.ts';
 
@@ -367,5 +377,44 @@ describe('silence', () => {
     expect(wire.expect('A')).toMatchObject({ ack: inside.seq, seq: inside.ack });
     inside.segment({ flags: 'A', seq: inside.seq - 1, data: 'x' });
     expect(wire.expect('A')).toMatchObject({ ack: inside.seq });
+  });
+});
+
+describe('the deck ends it', () => {
+  /** As segments of a connection look that come from outside. */
+  function severed({ srcPort }: Inside): Int32Array {
+    const tuple = new Int32Array(TUPLE_WORDS);
+    tuple[TUPLE_SRC_IPV4] = SEGMENT.device.ipv4;
+    tuple[TUPLE_DST_IPV4] = SEGMENT.deck.ipv4;
+    tuple[TUPLE_PORTS] = portsWord(80, srcPort);
+    tuple[TUPLE_KIND] = tupleKind(PROTO_TCP, false, 1);
+    return tuple;
+  }
+
+  it('with its endpoint: the host hears at once, the inside and others do not', () => {
+    const [inside, other] = [
+      Inside.connect(wire, listener),
+      Inside.connect(wire, listener, { srcPort: 40001 }),
+    ];
+    inside.data('half a');
+    wire.uplink.sever(severed(inside), 0);
+    // What it stands for is over: nobody takes it up where it was left.
+    wire.uplink.sever(severed(inside), 0);
+    expect(size()).toBe(1);
+    expect(inside.peer.text()).toBe('half a');
+    expect(inside.peer.read()).toBe(104);
+    wire.silence();
+    other.data('on');
+    expect(wire.expect('A').ack).toBe(other.seq);
+    expect(other.peer.text()).toBe('on');
+  });
+
+  it('behind the last of the inside, which the host still gets', () => {
+    const inside = Inside.connect(wire, listener);
+    inside.data('the last', 'FA');
+    wire.uplink.sever(severed(inside), 0);
+    expect(size()).toBe(0);
+    expect(inside.peer.text()).toBe('the last');
+    expect(inside.peer.text()).toBe('');
   });
 });

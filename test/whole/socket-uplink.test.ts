@@ -290,6 +290,27 @@ describe('an endpoint behind uplink socket', () => {
   });
 });
 
+describe('an endpoint behind uplink socket that is detached', () => {
+  let world: HostWorld;
+  let inside: string;
+
+  beforeEach(async () => {
+    world = new HostWorld();
+    await world.account.daemon('--uplink', 'socket');
+    inside = await world.attach('web');
+  });
+  afterEach(() => world.close());
+
+  it.each([4, 6] as const)('takes its connections outside with it, IPv%d', async (version) => {
+    const server = world.start(world.far, 'python3', '-c', UNTIL_RESET, '7001');
+    await server.said('ready');
+    world.start(inside, 'python3', '-c', WAIT, FAR[version], '7001');
+    await server.said('connected');
+    await world.client.delete('/v1/endpoints/web');
+    await server.said('reset');
+  });
+});
+
 describe('a deck that runs out of descriptors', () => {
   let world: HostWorld;
   let inside: string;
@@ -418,6 +439,20 @@ describe('run', () => {
     expect(none.err).toContain('unreachable');
   });
 });
+
+/** Takes a connection and says that it has, and when it is reset. */
+const UNTIL_RESET = `
+import socket, sys
+listener = socket.create_server(("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+connection, _ = listener.accept()
+connection.recv(1)
+print("connected", flush=True)
+try:
+    connection.recv(1)
+except ConnectionResetError:
+    print("reset", flush=True)
+`;
 
 /** Connects, sends a word and waits until the connection is over, however that is. */
 const WAIT = `
