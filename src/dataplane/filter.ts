@@ -22,6 +22,8 @@ import { STATE_DNAT, STATE_RELATED, UserAction, UserRules } from './user-rules.t
 export class Filter {
   /** Whether a rule of the user has accepted the packet that was asked about last: no chain behind DOCKER-USER sees it. */
   isAccepted = false;
+  /** Whether there is no rule of the user. */
+  isEmpty = true;
   readonly #nat: Nat;
   readonly #uplinks: readonly (Uplink | undefined)[];
   readonly #rules: Rules;
@@ -37,14 +39,10 @@ export class Filter {
     this.#reject = reject;
   }
 
-  /** Whether there is no rule of the user. */
-  get isEmpty(): boolean {
-    return this.#userRules.size === 0;
-  }
-
   /** Replaces the rules of the user: see `UserRules.set`. */
   setRules(rules: readonly UserRule[], isNetwork: (network: number) => boolean): void {
     this.#userRules.set(rules, isNetwork);
+    this.isEmpty = rules.length === 0;
     // With no rule nobody asks any more.
     this.isAccepted = false;
   }

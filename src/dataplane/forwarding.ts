@@ -151,14 +151,18 @@ export class Forwarding {
     }
     const egress = this.#egressOf(ref);
     if (!this.#filter.isEmpty || (before & BY_RULE) !== 0) {
-      const state = (this.#conntrack.status[row] & SEEN_REPLY) !== 0 ? STATE_ESTABLISHED : STATE_NEW;
-      const filtered = this.#filter.next(ref, frame, network, egress, state, now);
+      const filtered = this.#filter.next(ref, frame, network, egress, this.#stateOf(row), now);
       if (filtered !== PASS) return filtered;
     }
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
     this.#countEstablished(frame, network, egress);
     return this.#send(ref, frame, network, egress, now);
+  }
+
+  /** NEW until somebody has answered. */
+  #stateOf(row: number): number {
+    return (this.#conntrack.status[row] & SEEN_REPLY) !== 0 ? STATE_ESTABLISHED : STATE_NEW;
   }
 
   /** A packet that cannot be one of its connection. */
