@@ -24,7 +24,9 @@ export function askUdp(
   let socket: DatagramSocket | undefined;
   return new Promise<Uint8Array>((resolve, reject) => {
     socket = createSocket(isIPv6(address.replace(/%.*$/, '')) ? 'udp6' : 'udp4');
-    const timer = setTimeout(() => reject(new Error(`${address} does not answer`)), timeout);
+    // Nobody's reason to stay: a program whose deck is closed ends.
+    socket.unref();
+    const timer = setTimeout(() => reject(new Error(`${address} does not answer`)), timeout).unref();
     socket.once('close', () => clearTimeout(timer));
     socket.on('error', reject);
     socket.on('message', (answer) => {
@@ -48,7 +50,8 @@ export function askTcp(
   let socket: Socket | undefined;
   return new Promise<Uint8Array>((resolve, reject) => {
     socket = connect({ host: address, port });
-    const timer = setTimeout(() => reject(new Error(`${address} does not answer over TCP`)), timeout);
+    socket.unref();
+    const timer = setTimeout(() => reject(new Error(`${address} does not answer over TCP`)), timeout).unref();
     socket.once('close', () => {
       clearTimeout(timer);
       reject(new Error(`${address} has closed the connection`));
