@@ -3,6 +3,11 @@ import { containsIpv6, prefixWord } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
 import type { DeniedPrefix, Filtering, UplinkOptions } from './commands.ts';
 
+/** First word of 64:ff9b::/96, behind which are IPv4 addresses (RFC 6052 §2.1): what DNS64 answers with. */
+const NAT64 = 0x0064_ff9b;
+/** First half word of 2002::/16, likewise (RFC 3056 §2). */
+const SIX_TO_FOUR = 0x2002_0000;
+
 /** A segment by which packets leave the deck: the deck is a host there, with a next hop for all that is farther away. */
 export class Uplink {
   readonly network: Network;
@@ -27,11 +32,20 @@ export class Uplink {
     this.deny(options.denied ?? []);
   }
 
-  /** Keeps endpoints from these prefixes and no others from now on; connections that stand are not looked at again. */
+  /**
+   * Keeps endpoints from these prefixes and no others from now on; connections that stand are not looked at again. IPv4
+   * prefixes also as IPv6 has them, by which a translator or tunnel of the host's network would lead there.
+   */
   deny(prefixes: readonly DeniedPrefix[]): void {
     this.#denied = Int32Array.from(
       prefixes.flatMap(({ address, prefix }) =>
-        typeof address === 'number' ? [0, 0, IPV4_MAPPED, address, prefix + 96] : [...address, prefix],
+        typeof address === 'number'
+          ? [
+              ...[0, 0, IPV4_MAPPED, address, prefix + 96],
+              ...[NAT64, 0, 0, address, prefix + 96],
+              ...[SIX_TO_FOUR | (address >>> 16), address << 16, 0, 0, prefix + 16],
+            ]
+          : [...address, prefix],
       ),
     );
   }

@@ -332,6 +332,29 @@ describe.each(FAMILIES)('IPv%i through an uplink that ends in the sockets of the
   });
 });
 
+test('what is denied of IPv4 is denied by the spellings that IPv6 has for it', () => {
+  const deck = natBed({ uplink: { isHost: true, denied: ['169.254.0.0/16', '203.0.113.1/32'] } });
+  const reach = (ipv6: string) =>
+    send(deck, 'c1', udp({ from: C1, to: { mac: R.mac, ipv6 }, via: VIA_GA, family: 6, dstPort: 53 }));
+  for (const to of [
+    '64:ff9b::169.254.169.254',
+    '2002:a9fe:a9fe::1',
+    '64:ff9b::203.0.113.1',
+    '2002:cb00:7101::',
+  ]) {
+    expect(reach(to), to).toBe('DESTINATION_DENIED');
+    deck.take('c1');
+  }
+  for (const to of [
+    '64:ff9b::169.253.169.254',
+    '2002:a9ff:a9fe::1',
+    '64:ff9b::203.0.113.2',
+    '2002:cb00:7102::',
+  ]) {
+    expect(reach(to), to).toBe('FORWARD');
+  }
+});
+
 test('who is kept apart from a neighbour does not reach him by his mapping either', () => {
   const deck = natBed({ uplink: { filtering: 'address-dependent' }, isolated: true });
   send(deck, 'c2', udp({ from: C2, to: EXT1, via: VIA_GA, srcPort: 5000, dstPort: 1 }));
