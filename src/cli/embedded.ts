@@ -14,6 +14,9 @@ import { formatUplinkSpec, type UplinkSpec } from '../control/uplink-spec.ts';
 import type { DaemonMessage } from './daemon.ts';
 import { say } from './output.ts';
 
+/** The program itself, for processes of it that outlive this one. */
+export const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
+
 /** Milliseconds for a daemon to come up, or to make room for the next one. */
 const START_TIMEOUT = 15_000;
 
@@ -102,13 +105,12 @@ async function startDaemon(
 ): Promise<DaemonMessage> {
   ensureFolder(paths);
   const log = openSync(paths.log, 'a', 0o600);
-  const main = fileURLToPath(new URL('../main.js', import.meta.url));
   const { [SANDBOX_VARIABLE]: _, ...env } = process.env;
   try {
     const child = spawn(
       process.execPath,
       [
-        main,
+        MAIN,
         ...(host === undefined ? [] : ['--host', host]),
         'daemon',
         '--until-empty',

@@ -11,6 +11,7 @@ import type { NetworkInfo } from '../../control/network.ts';
 import type { PublishedPort } from '../../control/published.ts';
 import { formatResolvConf } from '../../control/resolv-conf.ts';
 import { newSandboxId, Sandbox, type SandboxOptions } from '../../control/sandbox.ts';
+import { rewriteResolvConf } from '../../control/sandbox-files.ts';
 import { watchHealth } from './health.ts';
 import type { ServiceState } from './lab-files.ts';
 import { LogFile } from './log-file.ts';
@@ -27,6 +28,8 @@ export interface ServiceParts {
   network(key: string): NetworkInfo;
   /** The process of a service that runs. */
   pidOf(service: string): number | null;
+  /** What it began with. */
+  resolvConfOf(service: string): string | undefined;
   /** Path of its log file. */
   log: string;
   /** Folders that it must not see: that of the daemon's socket. */
@@ -79,6 +82,11 @@ export class LabService {
       networks: [],
       ports: [],
     };
+  }
+
+  /** What its /etc/resolv.conf was to say when it began. */
+  get resolvConf(): string | undefined {
+    return this.#run?.resolvConf;
   }
 
   /** Begins it; settles when its command runs. Throws a `DeckError`, and has then left nothing. */
@@ -205,6 +213,7 @@ interface Connected {
 
 /** One sandbox of a service, from its making to its last trace. */
 class Run {
+  resolvConf: string | undefined;
   readonly #wish: ProjectService;
   readonly #parts: ServiceParts;
   readonly #log: LogFile;
@@ -255,7 +264,9 @@ class Run {
       this.#log.take(sandbox.stderr!, 'stderr'),
     ]);
     const { endpoints, ports } = await this.#connect(sandbox);
-    const [hosts, resolvConf] = [this.#hosts(endpoints), this.#resolvConf()];
+    const hosts = this.#hosts(endpoints);
+    const resolvConf = this.#resolvConf();
+    this.resolvConf = resolvConf;
     sandbox.go({ ...(hosts !== undefined && { hosts }), ...(resolvConf !== undefined && { resolvConf }) });
     return { endpoints, ports };
   }
@@ -298,9 +309,11 @@ class Run {
       ...(publish.length > 0 && { publish }),
     };
     const { client } = this.#parts;
-    const connection = await client.openSandbox({ ...options, id: this.#id, pid: sandbox.pid });
+    const { dns: servers, dnsSearch: search, dnsOptions } = this.#wish;
+    const wishes = { ...options, resolver: { servers, search, options: dnsOptions } };
+    const connection = await client.openSandbox({ ...wishes, id: this.#id, pid: sandbox.pid });
     this.#connection = connection;
-    void this.#watch(connection, sandbox, options);
+    void this.#watch(connection, sandbox, wishes);
     if (!first) return { endpoints: [], ports: [] };
     const { endpoints } = await client.get<Container>(`/v1/containers/${encodeURIComponent(container)}`);
     return { endpoints, ports: endpoints.flatMap((endpoint) => endpoint.ports) };
@@ -324,9 +337,10 @@ class Run {
 
   /** Follows what the daemon tells; a daemon that has gone without a word is followed by another. */
   async #watch(connection: SandboxConnection, sandbox: Sandbox, options: AttachOptions): Promise<void> {
-    for await (const { event } of connection.events) {
+    for await (const change of connection.events) {
+      if (change.event === 'names') rewriteResolvConf(sandbox.pid, change.resolvConf);
       // The daemon ends the sandbox, and says nothing more.
-      if (event === 'closing') return;
+      if (change.event === 'closing') return;
     }
     if (this.#closing || this.#over) return;
     const { endpoint } = connection;
@@ -365,28 +379,16 @@ class Run {
     ]);
   }
 
-  /**
-   * Its own servers, or the gateways of the networks it is in, those first that lead out: an internal one refuses what is
-   * outside.
-   */
+  /** What is in its /etc/resolv.conf: what the daemon says, the same as another service has, or the host's own. */
   #resolvConf(): string | undefined {
-    const { dns, dnsSearch, dnsOptions, networks, networkMode } = this.#wish;
-    if (networkMode === 'host' && dns.length === 0) return undefined;
-    const places =
-      typeof networkMode === 'object' && networkMode
-        ? this.#parts.project.services.find(({ key }) => key === networkMode.service)!.networks
-        : networks;
-    const gateways = places
-      .map(({ network, gatewayPriority }) => ({ info: this.#parts.network(network), gatewayPriority }))
-      .sort(
-        (a, b) => Number(a.info.internal) - Number(b.info.internal) || b.gatewayPriority - a.gatewayPriority,
-      )
-      .flatMap(({ info }) => info.ipv4?.gateway ?? info.ipv6?.gateway ?? []);
-    return formatResolvConf({
-      nameservers: dns.length > 0 ? dns : gateways.slice(0, 3),
-      search: dnsSearch,
-      options: dnsOptions.length > 0 ? dnsOptions : ['ndots:0'],
-    });
+    const { dns, dnsSearch, dnsOptions, networkMode } = this.#wish;
+    if (this.#connection) return this.#connection.resolvConf;
+    if (dns.length > 0) {
+      return formatResolvConf({ nameservers: dns, search: dnsSearch, options: dnsOptions });
+    }
+    return typeof networkMode === 'object' && networkMode
+      ? this.#parts.resolvConfOf(networkMode.service)
+      : undefined;
   }
 }
 

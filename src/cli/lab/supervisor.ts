@@ -179,6 +179,7 @@ class Supervisor {
           client: this.#client,
           network: (key) => this.#networks.get(key)!,
           pidOf: (key) => this.#services.get(key)!.state.pid,
+          resolvConfOf: (key) => this.#services.get(key)!.resolvConf,
           log,
           hidden: [dirname(this.#paths.socket)],
           changed: () => this.#write(),

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { readProject } from '../../control/compose/read-project.ts';
 import { conflict, DeckError, unavailable } from '../../control/error.ts';
 import { ensureFolder, type RuntimePaths } from '../../control/paths.ts';
 import { newSandboxId, SANDBOX_VARIABLE } from '../../control/sandbox.ts';
 import { formatUplinkSpec } from '../../control/uplink-spec.ts';
-import { awaitEnd, reachDaemon } from '../embedded.ts';
+import { awaitEnd, MAIN, reachDaemon } from '../embedded.ts';
 import { EXIT_DONE, say, style } from '../output.ts';
 import { type UplinkFlags, uplinkOptions } from '../uplink-options.ts';
 import { digestOf, isHeld, labPaths, readLab } from './lab-files.ts';
@@ -67,11 +66,10 @@ async function startSupervisor(
   assignment: Assignment,
 ): Promise<void> {
   const log = openSync(logFile, 'a', 0o600);
-  const main = fileURLToPath(new URL('../../main.js', import.meta.url));
   const { [SANDBOX_VARIABLE]: _, ...env } = process.env;
   const child = spawn(
     process.execPath,
-    [main, ...(host === undefined ? [] : ['--host', host]), 'lab', 'supervise'],
+    [MAIN, ...(host === undefined ? [] : ['--host', host]), 'lab', 'supervise'],
     // A session of its own: ctrl-C here ends it by our own word.
     { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },
   );
