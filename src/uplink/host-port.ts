@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
+import { formatIpv4, formatIpv6, isIpv4Loopback, isIpv6Loopback } from '../../wire/address.ts';
 import { AF_INET, AF_INET6 } from '../device/inet.ts';
 import { bind, close, O_CLOEXEC, O_NONBLOCK, setsockopt, socket } from '../device/syscall.ts';
 import {
@@ -37,6 +37,7 @@ export interface HostPort {
 const SO_REUSEADDR = 2;
 const SO_BINDTODEVICE = 25;
 const TCP = 6;
+const LOOPBACK_INTERFACE = new TextEncoder().encode('lo');
 
 /**
  * Opens a non-blocking socket and binds it to the port. Throws a `SyscallError` of one line that says what to do; nothing
@@ -58,6 +59,10 @@ export function bindHostPort(hostPort: HostPort): number {
     if (ifname !== null) {
       const name = new TextEncoder().encode(ifname);
       checked(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, name.length), what, explain);
+    } else if (isLoopback(hostPort)) {
+      // Where the host routes 127/8 (net.ipv4.conf.*.route_localnet), others on its links reach it too (CVE-2020-8558). Before
+      // Linux 5.7 this takes privilege; what there is without is no worse than other programs' loopback.
+      setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, LOOPBACK_INTERFACE, LOOPBACK_INTERFACE.length);
     }
     const address = socketAddress(hostPort);
     checked(bind(fd, address, address.length), what, explain);
@@ -66,6 +71,13 @@ export function bindHostPort(hostPort: HostPort): number {
     close(fd);
     throw error;
   }
+}
+
+function isLoopback({ host }: HostPort): boolean {
+  if (host === null) return false;
+  if (typeof host === 'number') return isIpv4Loopback(host);
+  const [w0, w1, w2, w3] = host as [number, number, number, number];
+  return isIpv6Loopback(w0, w1, w2, w3);
 }
 
 /** A sockaddr_in or sockaddr_in6. */

@@ -239,6 +239,38 @@ describe('an endpoint behind uplink socket', () => {
     expect(await world.failure(world.host, 'tcp', LOOPBACK[4], 5022)).toBe('ConnectionRefusedError');
   });
 
+  it('is published for the host alone, also where the host routes 127/8 (CVE-2020-8558)', async () => {
+    await open();
+    await world.serve(inside, 80);
+    // Programs of the host's own are reached by then.
+    const server = world.start(world.host, 'python3', '-m', 'http.server', '8001', '--bind', '127.0.0.1');
+    await until(
+      async () => (await world.failure(world.host, 'tcp', LOOPBACK[4], 8001)) !== 'ConnectionRefusedError',
+      'it listens',
+    );
+    await world.publish('web', '127.0.0.1:5021:80', '127.0.0.1:5021:80/udp');
+    for (const netns of [world.host, world.far]) {
+      const setting = `net.ipv4.conf.${IFNAME}.route_localnet=1`;
+      execFileSync('ip', ['netns', 'exec', netns, 'sysctl', '-qw', setting]);
+    }
+    for (const change of [
+      ['addr', 'del', '127.0.0.1/8', 'dev', 'lo'],
+      ['route', 'add', '127.0.0.1', 'via', HOST[4], 'src', FAR[4]],
+    ]) {
+      execFileSync('ip', ['-n', world.far, ...change]);
+    }
+    const fetch = (port: number) =>
+      world.run(world.far, 'curl', '-sS', '-m', '5', '-o', '/dev/null', `http://127.0.0.1:${port}/`);
+    expect(await fetch(8001)).toMatchObject({ code: 0 });
+    server.kill('SIGKILL');
+    for (const protocol of ['tcp', 'udp'] as const) {
+      expect(await world.failure(world.far, protocol, LOOPBACK[4], 5021)).toBe('ConnectionRefusedError');
+      expect(await world.exchange(world.host, protocol, LOOPBACK[4], 5021, SMALL)).toMatchObject({
+        same: true,
+      });
+    }
+  });
+
   it('gets no port that another program of the host has, and keeps none of those beside it', async () => {
     await open();
     const refused = await world.account.tapdeck('publish', 'web', '7999:80', '8000:80');
