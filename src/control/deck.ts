@@ -103,6 +103,8 @@ export class Deck {
   /** Operations under way, which `close` waits for. */
   readonly #busy = new Set<Promise<unknown>>();
   #closing: Promise<void> | null = null;
+  /** The data plane has ended by itself. */
+  #failed = false;
 
   /** Starts a data plane with network `bridge`, and the two of Docker's that need none: `host` and `none`. */
   static async open(options: DeckOptions = {}): Promise<Deck> {
@@ -190,10 +192,14 @@ export class Deck {
       publisher: (publish) => published.publisher(publish),
     });
     const uplinks = this.#uplinks;
+    // That a data plane has failed is said once; that it takes no names and rules then is no news.
+    const logLive: typeof log = (level, message) => {
+      if (!this.#failed) log(level, message);
+    };
     this.#userRules = new UserRules({
       plane,
       events,
-      log,
+      log: logLive,
       find: (name) =>
         networks.bridges().find((network) => network.name === name)?.number ??
         uplinks.all().find((uplink) => uplink.name === name)?.number,
@@ -207,7 +213,7 @@ export class Deck {
         containers: () => this.#containers.list(),
         uplink: (name) => uplinks.get(name).spec,
         hostAddresses: parts.hostAddresses,
-        log,
+        log: logLive,
       },
       dns,
     );
@@ -473,6 +479,7 @@ export class Deck {
   }
 
   #ended(error: Error): void {
+    this.#failed = true;
     this.#log('error', `the data plane has failed: ${error.stack ?? error.message}`);
     void this.#containers.removeAll('gone');
     this.events.emit('end', error);
