@@ -1,0 +1,138 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Account, Running } from './account.ts';
+
+/** A command in a document, with what it prints there. */
+export interface Step {
+  /** Whose prompt it stands at: `$` of the host, or the name of the container that a shell runs in. */
+  readonly prompt: string;
+  readonly command: string;
+  readonly output: string;
+  /** Of the command, counted from 1. */
+  readonly line: number;
+}
+
+const INDENT = '    ';
+const COMMAND = /^(?:(?<host>\$)|(?<container>[a-z]\w*)[#$]) (?<command>.+)$/;
+
+/** The commands of a document's section: what is indented and begins with a prompt, `$ ` or `NAME# `. */
+export function stepsOf(document: string): Map<string, Step[]> {
+  const sections = new Map<string, Step[]>();
+  let steps: Step[] = [];
+  let output: string[] | undefined;
+  for (const [i, text] of document.split('\n').entries()) {
+    const heading = /^##? (.+)$/.exec(text)?.[1];
+    if (heading !== undefined) {
+      steps = [];
+      sections.set(heading, steps);
+    }
+    const code = text.startsWith(INDENT) ? text.slice(INDENT.length) : undefined;
+    if (text === '') output?.push('');
+    else if (code === undefined) output = undefined;
+    const { host, container, command } = COMMAND.exec(code ?? '')?.groups ?? {};
+    if (command !== undefined) {
+      const lines: string[] = [];
+      output = lines;
+      steps.push({
+        prompt: host ?? container!,
+        command,
+        line: i + 1,
+        get output() {
+          return lines.join('\n').trimEnd();
+        },
+      });
+    } else if (code !== undefined) output?.push(code);
+  }
+  for (const [heading, each] of sections) if (each.length === 0) sections.delete(heading);
+  return sections;
+}
+
+/** What is another at each time and on each machine: ids, durations, dates, process ids, ports that are drawn, some counters. */
+const MASKS: readonly [RegExp, string][] = [
+  [/\b[0-9a-f]{64}\b/g, 'ID'],
+  [/\b(?=[0-9a-f]*\d)[0-9a-f]{12}\b/g, 'ID'],
+  [/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'DATE'],
+  [/\[\d\d\/\w{3}\/\d{4} [\d:]+\]/g, 'DATE'],
+  [/\btime[= ][\d.]+ ?ms/g, 'TIME'],
+  [/^rtt min.*$/gm, 'TIME'],
+  [/\d+ +Up \d+ \w+|\d+ +Up .*? a \w+/g, 'PID UP'],
+  // Of the connections, and of the account; a kernel says this and that to everybody when an interface comes up.
+  [/:[3-6]\d{4}\b/g, ':PORT'],
+  [/(?<=^tcp .*) +\d+(?= )/gm, ' COUNT'],
+  [/\b(?:FIN_WAIT|CLOSE_WAIT|LAST_ACK|TIME_WAIT)\b/g, 'STATE'],
+  [/^NO_EGRESS +\d+/gm, 'NO_EGRESS COUNT'],
+  [/^received \d.*dropped \d+$/gm, 'ACCOUNT'],
+];
+
+/** What was printed, without what is another each time. */
+export function masked(text: string): string {
+  let masked = text.trimEnd();
+  for (const [pattern, word] of MASKS) masked = masked.replace(pattern, word);
+  // Columns are as wide as what stands in them.
+  return masked.replace(/(?<=\S) +/g, ' ').replace(/ +$/gm, '');
+}
+
+/** Terminals: one on the host, and one in each container that a shell was started in. */
+export class Terminals {
+  readonly #account: Account;
+  readonly #shells = new Map<string, Running>();
+  #daemon: Running | undefined;
+  #count = 0;
+
+  constructor(account: Account) {
+    this.#account = account;
+    const words = `#!/bin/sh\nexec ${process.execPath} ${join(account.program, 'dist/src/main.js')} "$@"\n`;
+    const bin = join(account.folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'tapdeck'), words, { mode: 0o755 });
+    this.open('$', account.spawn(['bash']));
+    void this.#say('$', `PATH=${bin}:$PATH`);
+  }
+
+  /** A terminal more. */
+  open(prompt: string, shell: Running): void {
+    this.#shells.set(prompt, shell);
+  }
+
+  /** Types a command, and waits for what it prints. One that is to stay is waited for until it is ready. */
+  async type({ prompt, command }: Step): Promise<string> {
+    const words = command.split(' ');
+    if (command.startsWith('tapdeck daemon')) {
+      this.#daemon = this.#account.start(...words.slice(1));
+      await this.#daemon.said('daemon ready');
+      return '';
+    }
+    if (/^tapdeck run .* -- bash$/.test(command)) {
+      const name = words[words.indexOf('--name') + 1]!;
+      this.open(name, this.#account.start(...words.slice(1)));
+      return this.#say(name, ':');
+    }
+    if (command.endsWith('&')) {
+      const listening = 'until ss -Hltn | grep -q .; do sleep 0.05; done';
+      return this.#say(prompt, `${command}\n${listening}`);
+    }
+    if (command !== 'exit') return this.#say(prompt, command);
+    const shell = this.#shells.get(prompt)!;
+    shell.child.stdin!.end('exit\n');
+    await shell.ended;
+    this.#shells.delete(prompt);
+    return '';
+  }
+
+  /** Ctrl-C to the daemon, and the terminals that are still open are closed. */
+  async close(): Promise<void> {
+    this.#daemon!.kill('SIGINT');
+    for (const shell of this.#shells.values()) shell.child.stdin!.end();
+    await Promise.all([this.#daemon!, ...this.#shells.values()].map(({ ended }) => ended));
+  }
+
+  async #say(prompt: string, command: string): Promise<string> {
+    const shell = this.#shells.get(prompt);
+    if (shell === undefined) throw new Error(`there is no terminal ${prompt}`);
+    const end = `end of ${++this.#count}`;
+    const from = shell.out.length;
+    shell.child.stdin!.write(`{ ${command}\n} 2>&1 < /dev/null; echo "${end}"\n`);
+    await shell.said(`${end}\n`);
+    return shell.out.slice(from, shell.out.indexOf(`${end}\n`, from));
+  }
+}
