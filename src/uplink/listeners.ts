@@ -52,8 +52,10 @@ export class Listeners {
   /** Connections that were refused because there were no descriptors left. */
   refused = 0;
 
-  /** @param descriptors counts the listening sockets too */
-  /** @param prepare tells a new listening socket what the sockets of its connections are to have from it */
+  /**
+   * @param descriptors counts the listening sockets too
+   * @param prepare tells a new listening socket what the sockets of its connections are to have from it
+   */
   constructor(accept: Accept, descriptors: Descriptors, prepare: (fd: number) => void) {
     this.#accept = accept;
     this.#prepare = prepare;

@@ -11,6 +11,7 @@ import { IcmpErrors } from './icmp-errors.ts';
 import { Listeners, type ListenOptions } from './listeners.ts';
 import { PingSockets } from './ping-sockets.ts';
 import type { Segment } from './segment.ts';
+import { ownerOfPublish } from './shares.ts';
 import type { TcpCounters } from './tcp-counters.ts';
 import { SERIAL_MASK, TcpSockets } from './tcp-sockets.ts';
 import { UdpSockets } from './udp-sockets.ts';
@@ -118,7 +119,7 @@ export class SocketUplink implements Device {
       log,
     });
     this.#listeners = new Listeners(
-      (fd, client, local, _listener, now) => this.tcp.accept(fd, client, local, now),
+      (fd, client, local, publish, now) => this.tcp.accept(fd, client, local, ownerOfPublish(publish), now),
       descriptors,
       (fd) => this.tcp.host.prepare(fd),
     );

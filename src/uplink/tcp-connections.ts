@@ -88,8 +88,8 @@ export const TAKEN = 41;
 /** First of the frames that wait for bytes before them, + 1 (see held-frames.ts), and how many. */
 export const HELD = 42;
 export const HELD_COUNT = 43;
-/** Of the accepted socket that stands for a client on the host's loopback: 0 otherwise. */
-export const ORIGIN = 44;
+/** Whose socket it is (see shares.ts). */
+export const OWNER = 44;
 /** Challenge ACKs of this second. */
 export const CHALLENGES = 45;
 /** Left edge of the first block that was acknowledged selectively, valid with SACKED. */
@@ -107,8 +107,6 @@ export const PROBES = 47;
 export const LARGE_BUFFERS = 53;
 /** Acknowledgments since the socket's queue was last emptied. */
 export const UNTAKEN = 54;
-/** Traffic class of the last frame from inside. */
-export const TRAFFIC_CLASS = 48;
 
 // Bits of FLAGS.
 /** In the queue of those who have something to send. */

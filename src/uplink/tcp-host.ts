@@ -57,6 +57,7 @@ import { LargeBuffers } from './large-buffers.ts';
 import { LOOPBACK_IPV4 } from './loopback.ts';
 import { Message } from './message.ts';
 import type { Segment } from './segment.ts';
+import { Shares } from './shares.ts';
 import {
   ARMED,
   DELIVERED,
@@ -66,6 +67,7 @@ import {
   HEAD,
   IS_IPV6,
   OUTSIDE,
+  OWNER,
   PEEK,
   PORTS,
   QUEUE_LIMIT,
@@ -121,6 +123,7 @@ export class TcpHost {
   readonly #words: Int32Array;
   readonly #epoll: Epoll;
   readonly #descriptors: Descriptors;
+  readonly #shares = new Shares();
   readonly #largeBuffers: LargeBuffers;
   readonly #segment: Segment;
   readonly #tag: (row: number) => number;
@@ -169,7 +172,7 @@ export class TcpHost {
     const isIpv6 = words[at + IS_IPV6] !== 0;
     const length = isIpv6 ? this.#destination6(at) : this.#destination4(at);
     if (length === 0) return ENETUNREACH;
-    if (this.#isFull) return EMFILE;
+    if (!this.#mayHold(row)) return EMFILE;
     const fd = socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, IPPROTO_TCP);
     if (fd < 0) return errno();
     this.#hold(row, fd);
@@ -188,9 +191,9 @@ export class TcpHost {
 
   /** Takes over the socket of a connection that was accepted; 0, or the number of the error. */
   adopt(row: number, fd: number): number {
-    const isFull = this.#isFull;
+    const mayHold = this.#mayHold(row);
     this.#hold(row, fd);
-    if (isFull) {
+    if (!mayHold) {
       this.abort(row);
       return EMFILE;
     }
@@ -200,14 +203,17 @@ export class TcpHost {
   }
 
   /** Where connections have all sockets, nobody could ask a name server. */
-  get #isFull(): boolean {
-    return this.#descriptors.left <= this.#descriptors.limit >> 3;
+  #mayHold(row: number): boolean {
+    const descriptors = this.#descriptors;
+    const left = descriptors.left - (descriptors.limit >> 3);
+    return this.#shares.may(this.#words[row * ROW + OWNER]!, left);
   }
 
   #hold(row: number, fd: number): void {
     this.#words[row * ROW + FD] = fd;
     this.size++;
     this.#descriptors.used++;
+    this.#shares.take(this.#words[row * ROW + OWNER]!);
   }
 
   /** Why the socket failed; 0 when it did not. */
@@ -409,6 +415,7 @@ export class TcpHost {
     this.#largeBuffers.release(row);
     this.size--;
     this.#descriptors.used--;
+    this.#shares.give(this.#words[at + OWNER]!);
     return fd;
   }
 

@@ -21,6 +21,7 @@ import type { ListenOptions } from './listeners.ts';
 import { isHostsOwnIpv6, isLoopbackIpv4 } from './loopback.ts';
 import type { Segment } from './segment.ts';
 import { SendBatch } from './send-batch.ts';
+import type { Owner } from './shares.ts';
 import {
   ARMED,
   END_READ,
@@ -30,6 +31,7 @@ import {
   INSIDE,
   IS_IPV6,
   OUTSIDE,
+  OWNER,
   PORTS,
   RCV_NXT,
   READABLE,
@@ -247,7 +249,7 @@ export class TcpSockets {
    * A connection that was accepted on the host, with its socket, which passes to the uplink. Addresses are a sockaddr_in or
    * sockaddr_in6. A client on the host's loopback, or with a link-local address, appears under the device's address.
    */
-  accept(fd: number, client: Uint8Array, local: Uint8Array, now: number): void {
+  accept(fd: number, client: Uint8Array, local: Uint8Array, owner: Owner, now: number): void {
     const words = this.#words;
     const tuple = this.#tuple;
     const isIpv6 = (client[0]! | (client[1]! << 8)) === AF_INET6;
@@ -281,6 +283,7 @@ export class TcpSockets {
     }
     const at = row * ROW;
     words[at + STATE] = TcpState.SYN_SENT;
+    words[at + OWNER] = owner;
     if (this.host.adopt(row, fd) !== 0) {
       this.#counters.exhausted++;
       this.refused++;
@@ -414,6 +417,7 @@ export class TcpSockets {
       return discarded(DropReason.SOCKET_EXHAUSTED);
     }
     words[row * ROW + STATE] = TcpState.CONNECTING;
+    words[row * ROW + OWNER] = frame.ingress;
     this.#input.synchronize(row, frame);
     const number = this.host.open(row);
     if (number === 0) {

@@ -190,7 +190,7 @@ export class UdpSockets {
     if (isFromDeck) {
       row = this.#table.find(port, isIpv6);
       if (row < 0) {
-        row = this.#table.open(port, isIpv6, now);
+        row = this.#table.open(port, isIpv6, frame.ingress, now);
         if (row < 0) return this.#unopened(frame, -row);
       }
       this.#table.touch(row, destinationPort, now);

@@ -10,6 +10,7 @@ import { SOCK_DGRAM } from './host-socket.ts';
 import { IdleQueue } from './idle-queue.ts';
 import type { ListenOptions } from './listeners.ts';
 import { PublishedPorts } from './published-ports.ts';
+import { type Owner, ownerOfPublish, Shares } from './shares.ts';
 import type { SocketOptions } from './socket-options.ts';
 
 /** Milliseconds after the last datagram from inside for which a port stays open (RFC 4787 REQ-5: 5 minutes are recommended). */
@@ -48,6 +49,7 @@ export class UdpTable {
   readonly port: Uint16Array;
   /** Publish that the row belongs to, or -1. */
   readonly publisher: Int32Array;
+  readonly #owner: Int32Array;
   /** The last datagram sent: to which port, and bytes of payload. An error mostly is about that one. */
   readonly lastPort: Uint16Array;
   readonly lastLength: Uint16Array;
@@ -63,6 +65,7 @@ export class UdpTable {
   readonly #tag: (row: number) => number;
   readonly #options: SocketOptions;
   readonly #descriptors: Descriptors;
+  readonly #shares = new Shares();
   readonly #mtu: number;
   readonly #socket: typeof socket;
   /** Row + 1 by the deck's port; IPv6 in the second half. */
@@ -86,6 +89,7 @@ export class UdpTable {
     this.isIpv6 = new Uint8Array(capacity);
     this.port = new Uint16Array(capacity);
     this.publisher = new Int32Array(capacity);
+    this.#owner = new Int32Array(capacity);
     this.lastPort = new Uint16Array(capacity);
     this.lastLength = new Uint16Array(capacity);
     this.inwardMtu = new Uint16Array(capacity);
@@ -114,7 +118,9 @@ export class UdpTable {
   }
 
   /** A socket for a port of the deck: its row, or the number of the error, negative. */
-  open(port: number, isIpv6: boolean, now: number): number {
+  open(port: number, isIpv6: boolean, owner: Owner, now: number): number {
+    const left = Math.min(this.#descriptors.left, this.capacity - this.size);
+    if (left > 0 && !this.#shares.may(owner, left) && !this.#yield(now)) return -EMFILE;
     const row = this.#take(now);
     if (row < 0) return -EMFILE;
     const type = SOCK_DGRAM | O_NONBLOCK | O_CLOEXEC;
@@ -126,7 +132,7 @@ export class UdpTable {
       this.#free.push(row);
       return -number;
     }
-    if (!this.#add(row, fd, port, isIpv6, -1)) return -EMFILE;
+    if (!this.#add(row, fd, port, isIpv6, -1, owner)) return -EMFILE;
     this.#byPort[isIpv6 ? PORTS + port : port] = row + 1;
     return row;
   }
@@ -157,7 +163,7 @@ export class UdpTable {
             `there are ${this.size} UDP sockets already; withdraw other published ports, or raise "ulimit -n"`,
           );
         }
-        if (!this.#add(row, fd, port, isIpv6, publish)) {
+        if (!this.#add(row, fd, port, isIpv6, publish, ownerOfPublish(publish))) {
           throw new RangeError(
             'the host lets us watch no more sockets; raise the sysctl fs.epoll.max_user_watches',
           );
@@ -183,7 +189,7 @@ export class UdpTable {
   }
 
   /** Begins to use a socket; false, and the socket closed, when it cannot be watched (fs.epoll.max_user_watches). */
-  #add(row: number, fd: number, port: number, isIpv6: boolean, publish: number): boolean {
+  #add(row: number, fd: number, port: number, isIpv6: boolean, publish: number, owner: Owner): boolean {
     this.#options.prepareUdp(row, fd, isIpv6, publish >= 0);
     try {
       this.#epoll.add(fd, this.#tag(row), EPOLLIN);
@@ -198,7 +204,9 @@ export class UdpTable {
     this.publisher[row] = publish;
     this.lastPort[row] = 0;
     this.inwardMtu[row] = this.#mtu;
+    this.#owner[row] = owner;
     this.#descriptors.used++;
+    this.#shares.take(owner);
     this.size++;
     this.opened++;
     return true;
@@ -232,6 +240,7 @@ export class UdpTable {
     this.fd[row] = -1;
     this.#free.push(row);
     this.#descriptors.used--;
+    this.#shares.give(this.#owner[row]!);
     this.size--;
   }
 }

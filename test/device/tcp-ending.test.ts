@@ -297,11 +297,17 @@ describe('what there is not enough of', () => {
     wire = new Wire({ sockets: 16 });
     listener = wire.listen(80);
     const inside = Inside.connect(wire, listener);
-    for (let i = 1; i < 14; i++) expect(wire.send({ flags: 'S', seq: 5, srcPort: i })).toBe(Transmit.SENT);
-    const refused = Array.from({ length: 10 }, (_, i) => wire.send({ flags: 'S', seq: 5, srcPort: 20 + i }));
-    expect(new Set(refused.map(reasonOf))).toEqual(new Set(['SOCKET_EXHAUSTED']));
+    const open = (srcPort: number, ingress: number) =>
+      reasonOf(wire.send({ flags: 'S', seq: 5, srcPort, ingress }));
+    const sent = reasonOf(Transmit.SENT);
+    // Whoever wants all gets most of them, and others what is left.
+    for (let i = 1; i < 12; i++) expect(open(i, 0)).toBe(sent);
+    const refused = Array.from({ length: 10 }, (_, i) => open(20 + i, 0));
+    expect(new Set(refused)).toEqual(new Set(['SOCKET_EXHAUSTED']));
+    expect([open(30, 1), open(31, 2), open(32, 1)]).toEqual([sent, sent, 'SOCKET_EXHAUSTED']);
     const resets = wire.drain().filter(({ flags }) => flags === 'RA');
-    expect(resets.map(({ dstPort }) => dstPort)).toEqual(Array.from({ length: 10 }, (_, i) => 20 + i));
+    const ports = [...Array.from({ length: 10 }, (_, i) => 20 + i), 32];
+    expect(resets.map(({ dstPort }) => dstPort)).toEqual(ports);
     const ask = udp({ from: DECK, to: { ...FAR, ipv4: '198.51.100.7' }, srcPort: 9, dstPort: 53 });
     expect(reasonOf(wire.transmit(ask))).toBe('SOCKET_ERROR');
     inside.data('on');

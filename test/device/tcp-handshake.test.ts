@@ -229,7 +229,7 @@ describe('a connection from outside', () => {
     near.disown();
     const client = Uint8Array.of(2, 0, 0x15, 0xb3, 198, 51, 100, 9, 0, 0, 0, 0, 0, 0, 0, 0);
     const local = Uint8Array.of(2, 0, 0, 80, 192, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0);
-    wire.uplink.tcp.accept(near.fd, client, local, wire.now);
+    wire.uplink.tcp.accept(near.fd, client, local, -1, wire.now);
     const syn = wire.expect('S');
     wire.send({ flags: 'A', seq: 2, ack: synack.seq + 1, dstPort: 81 });
     const answer = (flags: string, seq: number, ack: number, data = '') =>

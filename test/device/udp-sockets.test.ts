@@ -151,11 +151,12 @@ interface Sending {
   tos?: number;
   dontFragment?: boolean;
   largestFragment?: number;
+  ingress?: number;
 }
 
 /** A datagram of the deck's to somebody outside. */
 function send(family: 4 | 6, more: Sending = {}): Transmit {
-  const { tos = 0, largestFragment = 0, ...options } = more;
+  const { tos = 0, largestFragment = 0, ingress = 0, ...options } = more;
   const bytes = udp({
     from: station(family, DECK),
     to: station(family, FAR),
@@ -170,6 +171,7 @@ function send(family: 4 | 6, more: Sending = {}): Transmit {
   } else if (tos !== 0) set16(bytes, 14, 0x6000 | (tos << 4));
   const frame = bench.frame(bytes);
   frame.largestFragment = largestFragment;
+  frame.ingress = ingress;
   const before = frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length);
   const status = world.in(world.host, () => sockets.transmit(frame, 0));
   if (status !== Transmit.SENT) dropped.push(reasonOf(status));
@@ -714,6 +716,23 @@ describe('UDP sockets', () => {
     expect(sockets.size).toBe(3);
     sockets.close();
     expect(descriptors.used).toBe(0);
+  });
+
+  it('are not all for whoever wants them all', () => {
+    sockets = make({ capacity: 10 });
+    const ask = (ingress: number, from: number, count: number) => {
+      for (let i = 0; i < count; i++) send(4, { ingress, srcPort: from + i, dstPort: 53 });
+      return dropped.splice(0).length;
+    };
+    expect(ask(0, 40000, 20)).toBe(12);
+    expect([ask(1, 41000, 1), ask(2, 42000, 1), ask(1, 41001, 1)]).toEqual([0, 0, 1]);
+    // But what nobody waits for any more is no reason to refuse one.
+    const late = bench.frame(
+      udp({ from: station(4, DECK), to: station(4, FAR), srcPort: 43000, dstPort: 53 }),
+    );
+    expect(world.in(world.host, () => sockets.transmit(late, 6000))).toBe(Transmit.SENT);
+    bench.arena.release(late);
+    expect(sockets.size).toBe(10);
   });
 
   it('are all closed in the end', () => {
