@@ -57,6 +57,7 @@ describe('docs/tour.md', () => {
         printed.set(step, output);
         const where = `docs/tour.md:${step.line}: ${step.command}`;
         if (!WRITE) expect(masked(output), where).toBe(masked(step.output));
+      }
     });
   }
 
