@@ -1,20 +1,35 @@
-import { existsSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DaemonClient } from '../../src/control/client.ts';
 import { ROOT } from './c-program.ts';
 import { awaitOutput, run, start, stop } from './command.ts';
 import type { Namespace } from './namespace.ts';
 import type { Scope } from './scope.ts';
 
 const PROGRAM = join(ROOT, 'dist', 'src', 'main.js');
+/** It attaches again what was attached before it is ready. */
+const START_TIMEOUT = 60_000;
 
-/** A daemon as a user starts it, and the command line to it. */
+/** A daemon as a user starts it, the command line to it and its API. */
 export class Deck {
+  /** Its API. */
+  readonly client: DaemonClient;
+  readonly #folder: string;
   readonly #tapdeck: readonly string[];
+  readonly #options: readonly string[];
+  #daemon: ChildProcess | undefined;
 
-  private constructor(tapdeck: readonly string[]) {
-    this.#tapdeck = tapdeck;
+  private constructor(folder: string, options: readonly string[]) {
+    const socket = join(folder, 'd.sock');
+    this.client = new DaemonClient(socket);
+    this.#folder = folder;
+    this.#tapdeck = [process.execPath, PROGRAM, '--host', `unix://${socket}`];
+    // What is measured by one way out is not to be measured beside another.
+    this.#options = options.includes('--uplink') ? options : ['--uplink', 'none', ...options];
   }
 
   /**
@@ -24,21 +39,39 @@ export class Deck {
    */
   static async start(scope: Scope, options: readonly string[] = []): Promise<Deck> {
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing; run npm run build`);
+    // A folder of its own keeps it apart from a deck of the user's.
     const folder = await mkdtemp(join(tmpdir(), 'tapdeck-bench-'));
     scope.defer(() => rm(folder, { recursive: true, force: true }));
-    const tapdeck = [process.execPath, PROGRAM, '--host', `unix://${join(folder, 'd.sock')}`];
-    // A folder of its own keeps it apart from a deck of the user's.
-    // What is measured by one way out is not to be measured beside another.
-    const uplink = options.includes('--uplink') ? [] : ['--uplink', 'none'];
-    const daemon = start([...tapdeck, 'daemon', ...uplink, ...options], {
-      env: { ...process.env, XDG_RUNTIME_DIR: folder },
+    const deck = new Deck(folder, options);
+    scope.defer(() => deck.#daemon && stop(deck.#daemon));
+    await deck.#start();
+    return deck;
+  }
+
+  /** Kills the daemon without a warning, and starts another in its place; settles when that is ready. */
+  async restart(): Promise<void> {
+    const killed = this.#daemon!;
+    const gone = once(killed, 'exit');
+    killed.kill('SIGKILL');
+    await gone;
+    await this.#start();
+  }
+
+  async #start(): Promise<void> {
+    const daemon = start([...this.#tapdeck, 'daemon', ...this.#options], {
+      env: { ...process.env, XDG_RUNTIME_DIR: this.#folder },
     });
-    scope.defer(() => stop(daemon));
-    await awaitOutput(daemon, 'daemon ready');
+    this.#daemon = daemon;
+    await awaitOutput(daemon, 'daemon ready', START_TIMEOUT);
     // Its log must not fill the pipe.
     daemon.stdout?.resume();
     daemon.stderr?.resume();
-    return new Deck(tapdeck);
+  }
+
+  /** Memory of the daemon, in bytes: what is resident of it. */
+  memory(): number {
+    const status = readFileSync(`/proc/${this.#daemon!.pid}/status`, 'utf8');
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
   }
 
   /** Attaches a namespace. `options` follow on the command line. */

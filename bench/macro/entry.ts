@@ -1,12 +1,11 @@
 import type { Measurement } from './options.ts';
 import { median } from './statistics.ts';
 
-/** What must be reached: by a contender as a ratio to the kernel, or by tapdeck as a ratio to a peer. */
-export interface Target {
+/** What must be reached: by a contender as a ratio to the kernel, by tapdeck as a ratio to a peer, or by itself. */
+export type Target = {
   /** `least` where more is better, `most` where less is. */
   is: 'least' | 'most';
-  ratio: number;
-}
+} & ({ ratio: number } | { value: number });
 
 /** One line of the table while it is being measured. */
 export interface Entry {
@@ -55,6 +54,12 @@ export const UNITS: Record<Measurement, string> = {
   rr: 'µs p50',
   dns: 'µs p99',
   'dns-bulk': 'Gbit/s',
+  'scale-tcp': 'Gbit/s',
+  'scale-dns': 'µs p99',
+  'scale-attach': 'ms p95',
+  'scale-api': 'ms p95',
+  'scale-memory': 'MB',
+  'scale-restart': 's',
   'nat-tcp': 'Gbit/s',
   'nat-crr': 'connections/s',
   'nat-udp': 'frames/s',
@@ -63,6 +68,10 @@ export const UNITS: Record<Measurement, string> = {
   'sockets-http': 'requests/s',
   'sockets-first': 'µs p50',
 };
+
+export function wantedOf(target: Target): number {
+  return 'value' in target ? target.value : target.ratio;
+}
 
 /** Sums an entry up; null when it has no sample. */
 export function summarize(entry: Entry): Row | null {
@@ -84,9 +93,11 @@ export function summarize(entry: Entry): Row | null {
     const ratio = (value: number, round: number) => value / reference.samples[round]!.value;
     row.ratio = median(values.map((value, round) => ratio(value, round) ** (turned ? -1 : 1)));
   }
-  if (target !== undefined && row.ratio !== undefined) {
+  const reached = target && ('value' in target ? middle : row.ratio);
+  if (target !== undefined && reached !== undefined) {
     row.target = target;
-    row.met = target.is === 'least' ? row.ratio >= target.ratio : row.ratio <= target.ratio;
+    const wanted = wantedOf(target);
+    row.met = target.is === 'least' ? reached >= wanted : reached <= wanted;
   }
   const distance = (sample: Sample) => Math.abs(sample.value - middle);
   const nearest = samples.reduce((best, sample) => (distance(sample) < distance(best) ? sample : best));

@@ -4,6 +4,7 @@
  * Three ways to connect two containers are built in namespaces of the bench's own and measured in turns, so
  * that whatever the machine does meanwhile meets all of them: a kernel bridge with veth pairs (docker0's way),
  * a C program that only reads and writes between two TAPs (the limit of any user-space switch), and tapdeck.
+ * What many of them cost is measured by 500 containers on 50 networks of one daemon.
  * The way out and back in is measured beside the bridge with nftables' masquerade and DNAT.
  * The way through sockets of the host is measured beside slirp4netns and pasta, all three as an ordinary user.
  * Needs root, iproute2, nftables, iperf3 and gcc, and for the last slirp4netns, passt and wrk. Exit code 1 when a target is missed, 2 for a wrong argument.

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/** What can be measured: between two containers, of names, by NAT, and by sockets of the host. */
+/** What can be measured: between two containers, of names, of five hundred containers, by NAT, and by sockets of the host. */
 export const MEASUREMENTS = [
   ...(['tcp', 'udp', 'rr'] as const),
   ...(['dns', 'dns-bulk'] as const),
+  ...(['scale-tcp', 'scale-dns', 'scale-attach', 'scale-api', 'scale-memory', 'scale-restart'] as const),
   ...(['nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const),
   ...(['sockets-tcp', 'sockets-http', 'sockets-first'] as const),
 ] as const;
@@ -22,7 +23,7 @@ export interface Options {
   congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first]... [--pairs N] [--congestion NAME]... [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|scale|scale-tcp|scale-dns|scale-attach|scale-api|scale-memory|scale-restart|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
 
 /** Linux's default, and this machine's own where somebody has set another. */
@@ -44,11 +45,11 @@ export function parseOptions(argv: readonly string[]): Options {
     },
   });
   const { quick, only, format, congestion } = values;
-  // `nat` and `sockets` are all that begin with them.
+  // `scale`, `nat` and `sockets` are all that begin with them.
   const means = (name: string) => MEASUREMENTS.filter((one) => one === name || one.startsWith(`${name}-`));
   for (const name of only) {
     if (means(name).length === 0) {
-      throw new Error(`--only ${name} is unknown; give nat, sockets, ${MEASUREMENTS.join(', ')}`);
+      throw new Error(`--only ${name} is unknown; give scale, nat, sockets, ${MEASUREMENTS.join(', ')}`);
     }
   }
   const pairs = values.pairs === undefined ? (quick ? 3 : 5) : Number(values.pairs);

@@ -11,6 +11,7 @@ import type { Measurement, Options } from './options.ts';
 import { Pasta } from './pasta.ts';
 import { Slirp4netns } from './slirp4netns.ts';
 import { Tapdeck } from './tapdeck.ts';
+import { TapdeckMany } from './tapdeck-many.ts';
 import { TapdeckNat } from './tapdeck-nat.ts';
 import { TapdeckSockets } from './tapdeck-sockets.ts';
 import { tcpBulk } from './tcp-bulk.ts';
@@ -90,9 +91,11 @@ export function plan(options: Options, programs: CPrograms): Plan {
   const limitLarge = new CForwarder(DECK_MTU, programs.forwarder);
   const deck = new Tapdeck(ETHERNET_MTU);
   const deckLarge = new Tapdeck(DECK_MTU);
+  const deckMany = new TapdeckMany(DECK_MTU);
   const nat = new KernelNat();
   const deckNat = new TapdeckNat(DECK_MTU);
   const atLeast = (ratio: number): Target => ({ is: 'least', ratio });
+  const atMost = (value: number): Target => ({ is: 'most', value });
   const lines: Line[] = [];
   const measure = (
     title: string,
@@ -130,6 +133,20 @@ export function plan(options: Options, programs: CPrograms): Plan {
   const beside = `TCP bulk while a third container asks for names ${DNS_RATE} times/s, Gbit/s`;
   measure(beside, 'dns-bulk', [[deckLarge]]);
   measure(beside, 'dns-bulk', [[deckLarge, atLeast(0.9)]], { asks: true });
+  const bulkAmong = 'TCP bulk between two of 500 containers on 50 networks, and of three, Gbit/s';
+  measure(bulkAmong, 'scale-tcp', [[deckLarge], [deckMany, atLeast(0.95)]]);
+  const namesAmong = `Names of the deck among 500 containers, ${DNS_RATE} questions/s by UDP, p99 in µs`;
+  measure(namesAmong, 'scale-dns', [[deckLarge], [deckMany, atMost(5000)]]);
+  measure('The API asked for 50 of 500 containers to be attached, p95 in ms', 'scale-attach', [
+    [deckMany, atMost(30)],
+  ]);
+  measure('The API asked for one of 50 networks and for all 500 containers, p95 in ms', 'scale-api', [
+    [deckMany, atMost(50)],
+  ]);
+  measure('Memory of the daemon with 500 containers, MB', 'scale-memory', [[deckMany]]);
+  measure('From kill -9 of the daemon until all 500 containers are attached again, s', 'scale-restart', [
+    [deckMany, atMost(2)],
+  ]);
   for (const congestion of options.congestion) {
     for (const [name, way] of ways) {
       measure(
@@ -203,7 +220,10 @@ export function plan(options: Options, programs: CPrograms): Plan {
           ...(target !== undefined && { target }),
           ...(reference !== undefined && { reference }),
           ...(measurement.startsWith('sockets-') && { turned: true }),
-          sample: () => sample(measurement, path, programs, lengths, { congestion, keepAlive, asks }),
+          sample: () => {
+            if (isOfMany(measurement)) return MANY[measurement](deckMany);
+            return sample(measurement, path, programs, lengths, { congestion, keepAlive, asks });
+          },
           samples: [],
         });
       }
@@ -212,8 +232,20 @@ export function plan(options: Options, programs: CPrograms): Plan {
   };
 }
 
+/** What is measured of many containers alone. */
+const MANY = {
+  'scale-attach': (many: TapdeckMany) => many.attachLatency(),
+  'scale-api': (many: TapdeckMany) => many.apiLatency(),
+  'scale-memory': async (many: TapdeckMany) => many.memory(),
+  'scale-restart': (many: TapdeckMany) => many.restart(),
+};
+
+function isOfMany(measurement: Measurement): measurement is keyof typeof MANY {
+  return measurement in MANY;
+}
+
 async function sample(
-  measurement: Measurement,
+  measurement: Exclude<Measurement, keyof typeof MANY>,
   path: Path,
   programs: CPrograms,
   lengths: Lengths,
@@ -225,10 +257,12 @@ async function sample(
 ): Promise<Sample> {
   switch (measurement) {
     case 'tcp':
+    case 'scale-tcp':
     case 'nat-tcp':
     case 'sockets-tcp':
       return { value: await tcpBulk(path, lengths.tcpSeconds, congestion) };
     case 'dns':
+    case 'scale-dns':
       return dnsLatency(path, programs.dnsRate, lengths.rrMilliseconds);
     case 'dns-bulk':
       if (asks) return dnsBulk(path, programs.dnsRate, lengths.tcpSeconds, congestion);

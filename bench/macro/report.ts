@@ -1,5 +1,5 @@
 import { cpus, loadavg, release } from 'node:os';
-import type { Row } from './entry.ts';
+import { type Row, wantedOf } from './entry.ts';
 
 /** What the figures depend on besides the program. */
 export interface Machine {
@@ -33,7 +33,7 @@ export function table(rows: readonly Row[], about: Machine, pairs: number, comma
       figure(row, row.median),
       `${figure(row, row.min)} – ${figure(row, row.max)}`,
       ratio === undefined ? '' : ratio.toFixed(2),
-      target === undefined ? '' : `${target.is === 'least' ? '≥' : '≤'} ${target.ratio.toFixed(2)}`,
+      target === undefined ? '' : `${target.is === 'least' ? '≥' : '≤'} ${wantedOf(target).toFixed(2)}`,
       met === undefined ? '' : met ? 'met' : 'MISSED',
       detail,
     ]);

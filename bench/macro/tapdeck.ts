@@ -3,9 +3,8 @@ import { Deck } from './deck.ts';
 import { Namespace } from './namespace.ts';
 import { Scope } from './scope.ts';
 
-const ADDRESS_A = '172.17.0.2';
-const ADDRESS_B = '172.17.0.3';
-const ADDRESS_C = '172.17.0.4';
+/** Of the containers a, b and c. */
+export const ADDRESSES = ['172.17.0.2', '172.17.0.3', '172.17.0.4'] as const;
 
 /** tapdeck as a user runs it: a daemon, and three namespaces attached to its default network by the command line. */
 export class Tapdeck implements Contender {
@@ -22,10 +21,10 @@ export class Tapdeck implements Contender {
     const nsB = await Namespace.create('tb', this.#scope);
     const third = await Namespace.create('tc', this.#scope);
     const deck = await Deck.start(this.#scope);
-    await deck.attach(nsA, 'a', ADDRESS_A, this.mtu);
-    await deck.attach(nsB, 'b', ADDRESS_B, this.mtu);
-    await deck.attach(third, 'c', ADDRESS_C, this.mtu);
-    return { nsA, nsB, third, addressB: ADDRESS_B };
+    await deck.attach(nsA, 'a', ADDRESSES[0], this.mtu);
+    await deck.attach(nsB, 'b', ADDRESSES[1], this.mtu);
+    await deck.attach(third, 'c', ADDRESSES[2], this.mtu);
+    return { nsA, nsB, third, addressB: ADDRESSES[1] };
   }
 
   down(): Promise<void> {
