@@ -279,15 +279,19 @@ export class Containers {
 
   /** Publishes ports of a container. */
   async publish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {
-    const container = this.#present(nameOrId);
-    const record = container.wayOut;
-    if (!record) throw noWayOut(container);
-    try {
-      return await this.#parts.published.publish(this.#publishTarget(record), specs);
-    } finally {
-      // Also when it failed: somebody may have looked while some of it was there.
-      this.#showPorts(container);
-    }
+    const { id } = this.#present(nameOrId);
+    // Behind a disconnect that is under way: else the ports would lead to an address that is no more its own.
+    return this.#find(id).inTurn(async () => {
+      const container = this.#present(id);
+      const record = container.wayOut;
+      if (!record) throw noWayOut(container);
+      try {
+        return await this.#parts.published.publish(this.#publishTarget(record), specs);
+      } finally {
+        // Also when it failed: somebody may have looked while some of it was there.
+        this.#showPorts(container);
+      }
+    });
   }
 
   async unpublish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {

@@ -403,6 +403,20 @@ describe('a crowd', () => {
     expect(log).toEqual([]);
     await deck.removeNetwork('lab');
   });
+
+  it.each([[['publish', 'disconnect']], [['disconnect', 'publish']]])(
+    'that %s has its ports lead to nothing that it has not',
+    async ([first]) => {
+      await deck.createNetwork({ name: 'lab', subnet: '10.9.0.0/24' });
+      await deck.attach({ pid: 1, name: 'web', networks: [{ network: 'lab' }] });
+      const publish = () => deck.publish('web', ['8080:80']);
+      const disconnect = () => deck.disconnect('bridge', 'web');
+      const both = first === 'publish' ? [publish(), disconnect()] : [disconnect(), publish()];
+      await Promise.all(both);
+      // Neither at its address in network bridge, which another gets, nor at the one that it has no more by IPv6.
+      expect(Array.from(plane.publishes.values(), ({ address }) => address)).toEqual([0x0a090002]);
+    },
+  );
 });
 
 describe('networks that cannot be', () => {
