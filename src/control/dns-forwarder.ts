@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { DNS_AD, DNS_CD, DNS_OK, DnsQuery, DnsRcode, parseDnsQuery } from '../../wire/dns.ts';
+import { DNS_AD, DNS_CD, DNS_OK, DNS_RD, DnsQuery, DnsRcode, parseDnsQuery } from '../../wire/dns.ts';
 import {
   type DnsAnswer,
   deliver,
@@ -202,11 +202,14 @@ export class DnsForwarder {
   }
 }
 
-/** What makes a question the same as another: name, type, class, and what the asker wants of DNSSEC. */
+/**
+ * What makes a question the same as another: name, type, class, and what the asker wants of DNSSEC and of the server's own asking
+ * (RD): who does not want it gets a referral or a refusal, which is no answer for who does.
+ */
 function keyOf({ name, nameEnd, questionEnd, flags, dnssec }: DnsQuery, message: Uint8Array): string {
   const text = Buffer.from(message.buffer, message.byteOffset + name, nameEnd - name).toString('latin1');
   const rest = Buffer.from(message.buffer, message.byteOffset + nameEnd, questionEnd - nameEnd).toString(
     'hex',
   );
-  return `${text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())} ${rest} ${flags & (DNS_AD | DNS_CD)} ${dnssec}`;
+  return `${text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())} ${rest} ${flags & (DNS_RD | DNS_AD | DNS_CD)} ${dnssec}`;
 }
