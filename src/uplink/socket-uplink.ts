@@ -175,7 +175,7 @@ export class SocketUplink implements Device {
   receive(arena: Arena, now: number): Frame | null {
     if (this.#closed) return null;
     if (now >= this.#timed()) this.#expire(now);
-    for (;;) {
+    for (let hasWaited = false; ; ) {
       const frame = this.tcp.receive(arena, now) ?? this.#errors.next(arena) ?? this.#take(arena, now);
       if (frame !== null) return frame;
       // Events may have given TCP something to say.
@@ -184,6 +184,9 @@ export class SocketUplink implements Device {
         if (this.#next >= this.#ready && !this.#hasSlot(arena)) return null;
         continue;
       }
+      // Others have their turn between two looks: who sends nothing but what is refused would keep us here.
+      if (hasWaited) return null;
+      hasWaited = true;
       this.#next = 0;
       this.#ready = this.#epoll.wait(0);
       if (this.#ready === 0) return null;

@@ -314,6 +314,23 @@ describe('what there is not enough of', () => {
     expect(wire.drain().some(({ dstPort, ack }) => dstPort === 40000 && ack === 1003)).toBe(true);
   });
 
+  it('sockets for clients of a published port, which are refused a few at a time', () => {
+    wire.close();
+    wire = new Wire({ sockets: 2 });
+    listener = wire.listen(80);
+    const { uplink } = wire;
+    const at = { family: 4, host: null, ifname: null, from: 5021, to: 5021 } as const;
+    wire.within(() => uplink.publish(1, PROTO_TCP, at));
+    wire.connect(5021, 151);
+    wire.expect('S');
+    expect(uplink.takeRefused()).toBe(63);
+    const refused = [0, 1, 2].map(() => {
+      expect(uplink.receive(wire.arena, wire.now)).toBeNull();
+      return uplink.takeRefused();
+    });
+    expect(refused).toEqual([64, 23, 0]);
+  });
+
   it('rows: those in TIME-WAIT make room, those that are open do not', () => {
     wire.close();
     wire = new Wire({ connections: 4 });

@@ -17,6 +17,7 @@ import {
 import { checked, EAGAIN } from '../../src/device/syscall-error.ts';
 import { ip, type Station } from '../../src/testing/frames.ts';
 import {
+  connect,
   SHUT_WR,
   SO_LINGER,
   SOCK_STREAM,
@@ -131,6 +132,18 @@ export class Wire {
       checked(bind(fd, address, length), 'bind');
       checked(listen(fd, backlog), 'listen');
       return fd;
+    });
+  }
+
+  /** Clients on the loopback that connect to a port, and wait. */
+  connect(port: number, count: number): void {
+    inNamespace(this.#namespace, () => {
+      for (let i = 0; i < count; i++) {
+        const fd = checked(socket(AF_INET, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, 0), 'socket');
+        this.#fds.push(fd);
+        const address = new Uint8Array(SOCKADDR_IN6);
+        connect(fd, address, writeSockaddr4(address, parseIpv4('127.0.0.1')!, port));
+      }
     });
   }
 
