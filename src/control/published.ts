@@ -140,23 +140,22 @@ export class PublishedPorts {
 
   /**
    * Has the ports of a container lead to another of its endpoints: the connections that came in by them end. What cannot be
-   * published there waits for an endpoint where it can, and keeps its host ports; answers how many do.
+   * published there waits for an endpoint where it can, and keeps its host ports; answers how many do. Nothing of the container may
+   * be being published meanwhile.
    * @param target null while there is none at all
    */
   async move(container: string, target: PublishTarget | null): Promise<number> {
     const moved = this.#of(container).map((entry) => {
       const { id } = entry;
-      // What is being published at this moment goes where it was meant to go.
-      if (id === null && !entry.waiting) return { entry, next: entry, id };
       const next = target ? retarget(entry, target) : waiting(entry);
       this.#entries.delete(entry);
       this.#entries.add(next);
-      return { entry, next, id };
+      return { next, id };
     });
     await Promise.all(moved.map(({ id }) => (id === null ? undefined : this.#plane.unpublish(id))));
     await Promise.all(
-      moved.map(async ({ entry, next }) => {
-        if (next === entry || next.waiting || next.withdrawn) return;
+      moved.map(async ({ next }) => {
+        if (next.waiting || next.withdrawn) return;
         try {
           await this.#tell(next);
         } catch (error) {
