@@ -147,6 +147,8 @@ export const DropReason = {
   DHCP_MALFORMED: 82,
   /** DHCP by a relay, for another MAC than the endpoint's, or from a port without an address to lease. */
   DHCP_FOREIGN: 83,
+  /** An EtherType behind an LLC/SNAP header (RFC 1042), where port security would not see what it names. */
+  SNAP_ENCAPSULATED: 88,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 

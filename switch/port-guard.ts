@@ -6,6 +6,7 @@ import {
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
+  ETHERTYPE_MIN,
   ETHERTYPE_QINQ,
   ETHERTYPE_VLAN,
   ethSrcHi,
@@ -57,6 +58,7 @@ const RA_GUARD = drop(DropReason.RA_GUARD);
 const IP_SPOOF = drop(DropReason.IP_SPOOF);
 const DHCP_GUARD = drop(DropReason.DHCP_GUARD);
 const VLAN_DEPTH = drop(DropReason.VLAN_DEPTH);
+const SNAP_ENCAPSULATED = drop(DropReason.SNAP_ENCAPSULATED);
 const TRUNCATED = drop(DropReason.HDR_TRUNC);
 
 /** Link-local addresses that one port can have, that of its MAC among them. */
@@ -64,6 +66,12 @@ export const LINK_LOCALS = 4;
 /** Words of a link-local address that say something: the interface identifier. */
 const IDENTIFIER = 2;
 const LINK_LOCAL_W0 = 0xfe800000 | 0;
+
+/** LLC: the control byte of unnumbered information. SNAP: the organizations whose types are EtherTypes. */
+const LLC_UI = 0x03;
+const SNAP_LEN = 8;
+const SNAP_ETHERTYPE = 0x000000;
+const SNAP_TUNNEL = 0x0000f8;
 
 /** UDP ports (RFC 2131 §4.1, RFC 8415 §7.2). What goes to a client is said by a server. */
 const DHCP_SERVER = 67;
@@ -84,7 +92,8 @@ const MLDV2_REPORT = 143;
  * No endpoint is a router (RFC 6105) or a DHCP server (RFC 7610) for the others.
  *
  * Tags are looked behind whatever VLAN they name, because hosts take as untagged what has only priority tags, however
- * many; and what cannot be looked into, because its headers lie in a later fragment, does not pass (RFC 7113 §3).
+ * many; and what cannot be looked into, because its headers lie in a later fragment, does not pass (RFC 7113 §3), nor what
+ * an LLC/SNAP header hides.
  */
 export class PortGuard {
   readonly #ports: Ports;
@@ -146,7 +155,7 @@ export class PortGuard {
       case ETHERTYPE_QINQ:
         return VLAN_DEPTH;
       default:
-        return PASS;
+        return isEncapsulated(frame) ? SNAP_ENCAPSULATED : PASS;
     }
   }
 
@@ -291,6 +300,19 @@ function hasOnlyOwnMac(frame: Frame, option: number): boolean {
 }
 
 /**
+ * Whether an EtherType, and what it names, lies behind a length and an LLC/SNAP header (RFC 1042; of bridges, IEEE 802.1H). On
+ * Ethernet nobody sends IP so, but some hosts take it as if the header were not there, and so nothing may hide behind it
+ * (CVE-2021-27853), whatever the length says (CVE-2021-27861).
+ */
+function isEncapsulated({ bytes, l3, end, etherType }: Frame): boolean {
+  if (etherType >= ETHERTYPE_MIN || l3 + SNAP_LEN > end) return false;
+  // The low bits of both addresses mean groups and answers, and one of the third byte asks for an answer (IEEE 802.2).
+  if ((get16(bytes, l3) & 0xfefe) !== 0xaaaa || (bytes[l3 + 2] & ~0x10) !== LLC_UI) return false;
+  const organization = get32(bytes, l3 + 2) & 0xffffff;
+  return organization === SNAP_ETHERTYPE || organization === SNAP_TUNNEL;
+}
+
+/**
  * Of a port without security: whether a frame from one station to others may pass. Not when it says, by ARP or neighbor
  * discovery, that the gateway's address is its own, nor when it makes a router of its sender (RFC 6105). One such frame,
  * and all that the others send to other networks would go to him. All but ND passes unparsed.
@@ -301,6 +323,7 @@ function guardFirstHop(frame: Frame, network: Network): Verdict {
   if (etherType === ETHERTYPE_IPV6) return guardNd(frame, network);
   if (etherType === ETHERTYPE_VLAN || etherType === ETHERTYPE_QINQ)
     return isInVlan(frame) ? PASS : VLAN_DEPTH;
+  if (isEncapsulated(frame)) return isInVlan(frame) ? PASS : SNAP_ENCAPSULATED;
   if (etherType !== ETHERTYPE_ARP || !network.hasIpv4) return PASS;
   const { bytes, l3, end } = frame;
   // The sender's address lies at its place whatever the packet says about itself: too much is refused, if anything.

@@ -79,6 +79,7 @@ export const DROP_TEXT: Readonly<Record<DropReasonName, string>> = {
   MAC_SPOOF: "The source MAC is not the endpoint's own.",
   IP_SPOOF: "The source address is not one of the endpoint's own.",
   DHCP_GUARD: 'A DHCP message of a server from an endpoint: only the gateway is a server.',
+  SNAP_ENCAPSULATED: 'IP, ARP or a VLAN tag behind an LLC/SNAP header, which hides it from port security.',
   VLAN_DEPTH: 'More VLAN tags than port security looks behind.',
   NETWORK_ISOLATED: 'From one network to another: networks are isolated from each other.',
   NETWORK_INTERNAL: 'Into or out of an internal network.',

@@ -100,6 +100,7 @@ describe('nobody but the gateway speaks for it', () => {
     ['behind an extension header', 'ND_SPOOF', hidden(neighborAdvertisement({ from: LIAR, to: C1 }))],
     ['behind too many', 'IPV6_INHDR', hidden(neighborAdvertisement({ from: LIAR, to: C1 }), 20)],
     ['a priority-tagged advertisement', 'ND_SPOOF', tagged(neighborAdvertisement({ from: LIAR, to: C1 }), 0)],
+    ['an answer behind LLC/SNAP', 'SNAP_ENCAPSULATED', encapsulated(arpReply({ from: LIAR, to: C1 }))],
     ['a router advertisement to all', 'RA_GUARD', router(134, ALL_NODES)],
     ['a router advertisement to one', 'RA_GUARD', router(134, C1)],
     ['a redirect to one', 'RA_GUARD', router(137, C1)],
@@ -184,6 +185,15 @@ function stacked(frame: Uint8Array, count: number, vlan: number): Uint8Array {
   return count === 0 ? frame : tagged(stacked(frame, count - 1, vlan), vlan);
 }
 
+/** The frame as IEEE 802.3 with an LLC/SNAP header of the organization in front of its EtherType (RFC 1042). */
+function encapsulated(frame: Uint8Array, organization = [0, 0, 0], llc = [0xaa, 0xaa, 0x03]): Uint8Array {
+  const length = 6 + frame.length - 12;
+  return concat(
+    [...frame.subarray(0, 12), length >> 8, length & 255, ...llc, ...organization],
+    frame.subarray(12),
+  );
+}
+
 describe('BR-13: from a secured port comes only what is its own', () => {
   test.each([
     ['a ping', icmpEcho({ from: C1, to: C2 })],
@@ -207,6 +217,11 @@ describe('BR-13: from a secured port comes only what is its own', () => {
     ['one from no address (RFC 3590)', report(as({ ipv6: '::' }))],
     ['a datagram behind an extension header', hiddenFrom(C1, icmpEcho({ from: C1, to: C2, family: 6 }))],
     ['what is no IP', ethernet({ from: C1.mac, to: C2.mac, type: 0x88b5, data: 'experiment' })],
+    [
+      'a protocol of LLC',
+      ethernet({ from: C1.mac, to: C2.mac, type: 3, data: Uint8Array.of(0x42, 0x42, 3) }),
+    ],
+    ['one of a manufacturer', encapsulated(ethernet({ from: C1.mac, to: C2.mac, type: 0x2000 }), [0, 0, 12])],
     ['its own in a VLAN', tagged(icmpEcho({ from: C1, to: C2 }), 7)],
     ['a DHCP client', udp({ from: as({ ipv4: '0.0.0.0' }), to: DHCP, srcPort: 68, dstPort: 67, data: 300 })],
   ])('%s passes', (_, frame) => {
@@ -316,6 +331,19 @@ describe('BR-13: from a secured port comes only what is its own', () => {
       'one behind an extension header',
       hiddenFrom(C1, udp({ from: C1, to: C2, family: 6, dstPort: 546 }), 17),
     ],
+    [
+      'SNAP_ENCAPSULATED',
+      'a peer behind LLC/SNAP',
+      encapsulated(arpReply({ from: as({ ipv4: NOBODY.ipv4 }), to: C2 })),
+    ],
+    ['SNAP_ENCAPSULATED', 'a router there', encapsulated(router(134, ALL_NODES, C1))],
+    ['SNAP_ENCAPSULATED', 'of a bridge', encapsulated(router(134, ALL_NODES, C1), [0, 0, 0xf8])],
+    [
+      'SNAP_ENCAPSULATED',
+      'as an answer',
+      encapsulated(router(134, ALL_NODES, C1), [0, 0, 0], [0xab, 0xab, 0x13]),
+    ],
+    ['SNAP_ENCAPSULATED', 'in front of one', encapsulated(tagged(router(134, ALL_NODES, C1), 0))],
     [TRUNCATED, 'half an IPv4 header', icmpEcho({ from: as({ ipv4: C2.ipv4 }), to: C2 }).subarray(0, 33)],
     [
       TRUNCATED,
