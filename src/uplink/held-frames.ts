@@ -5,7 +5,7 @@ import { before, HELD, HELD_COUNT, RCV_NXT } from './tcp-connections.ts';
 
 /** Frames that are held for all connections together: a part of the arena's slots. */
 const CAPACITY = 512;
-/** Frames that are held for one connection. */
+/** Frames that are held for one connection; no more than there are places left, so that a few cannot have them all. */
 const PER_CONNECTION = 64;
 /** Frames that wait for sockets which are full. More are not kept: thousands of readers may be slow at the same time. */
 const MOST_BLOCKED = 256;
@@ -51,7 +51,7 @@ export class HeldFrames {
   hold(at: number, frame: Frame, isBlocked: boolean): boolean {
     const words = this.#words;
     if (isBlocked && this.#count >= MOST_BLOCKED) return false;
-    if (this.#free === 0 || words[at + HELD_COUNT] >= PER_CONNECTION) return false;
+    if (words[at + HELD_COUNT] >= Math.min(PER_CONNECTION, CAPACITY - this.#count)) return false;
     const sequence = tcpSequence(frame.bytes, frame.l4);
     let previous = 0;
     let next = words[at + HELD];

@@ -146,6 +146,10 @@ export class TcpInput {
     words[at + CWND] = FIRST_CWND;
     words[at + SSTHRESH] = HIGHEST_CWND;
     words[at + SRTT] = -1;
+    // Of an earlier SYN: this one is another attempt.
+    words[at + FLAGS]! &= ~(SACK | TIMESTAMPS);
+    words[at + SND_SHIFT] = 0;
+    words[at + RCV_SHIFT] = 0;
     const mss = findOption(bytes, l4, TCP_OPT_MSS, TCP_OPT_MSS_LEN);
     const scale = findOption(bytes, l4, TCP_OPT_WINDOW_SCALE, 3);
     if (scale >= 0) {
@@ -209,12 +213,14 @@ export class TcpInput {
     const fin = (flags & TCP_FIN) !== 0 ? 1 : 0;
     const end = (sequence + payload + fin) | 0;
     const next = words[at + RCV_NXT];
+    const lastAck = words[at + LAST_ACK];
     const state = words[at + STATE];
 
-    if (state === TcpState.SYN_RECV && (flags & TCP_SYN) !== 0 && ((sequence + 1) | 0) === next) {
+    const opens = (flags & (TCP_SYN | TCP_RST)) === TCP_SYN;
+    if (state === TcpState.SYN_RECV && opens && ((sequence + 1) | 0) === next) {
       // A SYN again means that our SYN/ACK was lost; one that acknowledges is the second of an opening from both sides.
       if ((flags & TCP_ACK) === 0 || tcpAcknowledgment(bytes, l4) !== words[at + SND_NXT]) {
-        if ((flags & TCP_RST) === 0) this.#output.wake(row, SYN_DUE);
+        this.#output.wake(row, SYN_DUE);
         return Outcome.KEEP;
       }
       this.#establish(at, words[at + SND_UNA], now, row);
@@ -243,14 +249,13 @@ export class TcpInput {
       return Outcome.KEEP;
     }
     // First, the sequence number. Not before what we have acknowledged last, not behind what we have offered.
-    if (before(end, words[at + LAST_ACK]) || before(words[at + RCV_ADV], sequence)) {
+    if (before(end, lastAck) || before(words[at + RCV_ADV], sequence)) {
       if ((flags & TCP_RST) === 0) {
         if (payload === 0 || payload === 1) this.#keepAlive(row, sequence, now);
         this.#refuse(row, payload > 0 || fin !== 0, now);
       } else this.unacceptable++;
       return Outcome.KEEP;
     }
-    if (this.#stamped && !before(words[at + LAST_ACK], sequence)) words[at + TS_RECENT] = this.#stamp;
 
     // Second, RST: at the very number, or it may be somebody's guess (RFC 5961 §3.2).
     if ((flags & TCP_RST) !== 0) {
@@ -287,6 +292,8 @@ export class TcpInput {
       }
       this.#acknowledgments.take(row, frame, acknowledgment, sequence, payload + fin, now);
     }
+    // RFC 7323 §4.3. Of what is accepted alone: a guess with a late timestamp would have all that is true count as old.
+    if (this.#stamped && !before(lastAck, sequence)) words[at + TS_RECENT] = this.#stamp;
     this.#connections.heard[row] = now;
     words[at + PROBES] = 0;
 

@@ -55,15 +55,21 @@ export class TcpResets {
     for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) this.#arena.release(frame);
   }
 
-  /** RST to the inside of a connection. Without TCP_ACK: for a SYN that was not answered, which it acknowledges. */
-  reset(row: number, control: number): void {
-    const words = this.#words;
-    const at = row * ROW;
+  /** RST to the inside of a connection, whose SYN we have answered. */
+  reset(row: number): void {
+    this.#reset(row, this.#words[row * ROW + SND_NXT]!);
+  }
+
+  /** RST for a SYN that was not answered, which it acknowledges (RFC 9293 §3.10.7.1). */
+  refuseSyn(row: number): void {
+    this.#reset(row, 0);
+  }
+
+  #reset(row: number, sequence: number): void {
     if (this.#waiting.full) return;
     const frame = this.#segments.allocate(this.#arena, false);
     if (frame === undefined) return;
-    const sequence = control === 0 ? 0 : words[at + SND_NXT]!;
-    const next = words[at + RCV_NXT]!;
+    const next = this.#words[row * ROW + RCV_NXT]!;
     this.#segments.write(frame, row, sequence, next, TCP_RST | TCP_ACK, 0, TCP_LEN, 0, 1);
     this.#waiting.push(frame);
   }

@@ -314,7 +314,7 @@ export class TcpSockets {
           : address.every((word, i) => words[at + INSIDE + i] === word);
       // What goes out comes from the deck.
       if (isAt(family === 4 ? deck.ipv4 : deck.ipv6) || (host !== null && !isAt(host))) continue;
-      if (words[at + STATE] !== TcpState.TIME_WAIT) this.#resets.reset(row, TCP_ACK);
+      if (words[at + STATE] !== TcpState.TIME_WAIT) this.#resets.reset(row);
       this.host.abort(row);
       this.#forget(row);
     }
@@ -450,7 +450,7 @@ export class TcpSockets {
       return;
     }
     this.#counters.failed++;
-    if (number === ECONNREFUSED || number === ECONNRESET) this.#resets.reset(row, 0);
+    if (number === ECONNREFUSED || number === ECONNRESET) this.#resets.refuseSyn(row);
     else this.#resets.quote(row, number);
     this.host.close(row);
     this.#forget(row);
@@ -510,7 +510,7 @@ export class TcpSockets {
   /** Nothing was heard from inside for too long: both ends are told. */
   #giveUp(row: number): void {
     this.#counters.timedOut++;
-    this.#resets.reset(row, TCP_ACK);
+    this.#resets.reset(row);
     this.host.abort(row);
     this.#forget(row);
   }
@@ -520,7 +520,7 @@ export class TcpSockets {
     this.#counters.broken++;
     const state = this.#words[row * ROW + STATE];
     // The inside has not heard of this connection, or has not answered yet.
-    if (state !== TcpState.TIME_WAIT) this.#resets.reset(row, TCP_ACK);
+    if (state !== TcpState.TIME_WAIT) this.#resets.reset(row);
     this.host.abort(row);
     this.#forget(row);
   }

@@ -116,6 +116,29 @@ describe('a connection from inside', () => {
     expect(wire.expect('SA')).toMatchObject({ seq: first.seq, ack: 6 });
   });
 
+  it('gets the options of its last SYN, when it begins anew before it is answered', () => {
+    wire.listen(80);
+    const options = [...mssOption(1460), ...SACK_PERMITTED, ...stampOption(77), ...scaleOption(9)];
+    wire.send({ flags: 'S', seq: 5, options });
+    wire.send({ flags: 'S', seq: 900, options: mssOption(1000) });
+    const answer = wire.expect('SA');
+    expect(answer.ack).toBe(901);
+    expect([3, 4, 8].map((kind) => optionOf(answer.options, kind))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+
+  it('in SYN-RECEIVED: what is SYN and RST opens nothing', () => {
+    wire.listen(80);
+    wire.send({ flags: 'S', seq: 5 });
+    const { seq } = wire.expect('SA');
+    wire.send({ flags: 'SRA', seq: 5, ack: seq + 1 });
+    wire.silence();
+    expect(wire.uplink.tcp.connections.words[STATE]).toBe(TcpState.SYN_RECV);
+  });
+
   it('in SYN-RECEIVED: an acknowledgment of what was never sent is reset, the true one still counts', () => {
     wire.listen(80);
     wire.send({ flags: 'S', seq: 5 });

@@ -307,6 +307,16 @@ describe.each([
     expect(again.data.equals(stream(0, 1000))).toBe(true);
   });
 
+  it('keeps to timestamps of segments that it accepts, and of no others', () => {
+    wire.now = 1000;
+    const inside = Inside.connect(wire, listener, { options: [...mssOption(1460), ...stampOption(500)] });
+    inside.segment({ flags: 'A', ack: inside.ack + 1e6, data: 'guess', options: stampOption(2_000_000) });
+    wire.drain();
+    inside.data('true');
+    expect(wire.expect('A').ack).toBe(inside.seq);
+    expect(inside.peer.text()).toBe('true');
+  });
+
   it('keeps to timestamps: an old one is of an old segment', () => {
     wire.now = 1000;
     const inside = Inside.connect(wire, listener, { options: [...mssOption(1460), ...stampOption(500)] });
