@@ -1,17 +1,24 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
+import { ConnectBody, CreateNetworkBody } from './api-schema.ts';
 import { type SavedState, STATE_VERSION } from './saved-state.ts';
 import type { SavedRule } from './user-rules.ts';
 
 const Text = Type.String({ minLength: 1 });
-// What a network, an endpoint or a rule may be, the deck knows; here it is enough that it can be asked.
+// What a network, an endpoint or a rule may be, the deck knows; here it is enough that it can be asked. An `internal` that is no boolean,
+// written by hand, must not come to mean that the network has a way out.
 const Wish = { additionalProperties: true } as const;
+const { container: _, ...Wishes } = ConnectBody.properties;
 const Schema = Type.Object({
   version: Type.Literal(STATE_VERSION),
   writer: Type.String(),
   boot: Text,
   networks: Type.Array(
-    Type.Object({ id: Text, createdAt: Text, options: Type.Object({ name: Text }, Wish) }),
+    Type.Object({
+      id: Text,
+      createdAt: Text,
+      options: Type.Object({ ...CreateNetworkBody.properties, name: Text }, Wish),
+    }),
   ),
   containers: Type.Array(
     Type.Object({
@@ -23,7 +30,7 @@ const Schema = Type.Object({
       namespace: Text,
       hostname: Type.Optional(Text),
       labels: Type.Record(Type.String(), Type.String()),
-      endpoints: Type.Array(Type.Object({ id: Text, network: Text }, Wish)),
+      endpoints: Type.Array(Type.Object({ ...Wishes, id: Text, network: Text }, Wish)),
       publish: Type.Array(Text),
       startTime: Type.Optional(Type.Integer()),
     }),

@@ -43,6 +43,35 @@ const saved: fc.Arbitrary<SavedState> = fc
   })
   .map((parts) => newState('a boot', parts));
 
+/** One of each, as it is written. */
+const FULL = JSON.stringify(
+  newState('b', {
+    networks: [
+      {
+        id: 'n',
+        createdAt: 'then',
+        options: { name: 'lab', subnet: '10.1.0.0/24', internal: true, labels: { a: 'b' } },
+      },
+    ],
+    containers: [
+      {
+        id: 'c',
+        name: 'c',
+        createdAt: 'then',
+        netns: '/run/netns/c',
+        namespace: '1:2',
+        labels: {},
+        endpoints: [
+          { id: 'e', network: 'lab', ip: '10.1.0.2', ip6: 'fd00::2', aliases: ['www'], allowSpoof: false },
+        ],
+        publish: [],
+      },
+    ],
+    rules: [],
+    sandboxes: [],
+  }),
+);
+
 describe('what is in a state file', () => {
   it('is what was written', () => {
     fc.assert(
@@ -88,6 +117,23 @@ describe('what is in a state file', () => {
     ],
   ])('%j is damaged: %s', (content, why) => {
     expect(parseState(content)).toEqual({ damage: expect.stringContaining(why) });
+  });
+
+  it.each([
+    ['networks/0/options/internal', 0],
+    ['networks/0/options/internal', 'false'],
+    ['networks/0/options/subnet', null],
+    ['networks/0/options/labels', { a: 1 }],
+    ['containers/0/endpoints/0/ip6', 6],
+    ['containers/0/endpoints/0/allowSpoof', 'false'],
+    ['containers/0/endpoints/0/aliases', 'www'],
+  ])('is known to be damaged when %s is %j', (path, value) => {
+    const keys = path.split('/');
+    const content = JSON.parse(FULL);
+    const place = keys.slice(0, -1).reduce((at, key) => at[key], content);
+    expect(parseState(JSON.stringify(content))).toEqual({ state: content });
+    place[keys.at(-1)!] = value;
+    expect(parseState(JSON.stringify(content))).toEqual({ damage: expect.stringContaining(`/${path}`) });
   });
 
   it('is left alone when it is newer, whatever else it is', () => {
