@@ -3,6 +3,7 @@ import { EventFd } from '../device/eventfd.ts';
 import { accept4, close, errno, getsockname, listen, O_CLOEXEC, O_NONBLOCK } from '../device/syscall.ts';
 import { checked, EAGAIN, EMFILE, ENFILE } from '../device/syscall-error.ts';
 import type { Descriptors } from './descriptors.ts';
+import { isShortage } from './host-error.ts';
 import { bindHostPort, type HostPort } from './host-port.ts';
 import { abort, SOCKADDR_IN6 } from './host-socket.ts';
 
@@ -28,7 +29,7 @@ export type Accept = (
 const BACKLOG = 4096;
 /** Connections that one listener may bring before the others have their turn. */
 const BURST = 64;
-/** Milliseconds for which nothing is accepted when even refusing takes a descriptor that there is not. */
+/** Milliseconds for which nothing is accepted when even refusing takes a descriptor, or memory, that there is not. */
 const PAUSE = 100;
 
 /**
@@ -132,6 +133,10 @@ export class Listeners {
       if (number === EAGAIN) return;
       if (number === EMFILE || number === ENFILE) {
         if (this.#refuse(fd)) continue;
+        this.#pause(true, now);
+        return;
+      }
+      if (isShortage(number)) {
         this.#pause(true, now);
         return;
       }

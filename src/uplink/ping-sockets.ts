@@ -34,6 +34,7 @@ import type { IcmpErrors } from './icmp-errors.ts';
 import { IdleQueue } from './idle-queue.ts';
 import type { Segment } from './segment.ts';
 import { SegmentHeaders } from './segment-headers.ts';
+import { type Owner, Shares } from './shares.ts';
 import { SocketOptions } from './socket-options.ts';
 
 const SOL_RAW = 255;
@@ -123,6 +124,8 @@ export class PingSockets {
   readonly #fd: Int32Array;
   readonly #isIpv6: Uint8Array;
   readonly #identifier: Uint16Array;
+  /** Whose the identifier is. */
+  readonly #sender: Int32Array;
   /** The identifier outside, of rows that share a raw socket. */
   readonly #outside: Uint16Array;
   /** Of the last request: bytes, and of how long pieces it was made, 0 when it was whole. */
@@ -132,6 +135,7 @@ export class PingSockets {
   readonly #byIdentifier = new Uint16Array(2 * IDENTIFIERS);
   readonly #byOutside = new Uint16Array(2 * IDENTIFIERS);
   readonly #idle: IdleQueue;
+  readonly #shares = new Shares();
   readonly #free: number[] = [];
   #high = 0;
   #size = 0;
@@ -155,6 +159,7 @@ export class PingSockets {
     this.#isIpv6 = new Uint8Array(capacity + 2);
     this.#isIpv6[capacity + 1] = 1;
     this.#identifier = new Uint16Array(capacity);
+    this.#sender = new Int32Array(capacity);
     this.#outside = new Uint16Array(capacity);
     this.#lastLength = new Uint16Array(capacity);
     this.#pieces = new Uint16Array(capacity);
@@ -207,7 +212,7 @@ export class PingSockets {
     const identifier = icmpIdentifier(bytes, l4);
     let row = this.#byIdentifier[isIpv6 ? IDENTIFIERS + identifier : identifier]! - 1;
     if (row < 0) {
-      row = this.#open(identifier, isIpv6);
+      row = this.#open(identifier, isIpv6, frame.ingress);
       if (row < 0) {
         if (row === NOT_ALLOWED) return discarded(DropReason.PING_FORBIDDEN);
         this.#tell(frame, -row);
@@ -282,24 +287,24 @@ export class PingSockets {
   }
 
   /** A socket for an identifier of the deck: its row, the number of the error, negative, or NOT_ALLOWED. */
-  #open(identifier: number, isIpv6: boolean): number {
+  #open(identifier: number, isIpv6: boolean, owner: Owner): number {
     const mode = this.#mode(isIpv6);
     if (mode === PingMode.NONE) {
       this.forbidden++;
       return NOT_ALLOWED;
     }
-    const row = this.#free.pop() ?? (this.#high < this.#capacity ? this.#high++ : -1);
-    if (row < 0) {
+    if (!this.#shares.may(owner, this.#capacity - this.#size)) {
       this.exhausted++;
       return -EMFILE;
     }
+    const row = this.#free.pop() ?? this.#high++;
     let fd = this.#fd[this.#capacity + +isIpv6]!;
     if (mode !== PingMode.RAW) fd = this.#make(row, SOCK_DGRAM, isIpv6);
     if (fd < 0) {
       this.#free.push(row);
       if (mode !== PingMode.UNKNOWN || !isForbidden(-fd)) return this.#failed(fd);
       const raw = this.#openRaw(isIpv6);
-      if (raw === 0) return this.#open(identifier, isIpv6);
+      if (raw === 0) return this.#open(identifier, isIpv6, owner);
       return isForbidden(-raw) ? this.#forbid(isIpv6) : this.#failed(raw);
     }
     if (mode === PingMode.UNKNOWN) this.#setMode(isIpv6, PingMode.PING);
@@ -315,6 +320,8 @@ export class PingSockets {
       this.#outside[row] = outside;
       this.#byOutside[half + outside] = row + 1;
     }
+    this.#sender[row] = owner;
+    this.#shares.take(owner);
     this.#size++;
     return row;
   }
@@ -381,6 +388,7 @@ export class PingSockets {
     this.#idle.remove(row);
     this.#fd[row] = -1;
     this.#free.push(row);
+    this.#shares.give(this.#sender[row]!);
     this.#size--;
   }
 
