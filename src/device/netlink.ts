@@ -1,4 +1,4 @@
-import { bind, close, errno, O_CLOEXEC, recv, send, setsockopt, socket } from './syscall.ts';
+import { bind, close, errno, O_CLOEXEC, recv, send, sendAside, setsockopt, socket } from './syscall.ts';
 import { checked, EINTR, SyscallError } from './syscall-error.ts';
 
 /**
@@ -150,11 +150,20 @@ export class NetlinkSocket {
 
   /** Sends a request that changes something; the refusal, or null when it is done. */
   request(message: NetlinkMessage): Refusal | null {
-    let refusal: Refusal | null = null;
-    this.#exchange(message, (type, bytes) => {
-      if (type === NLMSG_ERROR) refusal = refusalOf(bytes);
-    });
-    return refusal;
+    const sequence = this.#send(message);
+    return this.#refusal(sequence);
+  }
+
+  /**
+   * `request` for what the kernel needs long for: it works within the call that sends, so another thread makes that. Nothing
+   * else may be asked of this socket meanwhile.
+   */
+  async requestAside(message: NetlinkMessage): Promise<Refusal | null> {
+    const sequence = ++this.#sequence;
+    const bytes = message.finish(sequence);
+    const count = await sendAside(this.fd, bytes, bytes.length, 0);
+    // Nothing has been sent: here one learns why.
+    return this.#refusal(count < 0 ? this.#send(message) : sequence);
   }
 
   /**
@@ -181,9 +190,26 @@ export class NetlinkSocket {
 
   /** One request and all its answers; false when a dump was interrupted by a change. */
   #exchange(message: NetlinkMessage, visit: (type: number, bytes: Uint8Array) => void): boolean {
+    return this.#receive(this.#send(message), visit);
+  }
+
+  /** Answers the number by which its answers are known. */
+  #send(message: NetlinkMessage): number {
     const sequence = ++this.#sequence;
     const bytes = message.finish(sequence);
     checked(send(this.fd, bytes, bytes.length, 0), 'cannot ask the kernel by netlink');
+    return sequence;
+  }
+
+  #refusal(sequence: number): Refusal | null {
+    let refusal: Refusal | null = null;
+    this.#receive(sequence, (type, bytes) => {
+      if (type === NLMSG_ERROR) refusal = refusalOf(bytes);
+    });
+    return refusal;
+  }
+
+  #receive(sequence: number, visit: (type: number, bytes: Uint8Array) => void): boolean {
     let consistent = true;
     for (;;) {
       const count = recv(this.fd, this.#received, this.#received.length, 0);

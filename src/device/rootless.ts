@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { openTap, type TapTarget } from './attach.ts';
-import { type RouteTarget, setRoutesIn } from './default-route.ts';
+import { inTurn, openTapAside, type TapTarget } from './attach.ts';
+import { type RouteTarget, setRoutes } from './default-route.ts';
 import { currentUserNamespace, inNamespace, type Namespace, openNamespace } from './netns.ts';
 import { receiveMessage, sendMessage, socketPair } from './socket.ts';
 import { close } from './syscall.ts';
@@ -25,19 +25,22 @@ export async function openTapFor(target: TapTarget): Promise<OpenTap> {
   } finally {
     namespace.close();
   }
-  return openTap(target);
+  return openTapAside(target);
 }
 
 /** As `setRoutes`, by the way that is open. */
 export async function setRoutesFor(target: RouteTarget): Promise<void> {
   const namespace = openNamespace(target.netns);
   try {
-    if (mayEnter(namespace)) return setRoutesIn(namespace, target);
-    const what = `cannot change routes in the network namespace of ${namespace.label}`;
-    await askHelper(namespace, { label: namespace.label, routes: target }, what, HELPER_TIMEOUT);
+    if (!mayEnter(namespace)) {
+      const what = `cannot change routes in the network namespace of ${namespace.label}`;
+      await askHelper(namespace, { label: namespace.label, routes: target }, what, HELPER_TIMEOUT);
+      return;
+    }
   } finally {
     namespace.close();
   }
+  return inTurn(() => setRoutes(target));
 }
 
 /**

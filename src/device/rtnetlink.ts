@@ -176,11 +176,12 @@ export class Rtnetlink {
    * @param netns descriptor of the namespace
    */
   moveLink(link: LinkName, netns: number, name: string): void {
-    const message = new NetlinkMessage(RTM_NEWLINK, NLM_F_ACK, IFINFO)
-      .u32(4, link.index)
-      .attributeU32(IFLA_NET_NS_FD, netns)
-      .attributeText(IFLA_IFNAME, name);
-    this.#change(message, `cannot put interface ${name} into the namespace`, explainLink);
+    checkMove(name, this.#socket.request(moveMessage(link, netns, name)));
+  }
+
+  /** `moveLink` while this thread does something else; but nothing with this object. */
+  async moveLinkAside(link: LinkName, netns: number, name: string): Promise<void> {
+    checkMove(name, await this.#socket.requestAside(moveMessage(link, netns, name)));
   }
 
   deleteLink(link: LinkName): void {
@@ -284,6 +285,17 @@ export class Rtnetlink {
     });
     if (refusal !== null) throw refused(`cannot ${what}`, refusal);
   }
+}
+
+function moveMessage(link: LinkName, netns: number, name: string): NetlinkMessage {
+  return new NetlinkMessage(RTM_NEWLINK, NLM_F_ACK, IFINFO)
+    .u32(4, link.index)
+    .attributeU32(IFLA_NET_NS_FD, netns)
+    .attributeText(IFLA_IFNAME, name);
+}
+
+function checkMove(name: string, refusal: Refusal | null): void {
+  if (refusal !== null) throw refused(`cannot put interface ${name} into the namespace`, refusal);
 }
 
 function linkOf(bytes: Uint8Array): Link {

@@ -22,7 +22,7 @@
  *
  * Structures are laid out for 64-bit little-endian Linux (x64, arm64).
  */
-import koffi from 'koffi';
+import koffi, { type KoffiFunc } from 'koffi';
 
 /** Memory that a call reads or writes: bytes, or an address that `addressOf` gave. */
 export type Memory = NodeJS.ArrayBufferView | bigint | null;
@@ -140,6 +140,13 @@ export const getsockname: (fd: number, address: Memory, length: Memory) => numbe
 export const send: (fd: number, memory: Memory, length: number, flags: number) => number = libc.func(
   'int send(int, void *, size_t, int)',
 );
+/** `send` on a thread of libuv's pool: for requests that keep their caller waiting. There is no errno of it. */
+export const sendAside = (fd: number, memory: Memory, length: number, flags: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    (send as KoffiFunc<typeof send>).async(fd, memory, length, flags, (error: Error | null, count: number) =>
+      error ? reject(error) : resolve(count),
+    );
+  });
 export const recv: (fd: number, memory: Memory, length: number, flags: number) => number = libc.func(
   'int recv(int, void *, size_t, int)',
 );

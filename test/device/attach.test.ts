@@ -170,6 +170,33 @@ describe('openTap', () => {
   });
 });
 
+describe('openTapFor', () => {
+  it('leaves the thread to others while the kernel is at work', async () => {
+    const name = sandboxes.add('aside');
+    const order: string[] = [];
+    const opening = openTapFor({ netns: netnsPath(name), ifname: 'eth0' }).then(({ fd }) => {
+      descriptors.push(fd);
+      order.push('open');
+    });
+    setImmediate(() => order.push('another'));
+    await opening;
+    expect(order).toEqual(['another', 'open']);
+  });
+
+  it('gives a name to one of several that want it at once', async () => {
+    const name = sandboxes.add('many');
+    const before = openDescriptors();
+    const outcomes = await Promise.allSettled(
+      ['eth0', 'eth1', 'eth0', 'eth1'].map((ifname) => openTapFor({ netns: netnsPath(name), ifname })),
+    );
+    for (const one of outcomes) if (one.status === 'fulfilled') descriptors.push(one.value.fd);
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'rejected']);
+    expect(ip(name, 'link')).toHaveLength(3);
+    closeStaging();
+    expect(openDescriptors()).toBe(before + 2);
+  });
+});
+
 describe('openTap refuses in one line and leaves nothing behind', () => {
   const good = { ifname: 'eth5', addresses: ['10.0.0.2/24'] };
   it.each<[string, Partial<TapTarget>, string]>([
@@ -197,7 +224,7 @@ describe('openTap refuses in one line and leaves nothing behind', () => {
       { routes: [{ destination: 'fd00::/64', gateway: '10.0.0.1' }] },
       'one is IPv4',
     ],
-  ])('%s', (_, wrong, message) => {
+  ])('%s', async (_, wrong, message) => {
     const name = sandboxes.add('bad');
     sandboxes.addLink(name, 'veth0');
     execFileSync('ip', ['-n', name, 'link', 'set', 'veth0', 'up']);
@@ -206,17 +233,17 @@ describe('openTap refuses in one line and leaves nothing behind', () => {
     const links = ip(name, 'link').length;
     closeStaging();
     const before = openDescriptors();
-    let error: Error | undefined;
-    try {
-      attach({ netns: netnsPath(name), ...good, ...wrong });
-    } catch (caught) {
-      error = caught as Error;
+    const target = { netns: netnsPath(name), ...good, ...wrong };
+    for (const open of [async () => openTap(target), () => openTapFor(target)]) {
+      const outcome: OpenTap | Error = await open().catch((error: Error) => error);
+      if (!(outcome instanceof Error)) descriptors.push(outcome.fd);
+      expect(outcome).toBeInstanceOf(Error);
+      expect((outcome as Error).message).toContain(message);
+      expect((outcome as Error).message).not.toContain('\n');
+      closeStaging();
+      expect(openDescriptors()).toBe(before);
+      expect(ip(name, 'link')).toHaveLength(links);
     }
-    expect(error?.message).toContain(message);
-    expect(error?.message).not.toContain('\n');
-    closeStaging();
-    expect(openDescriptors()).toBe(before);
-    expect(ip(name, 'link')).toHaveLength(links);
   });
 });
 
