@@ -88,6 +88,26 @@ class Compiler {
 
   /** A number, with the words of memory from `free` on to do it. */
   value(of: Arithmetic, free: number): Value {
+    // A long sum is deep on the left: that way there is no recursion.
+    const operations: (Arithmetic & { kind: 'binary' })[] = [];
+    let first = of;
+    for (; first.kind === 'binary'; first = first.left) operations.push(first);
+    const { load, needs } = this.#operand(first, free);
+    const loads = [...load];
+    for (const { operator, right } of operations.reverse()) {
+      const op = WITH_NUMBER[operator];
+      if (right.kind === 'number') {
+        this.#check(operator, right, right.value);
+        loads.push(op, right.value);
+      } else {
+        // libpcap forgets what the right operand needs: `1 + ip[8] > 2` is asked of every frame, `ip[8] + 1 > 2` is not.
+        loads.push(...this.#keeping(this.value(right, free + 1), free), op + TO_X, 0);
+      }
+    }
+    return { load: loads, needs };
+  }
+
+  #operand(of: Arithmetic & { kind: Exclude<Arithmetic['kind'], 'binary'> }, free: number): Value {
     switch (of.kind) {
       case 'number':
         return { load: [Op.NUMBER, of.value], needs: undefined };
@@ -99,28 +119,18 @@ class Compiler {
       }
       case 'load':
         return this.#load(of, free);
-      case 'binary':
-        return this.#binary(of, free);
     }
-  }
-
-  #binary(of: Arithmetic & { kind: 'binary' }, free: number): Value {
-    const { operator, right } = of;
-    const op = WITH_NUMBER[operator];
-    const left = this.value(of.left, free);
-    if (right.kind === 'number') {
-      this.#check(operator, right, right.value);
-      return { load: [...left.load, op, right.value], needs: left.needs };
-    }
-    const second = this.value(right, free + 1);
-    // libpcap forgets what the right operand needs: `1 + ip[8] > 2` is asked of every frame, `ip[8] + 1 > 2` is not.
-    return { load: [...this.pair(left, second, free), op + TO_X, 0], needs: left.needs };
   }
 
   /** Loads `first` into A and `second` into X; the word `free` of memory holds the first meanwhile. */
   pair(first: Value, second: Value, free: number): number[] {
+    return [...first.load, ...this.#keeping(second, free)];
+  }
+
+  /** Loads a number into X, and keeps A. */
+  #keeping({ load }: Value, free: number): number[] {
     this.memory = Math.max(this.memory, free + 1);
-    return [...first.load, Op.STORE, free, ...second.load, Op.COPY_X, 0, Op.RECALL, free];
+    return [Op.STORE, free, ...load, Op.COPY_X, 0, Op.RECALL, free];
   }
 
   /** Refuses what can never be computed. */

@@ -99,7 +99,11 @@ export interface Service {
  * protocols as in /etc/services of Debian, which follows IANA's registry but leaves out what nobody uses.
  */
 export const SERVICES: ReadonlyMap<string, Service> = new Map([
-  ...services(true, true, 'echo 7 discard 9 daytime 13 time 37 domain 53 kerberos 88 sunrpc 111 ldap 389 syslog 514'),
+  ...services(
+    true,
+    true,
+    'echo 7 discard 9 daytime 13 time 37 domain 53 kerberos 88 sunrpc 111 ldap 389 syslog 514',
+  ),
   ...services(true, true, 'ldaps 636 openvpn 1194 radius 1812 radius-acct 1813 sip 5060 sip-tls 5061'),
   ...services(
     true,
