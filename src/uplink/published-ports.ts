@@ -75,14 +75,11 @@ export class PublishedPorts {
     }
   }
 
-  /** Whom of the host's own an answer from `port` to `clientPort` is for; null for 127.0.0.1 or ::1. */
-  client(port: number, isIpv6: boolean, clientPort: number): Client | null {
+  /** Whom of the host's own an answer of the row, from `port` to `clientPort`, is for; null for 127.0.0.1 or ::1. */
+  client(row: number, port: number, isIpv6: boolean, clientPort: number): Client | null {
     const published = this.#ports.get(isIpv6 ? PORTS + port : port);
     if (published === undefined) return null;
-    for (const { clients } of published) {
-      const client = clients.get(clientPort);
-      if (client !== undefined) return client;
-    }
+    for (const other of published) if (other.row === row) return other.clients.get(clientPort) ?? null;
     return null;
   }
 }

@@ -179,23 +179,22 @@ export class UdpSockets {
     const port = get16(bytes, l4 + UDP_SRC_PORT);
     const destinationPort = get16(bytes, l4 + UDP_DST_PORT);
     const isFromDeck = this.#headers.isFromDeck(bytes, l3, isIpv6);
-    const client = isFromDeck ? null : this.#table.published.client(port, isIpv6, destinationPort);
+    const { published } = this.#table;
+    let row = isFromDeck ? this.#table.find(port, isIpv6) : published.find(bytes, l3, port, isIpv6);
+    const client = isFromDeck ? null : published.client(row, port, isIpv6, destinationPort);
     if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, client)) {
       this.refused++;
       return discarded(DropReason.IP_MARTIAN_DESTINATION);
     }
     this.#message.nameView.setUint16(SOCKADDR_PORT, destinationPort);
     let control = 0;
-    let row: number;
     if (isFromDeck) {
-      row = this.#table.find(port, isIpv6);
       if (row < 0) {
         row = this.#table.open(port, isIpv6, frame.ingress, now);
         if (row < 0) return this.#unopened(frame, -row);
       }
       this.#table.touch(row, destinationPort, now);
     } else {
-      row = this.#table.published.find(bytes, l3, port, isIpv6);
       if (row < 0) {
         this.refused++;
         return discarded(DropReason.NO_SOCKET);
