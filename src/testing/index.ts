@@ -5,8 +5,25 @@
 export { frameDifference } from '../replay/frame-difference.ts';
 export type { ScenarioResult } from '../replay/scenario-run.ts';
 export type { FdbTable, NeighborTable, PortTable, Tables } from '../replay/tables.ts';
+export { type Changes, Dissection, dissect } from './dissection.ts';
+export { encode as build } from './encode.ts';
+export {
+  type ArpGiven,
+  type EthGiven,
+  eth,
+  type Ip6Frame,
+  type Ip6Given,
+  type IpFrame,
+  type IpGiven,
+  type LinkFrame,
+  type PacketFrame,
+  type PayloadFrame,
+  type Route,
+  type TestFrame,
+} from './frame-builder.ts';
 export { frameLine } from './frame-line.ts';
 export * from './frames.ts';
+export type { Layer, LayerName, Layers, PartialLayer, TcpOptions } from './layer.ts';
 export {
   MemoryDeck,
   type MemoryDeckOptions,
