@@ -45,6 +45,12 @@ const RETRANSMIT = 200;
 const RETRIES = 5;
 /** What a sender may assume who was told nothing (RFC 9293 §3.7.1). */
 const DEFAULT_MSS = 536;
+/**
+ * The least size of segments, Linux's `tcp_min_snd_mss`, and how many are under way at most: else a question of a few bytes, from a sender
+ * who takes segments of one, would be answered with thousands of frames at once (CVE-2019-11479).
+ */
+const LEAST_MSS = 48;
+const MOST_SEGMENTS = 64;
 const BUCKETS = 2048;
 
 const State = { FREE: 0, SYN_RECEIVED: 1, ESTABLISHED: 2 } as const;
@@ -246,7 +252,7 @@ export class NameStreams {
     stream.rcvNxt = (tcpSequence(bytes, l4) + 1) | 0;
     stream.sndUna = this.#initialSequence(now);
     stream.window = tcpWindow(bytes, l4);
-    stream.mss = Math.min(tcpMss(bytes, l4) || DEFAULT_MSS, this.#room(network));
+    stream.mss = Math.min(Math.max(tcpMss(bytes, l4) || DEFAULT_MSS, LEAST_MSS), this.#room(network));
     stream.inputLength = 0;
     stream.outputLength = 0;
     stream.sent = 0;
@@ -537,8 +543,9 @@ export class NameStreams {
   #transmit(stream: Stream, now: number): boolean {
     if (stream.state !== State.ESTABLISHED) return false;
     let isSent = false;
-    while (stream.sent < stream.outputLength && stream.sent < stream.window) {
-      const length = Math.min(stream.mss, stream.outputLength - stream.sent, stream.window - stream.sent);
+    const most = Math.min(stream.outputLength, stream.window, MOST_SEGMENTS * stream.mss);
+    while (stream.sent < most) {
+      const length = Math.min(stream.mss, most - stream.sent);
       if (!this.#emit(stream, TCP_ACK | TCP_PSH, stream.sent, length, now)) break;
       stream.sent += length;
       stream.most = Math.max(stream.most, stream.sent);

@@ -69,6 +69,7 @@ class Client {
   readonly srcPort: number;
   readonly family: 4 | 6;
   window = 65_535;
+  mss = 1460;
   /** Next of ours, and next expected. */
   sequence = 1000;
   expected = 0;
@@ -86,11 +87,11 @@ class Client {
     sequence = this.sequence,
     acknowledgment = this.expected,
   ): void {
-    const { srcPort, window, family } = this;
+    const { srcPort, window, mss, family } = this;
     const ends = { from: STATIONS[this.name], to: deck.gateway('lan'), family };
     deck.send(
       this.name,
-      tcp({ ...ends, srcPort, dstPort: 53, flags, sequence, acknowledgment, window, mss: 1460, data }),
+      tcp({ ...ends, srcPort, dstPort: 53, flags, sequence, acknowledgment, window, mss, data }),
     );
   }
 
@@ -305,6 +306,22 @@ describe('a client that takes little', () => {
     client.write(message('many'));
     for (let i = 0; i < 200 && client.messages().length === 0; i++) client.read();
     expect(client.messages()[0]!.answers).toHaveLength(300);
+  });
+
+  test('and takes segments of a byte only, gets no more than a few frames at once, of more than that', () => {
+    const client = new Client();
+    client.mss = 1;
+    client.open();
+    client.write(message('many'));
+    const first = client.take();
+    expect(first.length).toBeLessThanOrEqual(64);
+    expect(first.map(({ data }) => data.length)).toEqual(new Array(first.length).fill(48));
+    for (const { data } of first) client.received.push(...data);
+    client.expected += 48 * first.length;
+    client.send('A');
+    client.read();
+    expect(client.received.length).toBe(2 + (client.received[0]! << 8) + client.received[1]!);
+    expect(decode(Buffer.from(client.received.slice(2))).answers).toHaveLength(300);
   });
 
   test('is asked whether it takes more by a byte, and given up when it never does', () => {
