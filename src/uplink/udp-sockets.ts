@@ -181,7 +181,7 @@ export class UdpSockets {
     const isFromDeck = this.#headers.isFromDeck(bytes, l3, isIpv6);
     const { published } = this.#table;
     let row = isFromDeck ? this.#table.find(port, isIpv6) : published.find(bytes, l3, port, isIpv6);
-    const client = isFromDeck ? null : published.client(row, port, isIpv6, destinationPort);
+    const client = isFromDeck ? null : published.client(row, port, isIpv6, destinationPort, now);
     if (!this.#headers.writeName(this.#message, bytes, l3, isIpv6, client)) {
       this.refused++;
       return discarded(DropReason.IP_MARTIAN_DESTINATION);
@@ -307,7 +307,7 @@ export class UdpSockets {
    * a slot held for the caller; null when there is none now, no slot is free, or there were errors, which `IcmpErrors` has.
    * @param events EPOLL bits; those of an error when not known
    */
-  receive(arena: Arena, _now: number, row: number, events: number = EPOLLERR): Frame | null {
+  receive(arena: Arena, now: number, row: number, events: number = EPOLLERR): Frame | null {
     const fd = this.#table.fd[row]!;
     if (fd < 0) return null;
     if ((events & EPOLLERR) !== 0) this.#passErrors(row);
@@ -324,14 +324,14 @@ export class UdpSockets {
       if (-count !== EAGAIN && -count !== EINTR) this.#passErrors(row);
       return null;
     }
-    if (this.#write(frame, row, payload, count, isIpv6)) return frame;
+    if (this.#write(frame, row, payload, count, isIpv6, now)) return frame;
     this.refused++;
     arena.release(frame);
     return null;
   }
 
   /** Writes the headers in front of a datagram; false when it is not for the deck. */
-  #write(frame: Frame, row: number, payload: number, count: number, isIpv6: boolean): boolean {
+  #write(frame: Frame, row: number, payload: number, count: number, isIpv6: boolean, now: number): boolean {
     const { bytes, at } = frame;
     const message = this.#message;
     const length = UDP_LEN + count;
@@ -344,9 +344,10 @@ export class UdpSockets {
     if (isPublished) {
       // To a group or broadcast address: it is for the host's segment, and stays there.
       if (message.localAt < 0 || message.isLocalGroup) return false;
-      if (isIpv6 ? isHostsOwnIpv6(message.name, SOCKADDR_IN6_ADDRESS) : isLoopbackIpv4(this.#client)) {
-        this.#remember(row, isIpv6, srcPort);
-      }
+      const isOwn = isIpv6
+        ? isHostsOwnIpv6(message.name, SOCKADDR_IN6_ADDRESS)
+        : isLoopbackIpv4(this.#client);
+      if (isOwn && !this.#remember(row, isIpv6, srcPort, now)) return false;
     }
     this.#headers.writeReceived(message, bytes, at, isIpv6, PROTO_UDP, length, isPublished);
     writeUdp(bytes, payload - UDP_LEN, srcPort, port, length);
@@ -363,13 +364,13 @@ export class UdpSockets {
     return get32(this.#message.name, SOCKADDR_IN_ADDRESS);
   }
 
-  /** Notes who of the host's own has sent a datagram to a published port. */
-  #remember(row: number, isIpv6: boolean, clientPort: number): void {
+  /** Notes who of the host's own has sent a datagram to a published port; false when it could not be answered. */
+  #remember(row: number, isIpv6: boolean, clientPort: number, now: number): boolean {
     const { name } = this.#message;
     let client: Client | null = null;
     if (!isIpv6) client = this.#client === LOOPBACK_IPV4 ? null : this.#client;
     else if (!isLoopbackIpv6(name, SOCKADDR_IN6_ADDRESS)) client = name;
-    this.#table.published.remember(row, this.#table.port[row]!, isIpv6, clientPort, client);
+    return this.#table.published.remember(row, this.#table.port[row]!, isIpv6, clientPort, client, now);
   }
 
   /**
