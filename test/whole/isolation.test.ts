@@ -11,6 +11,7 @@ import {
   neighborAdvertisement,
   type Station as Party,
   tagged,
+  tcp,
   udp,
 } from '../../src/testing/frames.ts';
 import { type Host, Lab, type Station, source, transfer } from './lab.ts';
@@ -138,6 +139,34 @@ describe('networks', () => {
     expect(await Promise.all(answered)).toEqual(hosts.map(() => 0));
     expect(await Promise.all(opened)).toEqual(['silence', 'silence']);
     expect((await drops('NOT_PUBLISHED', 'NETWORK_INTERNAL')) - before).toBeGreaterThanOrEqual(20);
+  });
+
+  it('DK-1: hear nothing of what comes by the uplink for a loopback, or for their own addresses', async () => {
+    await db.servePeer('echo', '80');
+    const from = { mac: /ether (\S+)/.exec(world.out.ip('link', 'show', 'up0'))![1]!, ...OUT };
+    const loopback = { ipv4: ['127.0.0.1', '127.1.2.3', '0.0.0.0'], ipv6: ['::1', '::', '::ffff:127.0.0.1'] };
+    const frames = FAMILIES.flatMap((family) =>
+      [db[family], bob[family], ivy[family], ...loopback[family]].flatMap((address) => {
+        const ends = { from, to: { mac: DECK.mac, [family]: address } };
+        return [
+          icmpEcho(ends),
+          ...[80, 8080].flatMap((dstPort) => [tcp({ ...ends, dstPort }), udp({ ...ends, dstPort })]),
+        ];
+      }),
+    );
+    const inside = await Promise.all(
+      [db, bob, ivy].map((host) => host.capture('src', 'host', OUT.ipv4, 'or', 'src', 'host', OUT.ipv6)),
+    );
+    const answers = await world.out.capture('ether', 'src', DECK.mac, 'and', 'dst', 'host', OUT.ipv4);
+    const answers6 = await world.out.capture(
+      ...['ether', 'src', DECK.mac, 'and', 'dst', 'host', OUT.ipv6, 'and', 'not', 'icmp6'],
+    );
+    await world.out.send(frames);
+    // Its answer ends the recording: what was sent before it has been handled then.
+    expect(await pings(world.out, DECK.ipv4)).toBe(3);
+    expect(await answers.stop()).toHaveLength(3);
+    expect(await answers6.stop()).toEqual([]);
+    for (const capture of inside) expect(await capture.stop()).toEqual([]);
   });
 
   it('DK-4: that are internal have their gateway and nothing else; nothing leaves', async () => {
