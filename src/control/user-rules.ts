@@ -51,6 +51,8 @@ export interface UserRulesParts {
 export class UserRules {
   readonly #parts: UserRulesParts;
   #rules: SavedRule[] = [];
+  /** Those that the data plane was told of last, also while it has not answered yet. */
+  #told: readonly SavedRule[] = [];
   #nextId = 1;
   /** What changes the rules is done one after the other. */
   #last: Promise<unknown> = Promise.resolve();
@@ -59,9 +61,10 @@ export class UserRules {
     this.#parts = parts;
     parts.events.on('network', ({ action, network: { name } }) => {
       // One that goes takes its rules out of force by itself.
-      if (action !== 'create' || !this.#rules.some((rule) => namesOf(rule).includes(name))) return;
-      // Told to the data plane before anybody can be connected to the network: commands are done in order.
-      this.#apply(this.#rules).catch((error: Error) =>
+      if (action !== 'create' || !this.#told.some((rule) => namesOf(rule).includes(name))) return;
+      // Told to the data plane before anybody can be connected to the network: commands are done in order. A rule that is being
+      // added at this moment is among them.
+      this.#apply(this.#told).catch((error: Error) =>
         parts.log('error', `cannot put the rules that name network ${name} in force: ${error.message}`),
       );
     });
@@ -144,13 +147,19 @@ export class UserRules {
   }
 
   async #replace(rules: SavedRule[]): Promise<void> {
-    await this.#apply(rules);
+    try {
+      await this.#apply(rules);
+    } catch (error) {
+      this.#told = this.#rules;
+      throw error;
+    }
     this.#rules = rules;
   }
 
-  #apply(rules: readonly SavedRule[]): Promise<void> {
+  async #apply(rules: readonly SavedRule[]): Promise<void> {
+    this.#told = rules;
     const active = rules.filter((rule) => this.#isActive(rule));
-    return this.#parts.plane.setUserRules(
+    await this.#parts.plane.setUserRules(
       active.map((rule): UserRule => ({ id: rule.id, ...readRule(rule, this.#parts.find) })),
     );
   }

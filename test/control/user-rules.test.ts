@@ -55,6 +55,25 @@ describe("rules of the user's", () => {
     expect(told).toEqual(['add 1', 'add 2', 'add 3', 'add 4', 'remove 1', 'remove 3', 'add 5']);
   });
 
+  test('are all in force when a network that one of them names comes while another is added or removed', async () => {
+    const { plane, numbers, rules, happen } = bed();
+    await rules.add({ ...DROP, out: 'back' });
+    const come = () => {
+      numbers.set('back', 4);
+      happen('create', 'back');
+    };
+    for (const change of [() => rules.add({ ...DROP, dst: '10.0.0.0/8' }), () => rules.remove([2])]) {
+      for (let turns = 0; turns < 6; turns++) {
+        const changed = change().catch(() => {});
+        for (let i = 0; i < turns; i++) await Promise.resolve();
+        come();
+        await changed;
+        await new Promise((resolve) => setImmediate(resolve));
+        expect(plane.userRules.map(({ id }) => id)).toEqual(rules.save().map(({ id }) => id));
+      }
+    }
+  });
+
   test('are added one after the other, also by a hundred at once', async () => {
     const { plane, rules } = bed();
     const added = await Promise.all(Array.from({ length: 100 }, () => rules.add({ ...DROP, position: 1 })));
