@@ -26,10 +26,12 @@ export interface Pruned {
 /** Removes from a deck what nobody uses, and the files that daemons have set aside. */
 export async function pruneDeck(deck: Deck, paths: RuntimePaths): Promise<Pruned> {
   const containers: string[] = [];
-  for (const { name, endpoints } of deck.containers()) {
-    if (endpoints.length > 0) continue;
-    await deck.detach(name);
-    containers.push(name);
+  for (const { id } of deck.containers()) {
+    // Somebody may have connected it, or taken it away, while others went.
+    const unused = deck.containers().find((one) => one.id === id && one.endpoints.length === 0);
+    if (!unused) continue;
+    await deck.detach(id);
+    containers.push(unused.name);
   }
   const networks = (await deck.pruneNetworks()).map(({ name }) => name);
   return { networks, containers, sandboxes: [], files: removeAll(damagedFiles(paths.state)) };
@@ -43,6 +45,8 @@ export async function pruneAbandoned(paths: RuntimePaths): Promise<Pruned | null
   const lock = takeIfFree(paths);
   if (lock === null) return null;
   const pruned: Pruned = { networks: [], containers: [], sandboxes: [], files: [] };
+  // Not what is found to be damaged only now: nobody has seen that.
+  const damaged = [paths.state, paths.recovery].flatMap(damagedFiles);
   try {
     if (lock.predecessor !== 0) pruned.files.push(...removeAll([paths.socket, paths.log]));
     const recovery = new StateFile(paths.recovery);
@@ -50,9 +54,7 @@ export async function pruneAbandoned(paths: RuntimePaths): Promise<Pruned | null
     for (const one of [state, embedded]) await endSandboxes(one, pruned);
     if (embedded) pruned.files.push(...removeAll([recovery.path]));
     if (state) await keepUsed(state, new StateFile(paths.state), pruned);
-    for (const path of [paths.state, paths.recovery]) {
-      pruned.files.push(...removeAll([...damagedFiles(path), `${path}.next`]));
-    }
+    pruned.files.push(...removeAll([...damaged, `${paths.state}.next`, `${paths.recovery}.next`]));
     return pruned;
   } finally {
     lock.release();

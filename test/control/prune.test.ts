@@ -10,7 +10,7 @@ import { DaemonClient } from '../../src/control/client.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
 import { bootId } from '../../src/control/process.ts';
-import { pruneAbandoned } from '../../src/control/prune.ts';
+import { pruneAbandoned, pruneDeck } from '../../src/control/prune.ts';
 import { formatState, newState, type RecordedContainer } from '../../src/control/saved-state.ts';
 import { fakeDeck } from './fake-deck.ts';
 
@@ -75,6 +75,38 @@ describe('what is left over', () => {
     await expect(pruneAbandoned(paths)).rejects.toThrow('is of version 9');
     expect(existsSync(paths.state)).toBe(true);
     expect(existsSync(paths.lock)).toBe(false);
+  });
+
+  it('does not include a state that is found to be damaged only then', async () => {
+    writeFileSync(paths.state, '{"version":1,');
+    writeFileSync(`${paths.state}.damaged-1`, 'x');
+    expect(await pruneAbandoned(paths)).toMatchObject({ files: [`${paths.state}.damaged-1`] });
+    expect(readFileSync(`${paths.state}.damaged-2`, 'utf8')).toBe('{"version":1,');
+  });
+
+  it('does not include a container that is connected while others go', async () => {
+    const deck = await fakeDeck();
+    try {
+      for (const [pid, name] of [
+        [1, 'one'],
+        [2, 'other'],
+      ] as const) {
+        await deck.attach({ pid, name });
+        await deck.disconnect('bridge', name);
+      }
+      deck.events.once('container', () => void deck.connect('bridge', 'other'));
+      const connected = new Promise((resolve) => deck.events.once('attach', resolve));
+      const slow = deck.detach.bind(deck);
+      deck.detach = async (name) => {
+        const gone = await slow(name);
+        await connected;
+        return gone;
+      };
+      expect(await pruneDeck(deck, paths)).toMatchObject({ containers: ['one'] });
+      expect(deck.containers()).toMatchObject([{ name: 'other', endpoints: [{}] }]);
+    } finally {
+      await deck.close();
+    }
   });
 
   it('is removed by the daemon when there is one, and by nobody else', async () => {
