@@ -34,8 +34,8 @@ import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
 import type { Notice, Reply, Request, ThreadData } from './messages.ts';
 
-/** Bytes of frames that sockets have to say when a publish ends: a reset for each of some thousand connections. */
-const LAST_WORDS = 256 * 1024;
+/** Bytes of frames, as `Dataplane.poll` counts them, that sockets have to say at once when a publish ends: a thousand resets. */
+const LAST_WORDS = 2 * 1024 * 1024;
 
 /**
  * The data-plane thread: a loop around a data plane, and the commands that the main thread sends. Messages
@@ -166,9 +166,11 @@ class DataPlaneWorker {
   unpublish(publish: number): void {
     const now = performance.now();
     for (const { device, port } of this.#sockets.values()) {
-      device.unpublish(publish);
-      // As long as their connections are known, endpoints can be told that they are reset.
-      this.#dataplane.poll(port, LAST_WORDS, now);
+      // As long as their connections are known, endpoints can be told that they are reset: so many at a time.
+      for (let isOver = false; !isOver; ) {
+        const isLast = device.unpublish(publish);
+        isOver = this.#dataplane.poll(port, LAST_WORDS, now) === 0 || isLast;
+      }
     }
     this.#dataplane.unpublish(publish, now);
   }

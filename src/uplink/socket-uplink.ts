@@ -145,14 +145,18 @@ export class SocketUplink implements Device {
     this.#published.set(publish, options);
   }
 
-  /** Ends listening, and resets the connections that came in by it; `receive` has their last words. */
-  unpublish(publish: number): void {
+  /**
+   * Ends listening, and resets the connections that came in by it; `receive` has their last words.
+   * @returns false when there are more of them than there is room for: to be called again when these were received
+   */
+  unpublish(publish: number): boolean {
     this.udp.unpublish(publish);
     const options = this.#published.get(publish);
-    if (options === undefined) return;
-    this.#published.delete(publish);
+    if (options === undefined) return true;
     this.#listeners.close(publish);
-    this.tcp.closeAccepted(options);
+    if (!this.tcp.closeAccepted(options)) return false;
+    this.#published.delete(publish);
+    return true;
   }
 
   /**

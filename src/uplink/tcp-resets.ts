@@ -55,9 +55,9 @@ export class TcpResets {
     for (let frame = this.#waiting.shift(); frame; frame = this.#waiting.shift()) this.#arena.release(frame);
   }
 
-  /** RST to the inside of a connection, whose SYN we have answered. */
-  reset(row: number): void {
-    this.#reset(row, this.#words[row * ROW + SND_NXT]!);
+  /** RST to the inside of a connection, whose SYN we have answered; false when there is no room for it. */
+  reset(row: number): boolean {
+    return this.#reset(row, this.#words[row * ROW + SND_NXT]!);
   }
 
   /** RST for a SYN that was not answered, which it acknowledges (RFC 9293 §3.10.7.1). */
@@ -65,13 +65,14 @@ export class TcpResets {
     this.#reset(row, 0);
   }
 
-  #reset(row: number, sequence: number): void {
-    if (this.#waiting.full) return;
+  #reset(row: number, sequence: number): boolean {
+    if (this.#waiting.full) return false;
     const frame = this.#segments.allocate(this.#arena, false);
-    if (frame === undefined) return;
+    if (frame === undefined) return false;
     const next = this.#words[row * ROW + RCV_NXT]!;
     this.#segments.write(frame, row, sequence, next, TCP_RST | TCP_ACK, 0, TCP_LEN, 0, 1);
     this.#waiting.push(frame);
+    return true;
   }
 
   /** RST for a segment that belongs to no connection (RFC 9293 §3.10.7.1), or not to the one it names. */

@@ -298,8 +298,9 @@ export class TcpSockets {
   /**
    * Resets both ends of the connections that were accepted at these ports of the host.
    * @param host an int32 or four words; null for all addresses of the IP version
+   * @returns false when there is no room for further resets of the inside, and there may be more of them
    */
-  closeAccepted({ family, host, from, to }: Omit<ListenOptions, 'ifname'>): void {
+  closeAccepted({ family, host, from, to }: Omit<ListenOptions, 'ifname'>): boolean {
     this.#batch.flush();
     const words = this.#words;
     const { deck } = this.#segment;
@@ -314,10 +315,11 @@ export class TcpSockets {
           : address.every((word, i) => words[at + INSIDE + i] === word);
       // What goes out comes from the deck.
       if (isAt(family === 4 ? deck.ipv4 : deck.ipv6) || (host !== null && !isAt(host))) continue;
-      if (words[at + STATE] !== TcpState.TIME_WAIT) this.#resets.reset(row);
+      if (words[at + STATE] !== TcpState.TIME_WAIT && !this.#resets.reset(row)) return false;
       this.host.abort(row);
       this.#forget(row);
     }
+    return true;
   }
 
   /**

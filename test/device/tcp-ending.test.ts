@@ -331,6 +331,23 @@ describe('what there is not enough of', () => {
     expect(refused).toEqual([64, 23, 0]);
   });
 
+  it('slots for the resets of all who came in by a published port: they go a few at a time', () => {
+    const { uplink } = wire;
+    const at = { family: 4, host: null, ifname: null, from: 5021, to: 5021 } as const;
+    wire.within(() => uplink.publish(1, PROTO_TCP, at));
+    wire.connect(5021, 400);
+    expect(wire.drain().filter(({ flags }) => flags === 'S')).toHaveLength(400);
+    const told: number[] = [];
+    let rounds = 0;
+    for (let isLast = false; !isLast; rounds++) {
+      isLast = uplink.unpublish(1);
+      told.push(...wire.drain(0).map(({ srcPort }) => srcPort));
+    }
+    expect(rounds).toBeGreaterThan(1);
+    expect(new Set(told).size).toBe(400);
+    expect(size()).toBe(0);
+  });
+
   it('rows: those in TIME-WAIT make room, those that are open do not', () => {
     wire.close();
     wire = new Wire({ connections: 4 });

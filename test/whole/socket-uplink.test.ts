@@ -305,6 +305,18 @@ describe('an endpoint behind uplink socket', () => {
     expect(await world.endpoints()).toEqual([]);
   });
 
+  it('hears that they are reset when a port is withdrawn that has many connections', async () => {
+    await open();
+    const server = world.start(inside, 'python3', '-c', MANY_UNTIL_RESET, '81', '300');
+    await server.said('ready');
+    await world.publish('web', `${HOST[4]}:5021:81`);
+    const clients = world.start(world.far, 'python3', '-c', MANY, HOST[4], '5021', '300');
+    await server.said('connected');
+    await world.unpublish('web', '5021');
+    await server.said('300 reset');
+    clients.kill('SIGKILL');
+  });
+
   it('loses the connections of a port that is withdrawn, and no others', async () => {
     await open();
     await world.serve(inside, 80);
@@ -471,6 +483,31 @@ describe('run', () => {
     expect(none.err).toContain('unreachable');
   });
 });
+
+/** Takes so many connections and says that it has, and how many were reset. */
+const MANY_UNTIL_RESET = `
+import socket, sys
+listener = socket.create_server(("0.0.0.0", int(sys.argv[1])), backlog=1000)
+print("ready", flush=True)
+connections = [listener.accept()[0] for _ in range(int(sys.argv[2]))]
+print("connected", flush=True)
+count = 0
+for connection in connections:
+    connection.settimeout(10)
+    try:
+        connection.recv(1)
+    except ConnectionResetError:
+        count += 1
+print(count, "reset", flush=True)
+`;
+
+/** Makes so many connections and keeps them. */
+const MANY = `
+import socket, sys, time
+address = (sys.argv[1], int(sys.argv[2]))
+connections = [socket.create_connection(address, timeout=20) for _ in range(int(sys.argv[3]))]
+time.sleep(60)
+`;
 
 /** Takes a connection and says that it has, and when it is reset. */
 const UNTIL_RESET = `
