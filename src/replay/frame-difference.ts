@@ -17,11 +17,23 @@ export function firstDifference(a: Uint8Array, b: Uint8Array): number {
   return a.length === b.length ? -1 : common;
 }
 
+/** How what differs is painted; a terminal that has no colours gets the mark alone. */
+export interface Paint {
+  expected: (text: string) => string;
+  actual: (text: string) => string;
+}
+
+const PLAIN: Paint = { expected: (text) => text, actual: (text) => text };
+
 /**
  * Two frames decoded side by side, one field per line, with a mark on the fields that differ; undefined when
  * the frames are equal.
  */
-export function frameDifference(expected: Uint8Array, actual: Uint8Array): string | undefined {
+export function frameDifference(
+  expected: Uint8Array,
+  actual: Uint8Array,
+  paint: Paint = PLAIN,
+): string | undefined {
   const first = firstDifference(expected, actual);
   if (first < 0) return undefined;
   const rows = sideBySide(expected, actual);
@@ -29,7 +41,11 @@ export function frameDifference(expected: Uint8Array, actual: Uint8Array): strin
   const left = Math.max(8, widest(rows.map(([, value]) => value)));
   const lines = [`  ${'field'.padEnd(name)}  ${'expected'.padEnd(left)}  came out`];
   for (const [field, before, after] of rows) {
-    lines.push(`${before === after ? ' ' : '*'} ${field.padEnd(name)}  ${before.padEnd(left)}  ${after}`);
+    if (before === after) lines.push(`  ${field.padEnd(name)}  ${before.padEnd(left)}  ${after}`);
+    else {
+      const columns = [paint.expected(before.padEnd(left)), paint.actual(after)];
+      lines.push(`* ${field.padEnd(name)}  ${columns.join('  ')}`);
+    }
   }
   lines.push(`  (first different byte: ${first})`);
   return lines.map((line) => line.trimEnd()).join('\n');

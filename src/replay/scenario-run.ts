@@ -79,7 +79,7 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
   const file = output === undefined ? undefined : new OutputFile(output);
   const sources = openInputs(scenario, warn ?? ((problem) => void problems.push(problem)));
   try {
-    build(scenario, deck);
+    buildScenario(scenario, deck);
     for (const { name, spec } of scenario.ports) file?.addPort(name, spec.mac);
     play(scenario, deck, sources);
     deck.advance(scenario.duration ?? deck.now);
@@ -105,7 +105,8 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
   }
 }
 
-function build(scenario: Scenario, deck: VirtualDeck): void {
+/** Gives an empty deck the networks, rules and ports of a scenario. */
+export function buildScenario(scenario: Scenario, deck: VirtualDeck): void {
   for (const { name, options } of scenario.networks) deck.addNetwork(name, options);
   const rules = scenario.rules.map((spec, id) => ({ id, ...readRule(spec, (name) => deck.networkId(name)) }));
   deck.dataplane.setUserRules(rules);

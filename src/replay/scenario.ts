@@ -110,8 +110,17 @@ const DEFAULT_MTU = 65520;
  */
 export function loadScenario(folder: string): Scenario {
   const file = join(folder, SCENARIO_FILE);
-  const root = YamlValue.parse(file, readFileSync(file, 'utf8'));
-  return new ScenarioReader(folder, file, root).scenario;
+  return parseScenario(folder, file, readFileSync(file, 'utf8'));
+}
+
+/**
+ * Reads and checks the text of a scenario.
+ * @param folder where its captures are
+ * @param file what messages call it
+ * @throws YamlError with file, line and column
+ */
+export function parseScenario(folder: string, file: string, text: string): Scenario {
+  return new ScenarioReader(folder, file, YamlValue.parse(file, text)).scenario;
 }
 
 class ScenarioReader {

@@ -7,6 +7,7 @@ export type { ScenarioResult } from '../replay/scenario-run.ts';
 export type { FdbTable, NeighborTable, PortTable, Tables } from '../replay/tables.ts';
 export { type Changes, Dissection, dissect } from './dissection.ts';
 export { encode as build } from './encode.ts';
+export type { Fate } from './fate.ts';
 export {
   type ArpGiven,
   type EthGiven,
@@ -24,6 +25,7 @@ export {
 export { frameLine } from './frame-line.ts';
 export * from './frames.ts';
 export type { Layer, LayerName, Layers, PartialLayer, TcpOptions } from './layer.ts';
+export { type MatchResult, matchers } from './matchers.ts';
 export {
   MemoryDeck,
   type MemoryDeckOptions,
@@ -32,4 +34,10 @@ export {
   memoryDeck,
   type TakenFrame,
 } from './memory-deck.ts';
-export { scenario } from './scenario.ts';
+export {
+  type ScenarioAttachment,
+  type ScenarioNetwork,
+  type ScenarioRule,
+  type ScenarioSpec,
+  scenario,
+} from './scenario.ts';

@@ -1,12 +1,24 @@
-import { formatMac, parseIpv4, parseIpv6, parseMac } from '../../wire/address.ts';
+import {
+  formatIpv4,
+  formatIpv6,
+  formatMac,
+  ipv4Mask,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+} from '../../wire/address.ts';
 import type { Filtering, FlowEntry, NetworkOptions, UplinkOptions, UserRule } from '../dataplane/commands.ts';
 import type { DataplaneOptions } from '../dataplane/dataplane.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
+import type { Scenario } from '../replay/scenario.ts';
+import { buildScenario } from '../replay/scenario-run.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
 import { verdictWords } from '../replay/verdict-words.ts';
 import { VirtualDeck } from '../replay/virtual-deck.ts';
 import type { VirtualPort } from '../replay/virtual-port.ts';
-import type { Station } from './frames.ts';
+import type { Fate } from './fate.ts';
+import type { TestFrame } from './frame-builder.ts';
+import type { Station } from './station.ts';
 
 /** A network of a deck for tests; addresses of the gateway with their prefix lengths. */
 export interface MemoryNetwork {
@@ -112,23 +124,30 @@ export interface TakenFrame {
 export class MemoryDeck {
   /** For what is not offered here. */
   readonly virtual: VirtualDeck;
-  readonly #gateways = new Map<string, Station>();
+  readonly #networks = new Map<string, NetworkOptions>();
   /** The network that is meant where none is named: the first. */
   readonly #only: string;
   readonly #sent = new Map<string, TakenFrame[]>();
 
-  constructor(options: MemoryDeckOptions) {
-    const { networks = { lan: {} }, uplinks = {}, ports, ...rest } = options;
+  /** @param options of a deck, or a scenario that is not to run by itself */
+  constructor(options: MemoryDeckOptions | Scenario) {
     this.virtual = new VirtualDeck({
-      ...rest,
+      ...dataplaneOptions(options),
       onOutput: (port, now, bytes, at, length) => {
-        this.#sent.get(port.name)!.push({ now, bytes: bytes.slice(at, at + length) });
+        this.#sentBy(port.name).push({ now, bytes: bytes.slice(at, at + length) });
       },
     });
+    if ('folder' in options) {
+      for (const network of options.networks) this.#networks.set(network.name, network.options);
+      this.#only = options.networks[0]!.name;
+      buildScenario(options, this.virtual);
+      return;
+    }
+    const { networks = { lan: {} }, uplinks = {}, ports } = options;
     for (const [index, [name, uplink]] of Object.entries(uplinks).entries()) {
       const made = uplinkOptions(uplink, 0x100 + index);
       this.virtual.addUplink(name, made);
-      this.#gateways.set(name, gatewayOf(uplink, made));
+      this.#networks.set(name, made);
     }
     for (const [index, [name, network]] of Object.entries(networks).entries()) {
       const {
@@ -151,7 +170,7 @@ export class MemoryDeck {
         ...(npt !== undefined && { npt: prefixOf(npt) }),
       };
       this.virtual.addNetwork(name, made);
-      this.#gateways.set(name, gatewayOf(network, made));
+      this.#networks.set(name, made);
     }
     this.#only = Object.keys(networks)[0]!;
     for (const [name, port] of Object.entries(ports)) this.attach(name, port);
@@ -205,20 +224,70 @@ export class MemoryDeck {
 
   /** The gateway of a network (the only one when left out), as a station to write frames to. */
   gateway(network = this.#only): Station {
-    const gateway = this.#gateways.get(network);
-    if (!gateway) throw new RangeError(`there is no network '${network}'`);
-    return gateway;
+    const options = this.#networks.get(network);
+    if (!options) throw new RangeError(`there is no network '${network}'`);
+    const { macHi, macLo, ipv4, ipv6 } = options;
+    return {
+      mac: formatMac(macHi, macLo),
+      ...(ipv4 && { ipv4: formatIpv4(ipv4.address) }),
+      ...(ipv6 && { ipv6: formatIpv6(...words(ipv6.address)) }),
+    };
+  }
+
+  /**
+   * Who is at a port: its endpoint, if the deck was told of one. Of a port that learns, a station with addresses of the
+   * network that nobody else has.
+   */
+  station(name: string): Station {
+    const { spec } = this.#port(name);
+    const { mac, ipv4, ipv6 } = spec;
+    if (!mac) return this.#newcomer(name, spec.network);
+    return {
+      mac: formatMac(mac.hi, mac.lo),
+      ...(ipv4 !== undefined && { ipv4: formatIpv4(ipv4) }),
+      ...(ipv6 && { ipv6: formatIpv6(...words(ipv6)) }),
+    };
+  }
+
+  /** As Docker numbers them: the next free address of the subnet, and a MAC made of it. */
+  #newcomer(name: string, network: string): Station {
+    const { ipv4, ipv6 } = this.#networks.get(network)!;
+    const here = [...this.virtual.ports.values()].filter(({ spec }) => spec.network === network);
+    const before = here.filter(({ spec }) => !spec.mac).findIndex((port) => port.name === name);
+    const base4 = ipv4 ? ipv4.address & ipv4Mask(ipv4.prefix) : 0;
+    const base6 = ipv6 ? words(ipv6.address) : [0, 0, 0, 0];
+    const isTaken = (host: number) =>
+      base4 + host === ipv4?.address ||
+      (ipv6 !== null && base6[3] === host) ||
+      here.some(({ spec }) => spec.ipv4 === ((base4 + host) | 0) || spec.ipv6?.[3] === host);
+    let host = 1;
+    for (let free = -1; free < before; ) if (!isTaken(++host)) free++;
+    return {
+      mac: formatMac(0x0242, ipv4 ? base4 + host : 0x7f00_0000 + (this.networkId(network) << 16) + host),
+      ...(ipv4 && { ipv4: formatIpv4(base4 + host) }),
+      ...(ipv6 && { ipv6: formatIpv6(base6[0]!, base6[1]!, base6[2]!, host) }),
+    };
+  }
+
+  /** The MAC to which a station of a network sends what is for an address: its owner's there, or else the gateway's. */
+  #nextHop(network: string, address: string): string {
+    for (const { name, spec } of this.virtual.ports.values()) {
+      if (spec.network !== network) continue;
+      const { mac, ipv4, ipv6 } = this.station(name);
+      if (address === ipv4 || address === ipv6) return mac;
+    }
+    return this.gateway(network).mac;
   }
 
   /** Adds a port, or attaches one again that was detached. */
   attach(name: string, port: MemoryPort = {}): void {
-    if (this.#sent.has(name)) {
+    if (this.virtual.ports.has(name)) {
       this.virtual.attach(name);
       return;
     }
     const { station, faults, network = this.#only, ...rest } = port;
     const line = faults === undefined ? undefined : parseFaults(faults);
-    this.#sent.set(name, []);
+    this.#sentBy(name);
     this.virtual.attach(name, {
       ...rest,
       network,
@@ -233,14 +302,37 @@ export class MemoryDeck {
     this.virtual.detach(name);
   }
 
-  /** A frame comes in by a port; answers the verdict in words, such as `forwarded to b` or `dropped: IP_CSUM`. */
-  send(name: string, frame: Uint8Array): string {
+  /**
+   * A frame comes in by a port; answers the verdict in words, such as `forwarded to b` or `dropped: IP_CSUM`. Addresses that a
+   * frame of `eth()` does not say are those of the port's `station`, and the MACs of those to whom it would send.
+   */
+  send(name: string, frame: Uint8Array | TestFrame): string {
     const port = this.#port(name);
-    if (!this.virtual.receive(port, frame))
+    if (!this.virtual.receive(port, this.#bytesOf(name, frame)))
       throw new RangeError(`the port '${name}' cannot receive this frame`);
     const [failed] = this.virtual.exceptions;
     if (failed) throw failed.error;
     return verdictWords(this.virtual.dataplane.lastVerdict, name, (id) => this.virtual.nameOfPort(id));
+  }
+
+  /**
+   * As `send`, and answers everything that became of the frame at once: for the matchers `toForwardTo` and
+   * `toBeDroppedBecause`. What was sent can still be taken.
+   */
+  fateOf(name: string, frame: Uint8Array | TestFrame): Fate {
+    const bytes = this.#bytesOf(name, frame);
+    const before = new Map([...this.#sent].map(([port, frames]) => [port, frames.length]));
+    const dropsBefore = this.drops();
+    const verdict = this.send(name, bytes);
+    const sent: Record<string, Uint8Array[]> = {};
+    for (const [port, frames] of this.#sent) {
+      const own = frames.slice(before.get(port) ?? 0).map((each) => each.bytes);
+      if (own.length > 0) sent[port] = own;
+    }
+    const drops = Object.entries(this.drops()).filter(
+      ([reason, count]) => count > (dropsBefore[reason] ?? 0),
+    );
+    return { port: name, frame: bytes, verdict, sent, reasons: drops.map(([reason]) => reason) };
   }
 
   /** Takes what the deck has sent by a port since the last time. */
@@ -251,7 +343,7 @@ export class MemoryDeck {
   /** The same with the times. */
   takeTimed(name: string): TakenFrame[] {
     this.#port(name);
-    return this.#sent.get(name)!.splice(0);
+    return this.#sentBy(name).splice(0);
   }
 
   /** Takes everything that was sent: by port, ports that sent nothing left out. */
@@ -282,6 +374,21 @@ export class MemoryDeck {
     return this.tables().drops;
   }
 
+  #bytesOf(name: string, frame: Uint8Array | TestFrame): Uint8Array {
+    if (frame instanceof Uint8Array) return frame;
+    const { network } = this.#port(name).spec;
+    return frame.bytes({ from: this.station(name), macOf: (address) => this.#nextHop(network, address) });
+  }
+
+  #sentBy(name: string): TakenFrame[] {
+    let frames = this.#sent.get(name);
+    if (!frames) {
+      frames = [];
+      this.#sent.set(name, frames);
+    }
+    return frames;
+  }
+
   #port(name: string): VirtualPort {
     const port = this.virtual.ports.get(name);
     if (!port) throw new RangeError(`there is no port '${name}'`);
@@ -292,6 +399,18 @@ export class MemoryDeck {
 /** A deck for tests; see `MemoryDeck`. */
 export function memoryDeck(options: MemoryDeckOptions): MemoryDeck {
   return new MemoryDeck(options);
+}
+
+function dataplaneOptions(options: MemoryDeckOptions | Scenario): DataplaneOptions {
+  const { seed, ageing } = options;
+  const own = { ...(seed !== undefined && { seed }), ...(ageing !== undefined && { ageing }) };
+  if ('folder' in options) return own;
+  const { arena, conntrack } = options;
+  return { ...own, ...(arena && { arena }), ...(conntrack && { conntrack }) };
+}
+
+function words(address: readonly number[]): [number, number, number, number] {
+  return [address[0]!, address[1]!, address[2]!, address[3]!];
 }
 
 function networkOptions({ ipv4, ipv6, mac, mtu = 65520 }: MemoryNetwork, index: number): NetworkOptions {
@@ -334,14 +453,6 @@ function deniedOf(text: string): { address: number | readonly number[]; prefix: 
 function prefixOf(text: string): { address: readonly number[]; prefix: number } {
   const [address, prefix] = text.split('/');
   return { address: need(parseIpv6(address!), text), prefix: length(prefix, 128, text) };
-}
-
-function gatewayOf({ ipv4, ipv6 }: MemoryNetwork, { macHi, macLo }: NetworkOptions): Station {
-  return {
-    mac: formatMac(macHi, macLo),
-    ...(ipv4 && { ipv4: ipv4.split('/')[0]! }),
-    ...(ipv6 && { ipv6: ipv6.split('/')[0]! }),
-  };
 }
 
 function length(text: string | undefined, most: number, whole: string): number {
