@@ -2,7 +2,7 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
 import { parseSubnetPool } from '../control/ipam.ts';
 import { createLog } from '../control/log.ts';
-import type { RuntimePaths } from '../control/paths.ts';
+import { PLUGIN_SOCKET, type RuntimePaths } from '../control/paths.ts';
 import { DEFAULT_UPLINK } from '../control/socket-uplink-spec.ts';
 import { type ConntrackDaemonFlags, conntrackOptions } from './conntrack-options.ts';
 import { EXIT_DONE, EXIT_FAILED } from './output.ts';
@@ -17,13 +17,15 @@ export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
   untilEmpty?: boolean;
   defaultAddressPool?: string[];
   group?: string;
+  /** True for the usual place. */
+  dockerPlugin?: string | true;
   /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
   tellParent?: boolean;
 }
 
 /** Runs the daemon until somebody ends it. */
 export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
-  const { untilEmpty = false, hostLoopback = false, group } = flags;
+  const { untilEmpty = false, hostLoopback = false, group, dockerPlugin } = flags;
   const addressPools = (flags.defaultAddressPool ?? []).map(parseSubnetPool);
   const conntrack = conntrackOptions(flags);
   const uplinks = uplinkOptions(flags) ?? [DEFAULT_UPLINK];
@@ -42,6 +44,9 @@ export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promis
       hostLoopback,
       addressPools,
       ...(group !== undefined && { group }),
+      ...(dockerPlugin !== undefined && {
+        dockerPlugin: dockerPlugin === true ? PLUGIN_SOCKET : dockerPlugin,
+      }),
     });
   } catch (error) {
     if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });

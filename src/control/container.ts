@@ -32,6 +32,11 @@ export interface EndpointRecord {
   readonly ipv6: bigint | null;
   /** What is to go wrong on purpose. */
   readonly faults: string | undefined;
+  /**
+   * Takes the name that a handed-over interface has got in the container, as long as that is not known; null for all others.
+   * Throws a `DeckError` when it is in use.
+   */
+  settle: ((ifname: string) => string) | null;
   /** Gives back everything that was reserved for it. */
   readonly release: () => void;
   /** Set from the moment on that it is being removed. */
@@ -46,10 +51,10 @@ type Fields = Pick<
 /** One container of the deck. */
 export class ContainerRecord {
   readonly id: string;
-  readonly name: string;
+  name: string;
   readonly target: NamespaceTarget;
-  /** Identity of its namespace. */
-  readonly namespace: string;
+  /** Identity of its namespace; of one that does not exist yet, its path. */
+  namespace: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly hostname: string | null;
   readonly createdAt: string;
@@ -75,6 +80,11 @@ export class ContainerRecord {
 
   get pid(): number | null {
     return 'pid' in this.target ? this.target.pid : null;
+  }
+
+  /** Whether interfaces were handed over for it of which it is not known what has become. */
+  get isUnsettled(): boolean {
+    return Array.from(this.endpoints.values()).some(({ settle }) => settle !== null);
   }
 
   /** Whether it is in the host's namespace, where nothing is ours to change. */

@@ -1,11 +1,18 @@
 import { basename } from 'node:path';
 import type { PortId } from '../../switch/frame.ts';
+import type { nameOfInterface } from '../device/handover.ts';
 import type { setRoutesFor } from '../device/rootless.ts';
 import { type Container, ContainerRecord, type EndpointRecord, firstWayOut } from './container.ts';
 import type { DeckEvents } from './deck-events.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
-import { type Draft, EndpointMaker, type EndpointMakerParts, NO_PORT } from './endpoint-maker.ts';
-import { checkCompany, checkFurther, netnsOf, noWayOut, targetOf } from './endpoint-wishes.ts';
+import {
+  type Draft,
+  EndpointMaker,
+  type EndpointMakerParts,
+  type Handover,
+  NO_PORT,
+} from './endpoint-maker.ts';
+import { checkCompany, checkFurther, checkPriority, netnsOf, noWayOut, targetOf } from './endpoint-wishes.ts';
 import { asDeckError, conflict, invalid, notFound } from './error.ts';
 import { findId, findNamed, newId } from './id.ts';
 import { checkLabels } from './labels.ts';
@@ -20,16 +27,22 @@ import type { Undo } from './undo.ts';
 export interface ContainersParts extends EndpointMakerParts {
   setRoutes: typeof setRoutesFor;
   identify: typeof identifyNamespace;
+  nameOfInterface: typeof nameOfInterface;
   networks: Networks;
   published: PublishedPorts;
   events: DeckEvents;
   log(level: 'warn' | 'error', message: string): void;
 }
 
-/** What a container and its endpoint were before a restart. */
-export interface ContainerIdentity extends Identity {
+/** What an endpoint is that others know already: it was there before a restart, or is somebody else's. */
+export interface EndpointIdentity {
   endpointId: string;
+  /** Absent where the interface is ours to configure. */
+  handover?: Handover;
 }
+
+/** The same of a container and its first endpoint. */
+export interface ContainerIdentity extends Identity, EndpointIdentity {}
 
 /** What makes a container again after a restart, as long as its namespace lives. */
 export interface SavedContainer extends Identity {
@@ -105,7 +118,9 @@ export class Containers {
 
   /** All of them, the oldest first, as a later deck can make them again. */
   save(): SavedContainer[] {
-    return Array.from(this.#all.values()).flatMap((record) => (record.leaving ? [] : this.#save(record)));
+    return Array.from(this.#all.values()).flatMap((record) =>
+      record.leaving || isUnknown(record) ? [] : this.#save(record),
+    );
   }
 
   #save({
@@ -128,8 +143,8 @@ export class Containers {
       namespace,
       ...(hostname !== null && { hostname }),
       labels: { ...labels },
-      endpoints: Array.from(endpoints.values()).flatMap(({ endpoint, leaving, faults }) =>
-        leaving
+      endpoints: Array.from(endpoints.values()).flatMap(({ endpoint, leaving, faults, settle }) =>
+        leaving || settle
           ? []
           : {
               id: endpoint.id,
@@ -178,7 +193,7 @@ export class Containers {
       const network = networks.get(options.network ?? DEFAULT_NETWORK);
       const further = checkFurther(options.networks, network, networks);
       const container = this.#reserve(target, network, options, undo, was);
-      const drafts = this.#drafts(container, [[network, options], ...further], was?.endpointId);
+      const drafts = this.#drafts(container, [[network, options], ...further], was);
       try {
         // Before anything is made: a port that cannot be had costs nothing then.
         undo.add(() => void published.withdraw(container.name));
@@ -205,7 +220,7 @@ export class Containers {
     networkName: string,
     nameOrId: string,
     options: ConnectOptions = {},
-    was?: { endpointId: string },
+    was?: EndpointIdentity,
   ): Promise<Endpoint> {
     const { id } = this.#present(nameOrId);
     return this.#find(id).inTurn(async () => {
@@ -226,23 +241,27 @@ export class Containers {
           `container ${name} has a network namespace of its own and cannot be connected to network ${network.name}`,
         );
       }
-      if (!this.#isThere(container)) {
+      // What is handed over may be meant for a namespace that does not exist yet.
+      if (!was?.handover && !this.#isThere(container)) {
         throw conflict(
           `the namespace of container ${name} is not that of ${describeNamespace(target)} any more; detach it and attach it again`,
         );
       }
-      const draft = this.#maker.draft(container, network, options, was?.endpointId);
+      const draft = this.#maker.draft(container, network, options, was?.endpointId, was?.handover);
       const before = container.wayOut;
       const record = await this.#maker.open(draft, before === null);
       this.#enter(container, [record]);
-      if (before !== null || !network.isBridge) await this.#route(container);
+      if (!was?.handover && (before !== null || !network.isBridge)) await this.#route(container);
       await this.#moved(container, before);
       return container.endpoints.get(network.name)?.endpoint ?? record.endpoint;
     });
   }
 
-  /** Takes a container out of a network: that interface disappears. The container stays, also without any. */
-  disconnect(networkName: string, nameOrId: string): Promise<Endpoint> {
+  /**
+   * Takes a container out of a network: that interface disappears. The container stays, also without any.
+   * @param routes whether its default routes are made again; not where they are somebody else's
+   */
+  disconnect(networkName: string, nameOrId: string, routes = true): Promise<Endpoint> {
     const container = this.#present(nameOrId);
     return container.inTurn(async () => {
       const network = this.#parts.networks.get(networkName);
@@ -261,7 +280,7 @@ export class Containers {
       const before = container.wayOut;
       // While the interface is there still, so that at no time packets have nowhere to go.
       container.endpoints.delete(network.name);
-      if (network.isBridge) await this.#route(container, record.endpoint.ifname);
+      if (routes && network.isBridge) await this.#route(container, record.endpoint.ifname);
       await this.#leave(record, 'detach');
       await this.#moved(container, before);
       this.#watch();
@@ -275,6 +294,83 @@ export class Containers {
     const container = this.#describe(record);
     await this.#remove(record, 'detach');
     return container;
+  }
+
+  /**
+   * Looks what has become of the interfaces that were handed over for a container; answers whether it is known of all of
+   * them. Throws a `DeckError` when the namespace is that of another container of the deck.
+   */
+  settle(nameOrId: string): boolean {
+    const container = this.#present(nameOrId);
+    const { target, name, endpoints } = container;
+    if (!container.isUnsettled || !('path' in target)) return true;
+    let namespace: string;
+    try {
+      namespace = this.#parts.identify(target);
+    } catch {
+      return false;
+    }
+    if (namespace !== container.namespace) {
+      const owner = this.#namespaces.get(namespace);
+      if (owner !== undefined) {
+        throw conflict(`${describeNamespace(target)} is container ${owner} already; detach that one`);
+      }
+      this.#forgetNamespace(container.namespace, name);
+      this.#namespaces.set(namespace, name);
+      container.namespace = namespace;
+    }
+    for (const record of endpoints.values()) {
+      const ifname = record.settle && this.#parts.nameOfInterface(target.path, record.endpoint.mac);
+      if (!ifname) continue;
+      record.endpoint = Object.freeze({ ...record.endpoint, ifname: record.settle!(ifname) });
+      record.settle = null;
+    }
+    this.#parts.events.emit('container', { action: 'settle', container: this.#describe(container) });
+    return !container.isUnsettled;
+  }
+
+  /** Gives a container another name. Throws a `DeckError` when it cannot be one, or is in use. */
+  rename(nameOrId: string, wanted: string): Promise<Container> {
+    const { id } = this.#present(nameOrId);
+    return this.#find(id).inTurn(async () => {
+      const container = this.#present(id);
+      const before = container.name;
+      if (wanted === before) return this.#describe(container);
+      const records = Array.from(this.#all.values());
+      container.name = this.#names.reserve(wanted);
+      // Its place in the order stays.
+      this.#all.clear();
+      for (const record of records) this.#all.set(record.name, record);
+      if (this.#namespaces.get(container.namespace) === before) {
+        this.#namespaces.set(container.namespace, wanted);
+      }
+      for (const record of container.endpoints.values()) {
+        record.network.rename(before, wanted, record);
+        record.endpoint = Object.freeze({ ...record.endpoint, name: wanted, container: wanted });
+      }
+      this.#parts.published.rename(before, wanted);
+      this.#names.release(before);
+      this.#showPorts(container);
+      const described = this.#describe(container);
+      this.#parts.events.emit('container', { action: 'rename', container: described, before });
+      return described;
+    });
+  }
+
+  /** Changes the gateway priority of an endpoint, and where published ports lead with it. The routes in the namespace stay. */
+  prioritize(networkName: string, nameOrId: string, priority: number): Promise<Endpoint> {
+    const { id } = this.#present(nameOrId);
+    return this.#find(id).inTurn(async () => {
+      const container = this.#present(id);
+      const network = this.#parts.networks.get(networkName);
+      const record = container.endpoints.get(network.name);
+      if (!record) throw notFound(`container ${container.name} is not in network ${network.name}`);
+      const before = container.wayOut;
+      const gatewayPriority = checkPriority(priority);
+      record.endpoint = Object.freeze({ ...record.endpoint, gatewayPriority });
+      await this.#moved(container, before);
+      return record.endpoint;
+    });
   }
 
   /** Publishes ports of a container. */
@@ -336,10 +432,12 @@ export class Containers {
     network: NetworkRecord | null,
     { name: wanted, hostname, labels = {} }: AttachOptions,
     undo: Undo,
-    was?: Identity,
+    was?: Identity & { handover?: Handover },
   ): ContainerRecord {
+    const handover = was?.handover;
     const isHost = network?.driver === 'host';
-    const namespace = this.#parts.identify(target, isHost);
+    // One that does not exist yet is known by its path until it does.
+    const namespace = handover && 'path' in target ? target.path : this.#parts.identify(target, isHost);
     const owner = isHost ? undefined : this.#namespaces.get(namespace);
     if (owner !== undefined) {
       throw conflict(
@@ -409,12 +507,13 @@ export class Containers {
   #drafts(
     container: ContainerRecord,
     wishes: readonly (readonly [NetworkRecord, ConnectOptions])[],
-    id?: string,
+    was?: EndpointIdentity,
   ): Draft[] {
     const drafts: Draft[] = [];
     try {
       for (const [network, options] of wishes) {
-        drafts.push(this.#maker.draft(container, network, options, drafts.length === 0 ? id : undefined));
+        const first = drafts.length === 0 ? was : undefined;
+        drafts.push(this.#maker.draft(container, network, options, first?.endpointId, first?.handover));
       }
       return drafts;
     } catch (error) {
@@ -578,4 +677,9 @@ export class Containers {
   #tellPorts({ name }: ContainerRecord, ports: readonly PublishedPort[]): void {
     this.#parts.events.emit('publish', { action: 'change', container: name, ports });
   }
+}
+
+/** Whether its namespace has not been seen, so that nobody could find it again. */
+function isUnknown({ endpoints }: ContainerRecord): boolean {
+  return endpoints.size > 0 && Array.from(endpoints.values()).every(({ settle }) => settle !== null);
 }

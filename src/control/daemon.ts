@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ConntrackOptions } from '../dataplane/commands.ts';
 import type { VersionInfo } from './api-schema.ts';
 import { Deck } from './deck.ts';
+import type { DockerPlugin } from './docker/plugin.ts';
 import { conflict, DeckError, invalid } from './error.ts';
 import { EventLog } from './event-log.ts';
 import { findGroup } from './group.ts';
@@ -40,6 +41,8 @@ export interface DaemonOptions {
   addressPools?: readonly SubnetPool[];
   /** A group whose members may use the socket, and with it do whatever the daemon may; only its user by default. */
   group?: string;
+  /** Where Docker finds its plugin `tapdeck`; there is none by default. */
+  dockerPlugin?: string;
   /** Makes the deck; tests put one on a fake data plane there. */
   openDeck?: typeof Deck.open;
 }
@@ -79,6 +82,7 @@ export class Daemon {
   readonly #log: Log;
   readonly #group: number | null;
   readonly #untilEmpty: boolean;
+  #docker: DockerPlugin | null = null;
   readonly #startedAt = new Date().toISOString();
   #end!: (well: boolean) => void;
   #emptyTimer: NodeJS.Timeout | undefined;
@@ -131,7 +135,13 @@ export class Daemon {
         gid,
         api: await loading,
       });
-      await daemon.#listen();
+      if (options.dockerPlugin !== undefined) await daemon.#listenForDocker(options.dockerPlugin);
+      try {
+        await daemon.#listen();
+      } catch (error) {
+        await daemon.#docker?.close();
+        throw error;
+      }
       return daemon;
     } catch (error) {
       await deck?.close();
@@ -244,6 +254,19 @@ export class Daemon {
     this.#watchEmpty(FIRST_SANDBOX);
   }
 
+  async #listenForDocker(socket: string): Promise<void> {
+    await freeSocket(socket, '--docker-plugin=PATH');
+    const { DockerPlugin } = await import('./docker/plugin.ts');
+    const plugin = new DockerPlugin({
+      deck: this.#deck,
+      saved: () => this.#keeper.saved(),
+      log: (level, message) => this.#log[level](message),
+    });
+    await plugin.listen(socket);
+    this.#docker = plugin;
+    this.#log.info(`Docker finds network driver tapdeck at ${socket}`);
+  }
+
   /** Lets a group in. */
   #openTo(group: number): void {
     const { socket, folder, own } = this.paths;
@@ -258,6 +281,7 @@ export class Daemon {
     this.#log.info(`ending: ${why}`);
     // Who comes now finds no daemon, rather than one that refuses.
     remove(this.paths.socket);
+    await this.#docker?.close();
     await this.#leases.closeAll();
     // What is connected now is to be so again.
     await this.#keeper.end();
@@ -348,12 +372,10 @@ function cleanedUp(predecessor: number, { ended }: Restored): string {
 }
 
 /** Removes a socket that nobody listens at any more. Throws a `DeckError` when the place is taken by something else. */
-async function freeSocket(path: string): Promise<void> {
+async function freeSocket(path: string, option = '--host unix:///PATH'): Promise<void> {
   try {
     if (!lstatSync(path).isSocket()) {
-      throw conflict(
-        `${path} exists and is not a socket; remove it, or choose another place with --host unix:///PATH`,
-      );
+      throw conflict(`${path} exists and is not a socket; remove it, or choose another place with ${option}`);
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
@@ -367,9 +389,7 @@ async function freeSocket(path: string): Promise<void> {
     socket.on('error', () => resolve(false));
   });
   if (answered) {
-    throw conflict(
-      `another program listens at ${path}; stop it, or choose another place with --host unix:///PATH`,
-    );
+    throw conflict(`another program listens at ${path}; stop it, or choose another place with ${option}`);
   }
   unlinkSync(path);
 }

@@ -25,8 +25,11 @@ export interface DeckEventMap {
 }
 
 export interface ContainerEvent {
-  readonly action: 'create' | 'remove';
+  /** `settle`: something has become known of interfaces that were handed over. */
+  readonly action: 'create' | 'remove' | 'rename' | 'settle';
   readonly container: Container;
+  /** The name that it had before a `rename`. */
+  readonly before?: string;
 }
 
 export interface NetworkEvent {

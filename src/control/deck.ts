@@ -2,14 +2,21 @@ import type { PortId } from '../../switch/frame.ts';
 import type { ResolverCounters } from '../../switch/resolver.ts';
 import type { ConntrackOptions } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
+import { nameOfInterface, openHandover } from '../device/handover.ts';
 import { hostAddresses } from '../device/host-addresses.ts';
 import { hostRoutes } from '../device/host-routes.ts';
 import { openPacket } from '../device/packet-socket.ts';
 import { openTapFor, setRoutesFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
+import { type Family, formatSubnet } from './address.ts';
 import type { Container } from './container.ts';
-import { type ContainerIdentity, Containers, type SavedContainer } from './containers.ts';
+import {
+  type ContainerIdentity,
+  Containers,
+  type EndpointIdentity,
+  type SavedContainer,
+} from './containers.ts';
 import { DeckEvents } from './deck-events.ts';
 import type { ForwarderOptions } from './dns-forwarder.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
@@ -67,6 +74,8 @@ export interface DeckOptions {
 export interface DeckParts {
   dataPlane: DataPlane;
   openTap: typeof openTapFor;
+  openHandover: typeof openHandover;
+  nameOfInterface: typeof nameOfInterface;
   setRoutes: typeof setRoutesFor;
   openPacket: typeof openPacket;
   hostAddresses: typeof hostAddresses;
@@ -116,6 +125,8 @@ export class Deck {
     const parts: DeckParts = {
       dataPlane,
       openTap: openTapFor,
+      openHandover,
+      nameOfInterface,
       setRoutes: setRoutesFor,
       openPacket,
       hostAddresses,
@@ -152,7 +163,7 @@ export class Deck {
   }
 
   private constructor(parts: DeckParts, { log = () => {}, addressPools = [], dns = {} }: DeckOptions) {
-    const { dataPlane: plane, openTap, setRoutes, identify, hostRoutes, now } = parts;
+    const { dataPlane: plane, identify, hostRoutes, now } = parts;
     this.#plane = plane;
     this.#log = log;
     this.#subnets = new Subnets({ pools: addressPools, hostRoutes });
@@ -176,8 +187,10 @@ export class Deck {
     const closing = () => this.#closing !== null;
     this.#containers = new Containers({
       plane,
-      openTap,
-      setRoutes,
+      openTap: parts.openTap,
+      openHandover: parts.openHandover,
+      nameOfInterface: parts.nameOfInterface,
+      setRoutes: parts.setRoutes,
       identify,
       networks,
       published,
@@ -251,7 +264,7 @@ export class Deck {
 
   /**
    * Makes a container of a network namespace and connects it to its first network.
-   * @param was what it was before a restart
+   * @param was what it was before a restart, or is to others that have it handed over
    */
   attach(options: AttachOptions, was?: ContainerIdentity): Promise<Endpoint> {
     return this.#operation(() => this.#containers.attach(options, was));
@@ -259,20 +272,51 @@ export class Deck {
 
   /**
    * Connects a container to a further network.
-   * @param was what the endpoint was before a restart
+   * @param was what the endpoint was before a restart, or is to others that have it handed over
    */
   connect(
     network: string,
     container: string,
     options: ConnectOptions = {},
-    was?: { endpointId: string },
+    was?: EndpointIdentity,
   ): Promise<Endpoint> {
     return this.#operation(() => this.#containers.connect(network, container, options, was));
   }
 
-  /** Takes a container out of a network: that interface disappears. The container stays until it is detached. */
-  disconnect(network: string, container: string): Promise<Endpoint> {
-    return this.#operation(() => this.#containers.disconnect(network, container));
+  /**
+   * Takes a container out of a network: that interface disappears. The container stays until it is detached.
+   * @param routes whether its default routes are made again; not where they are somebody else's
+   */
+  disconnect(network: string, container: string, routes = true): Promise<Endpoint> {
+    return this.#operation(() => this.#containers.disconnect(network, container, routes));
+  }
+
+  /** Looks what has become of interfaces that were handed over for a container; answers whether it is known of all. */
+  settle(container: string): boolean {
+    return this.#containers.settle(container);
+  }
+
+  /** Gives a container another name. */
+  rename(container: string, name: string): Promise<Container> {
+    return this.#operation(() => this.#containers.rename(container, name));
+  }
+
+  /** Changes the gateway priority of an endpoint, and where published ports lead with it; the routes in the container stay. */
+  prioritize(network: string, container: string, priority: number): Promise<Endpoint> {
+    return this.#operation(() => this.#containers.prioritize(network, container, priority));
+  }
+
+  /**
+   * Takes a subnet for somebody who will make a network of it: `text`, or the next that is free. The answered function gives
+   * it back, for `createNetwork` to take it. Throws a `DeckError` when it overlaps with another.
+   */
+  reserveSubnet(
+    family: Family,
+    text: string | undefined,
+    owner: string,
+  ): { subnet: string; release(): void } {
+    const subnet = this.#subnets.reserve(family, text, owner);
+    return { subnet: formatSubnet(subnet), release: () => this.#subnets.release(subnet) };
   }
 
   /** Removes a container, given by name or id: its interfaces disappear from the namespace. */

@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import type { PortId } from '../../switch/frame.ts';
 import { formatMac, type Mac } from '../../wire/address.ts';
 import type { PortSpec } from '../dataplane/commands.ts';
+import type { openHandover } from '../device/handover.ts';
 import type { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { formatAddress, parseStationMac, toInt32, toWords } from './address.ts';
@@ -15,12 +16,22 @@ import { describeNamespace } from './namespace.ts';
 import { checkMtu, type NetworkRecord } from './network.ts';
 import type { Undo } from './undo.ts';
 
+/**
+ * That an interface is made in the namespace that tapdeck runs in, for somebody else who moves it into the container, names
+ * it there and gives it addresses and routes: as Docker does with what a network driver makes.
+ */
+export interface Handover {
+  /** Its name until then. */
+  readonly ifname: string;
+}
+
 /** An endpoint whose addresses and names are reserved, and nothing else. */
 export interface Draft {
   readonly container: ContainerRecord;
   readonly network: NetworkRecord;
   readonly endpoint: Omit<Endpoint, 'port' | 'ports'>;
   readonly options: ConnectOptions;
+  readonly handover: Handover | undefined;
   /** null for an endpoint without an interface. */
   readonly mac: Mac | null;
   readonly ipv4: bigint | null;
@@ -36,6 +47,7 @@ const NO_INTERFACE = { ifname: '', mac: '', mtu: 0, ipv4: null, ipv6: null, ipv6
 export interface EndpointMakerParts {
   plane: DataPlane;
   openTap: typeof openTapFor;
+  openHandover: typeof openHandover;
   undo(): Undo;
   /** Whether nothing new may begin any more. */
   closing(): boolean;
@@ -51,10 +63,16 @@ export class EndpointMaker {
   }
 
   /** Takes everything that an endpoint needs for itself alone; synchronous, so that two never get the same. */
-  draft(container: ContainerRecord, network: NetworkRecord, options: ConnectOptions, id = newId()): Draft {
+  draft(
+    container: ContainerRecord,
+    network: NetworkRecord,
+    options: ConnectOptions,
+    id = newId(),
+    handover?: Handover,
+  ): Draft {
     const undo = this.#parts.undo();
     try {
-      return this.#reserve(container, network, options, id, undo);
+      return this.#reserve(container, network, options, { id, handover }, undo);
     } catch (error) {
       undo.run();
       throw error;
@@ -65,12 +83,13 @@ export class EndpointMaker {
     container: ContainerRecord,
     network: NetworkRecord,
     options: ConnectOptions,
-    id: string,
+    { id, handover }: { id: string; handover: Handover | undefined },
     undo: Undo,
   ): Draft {
     const { name } = container;
     network.members.add(name);
-    undo.add(() => void network.members.delete(name));
+    // By the name that it has then.
+    undo.add(() => void network.members.delete(container.name));
     const common = {
       id,
       name,
@@ -88,7 +107,7 @@ export class EndpointMaker {
     if (!network.isBridge) {
       checkNoWishes(network, options);
       const endpoint = { ...common, ...NO_INTERFACE };
-      return { container, network, endpoint, options, mac: null, ipv4: null, ipv6: null, undo };
+      return { container, network, endpoint, options, handover, mac: null, ipv4: null, ipv6: null, undo };
     }
     const ipv4 = network.reserveAddress(4, options.ip, name, undo);
     const ipv6 = network.reserveAddress(6, options.ip6, name, undo);
@@ -97,8 +116,8 @@ export class EndpointMaker {
       : network.deriveMac(ipv4, ipv6);
     undo.add(() => network.releaseMac(mac));
     const mtu = checkMtu(options.mtu ?? network.mtu, ipv6 !== null, network.mtu);
-    const place = describeNamespace(container.target);
-    const ifname = this.#ifnames.reserve(container.namespace, options.ifname, place, undo);
+    // What is handed over is named by others: see `settle`.
+    const ifname = handover?.ifname ?? this.#takeIfname(container, options.ifname, undo);
     const endpoint = {
       ...common,
       ifname,
@@ -108,7 +127,11 @@ export class EndpointMaker {
       ipv6: ipv6 === null ? null : formatAddress(6, ipv6),
       ipv6Outside: network.outside(ipv6),
     };
-    return { container, network, endpoint, options, mac, ipv4, ipv6, undo };
+    return { container, network, endpoint, options, handover, mac, ipv4, ipv6, undo };
+  }
+
+  #takeIfname(container: ContainerRecord, wanted: string | undefined, undo: Undo): string {
+    return this.#ifnames.reserve(container.namespace, wanted, describeNamespace(container.target), undo);
   }
 
   /**
@@ -116,7 +139,7 @@ export class EndpointMaker {
    * @param isFirst whether nothing leads out of the container yet
    */
   async open(draft: Draft, isFirst: boolean): Promise<EndpointRecord> {
-    const { container, network, endpoint, options, ipv4, ipv6, undo } = draft;
+    const { container, network, endpoint, options, handover, ipv4, ipv6, undo } = draft;
     try {
       return {
         endpoint: Object.freeze({ ...endpoint, port: await this.#makePort(draft, isFirst), ports: [] }),
@@ -125,6 +148,7 @@ export class EndpointMaker {
         ipv4,
         ipv6,
         faults: options.faults,
+        settle: handover ? (ifname) => this.#takeIfname(container, ifname, undo) : null,
         release: () => {
           network.releaseAddresses(ipv4, ipv6);
           undo.run();
@@ -138,26 +162,28 @@ export class EndpointMaker {
   }
 
   async #makePort(
-    { container, network, endpoint, options, mac, ipv4, ipv6 }: Draft,
+    { container, network, endpoint, options, handover, mac, ipv4, ipv6 }: Draft,
     isFirst: boolean,
   ): Promise<PortId> {
     if (mac === null) return NO_PORT;
-    const { openTap, plane } = this.#parts;
+    const { openTap, openHandover, plane } = this.#parts;
     const { ifname, mtu } = endpoint;
     // A namespace has one default route, and an internal network leads nowhere.
     const leadsOut = isFirst && !network.way.internal;
-    const tap = await openTap({
-      netns: netnsOf(container.target),
-      ifname,
-      mac: endpoint.mac,
-      mtu,
-      addresses: [
-        ...(ipv4 === null ? [] : [`${endpoint.ipv4}/${network.ipv4!.subnet.prefix}`]),
-        ...(ipv6 === null ? [] : [`${endpoint.ipv6}/${network.ipv6!.subnet.prefix}`]),
-      ],
-      ...(leadsOut && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
-      ...(leadsOut && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
-    });
+    const tap = handover
+      ? openHandover({ ifname, mac: endpoint.mac, mtu })
+      : await openTap({
+          netns: netnsOf(container.target),
+          ifname,
+          mac: endpoint.mac,
+          mtu,
+          addresses: [
+            ...(ipv4 === null ? [] : [`${endpoint.ipv4}/${network.ipv4!.subnet.prefix}`]),
+            ...(ipv6 === null ? [] : [`${endpoint.ipv6}/${network.ipv6!.subnet.prefix}`]),
+          ],
+          ...(leadsOut && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
+          ...(leadsOut && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
+        });
     if (this.#parts.closing()) {
       closeSync(tap.fd);
       throw unavailable('the deck is closing; start it again');

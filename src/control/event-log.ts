@@ -11,10 +11,10 @@ export interface EventView {
   readonly time: string;
   readonly type: 'container' | 'network' | 'port' | 'rule';
   /**
-   * Of a container `create` and `destroy`; of a network these, and `connect` and `disconnect` of a container; of the ports
+   * Of a container `create`, `rename` and `destroy`; of a network the first and the last, and `connect` and `disconnect` of a container; of the ports
    * of a container `change`; of a rule `add` and `remove`.
    */
-  readonly action: 'create' | 'destroy' | 'connect' | 'disconnect' | 'change' | 'add' | 'remove';
+  readonly action: 'create' | 'rename' | 'destroy' | 'connect' | 'disconnect' | 'change' | 'add' | 'remove';
   /** Of the container, the network or, where one is connected to the other, the endpoint; or the rule's number. */
   readonly id: string;
   /** Of the container or network; a rule's comment. */
@@ -35,7 +35,12 @@ export class EventLog {
 
   constructor(events: DeckEvents, clock = () => new Date()) {
     this.#clock = clock;
-    events.on('container', ({ action, container: { id, name } }) => {
+    events.on('container', ({ action, container: { id, name }, before }) => {
+      if (action === 'settle') return;
+      if (before !== undefined) {
+        this.#note('container', 'rename', id, name, { oldName: before });
+        return;
+      }
       this.#ports.delete(name);
       this.#note('container', action === 'create' ? 'create' : 'destroy', id, name, {});
     });

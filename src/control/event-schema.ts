@@ -20,7 +20,7 @@ export const EventAnswer = schemaOf<EventView>()(
   object('Event', {
     time: Time,
     type: oneOf('container', 'network', 'port', 'rule'),
-    action: oneOf('create', 'destroy', 'connect', 'disconnect', 'change', 'add', 'remove'),
+    action: oneOf('create', 'rename', 'destroy', 'connect', 'disconnect', 'change', 'add', 'remove'),
     id: Type.String(),
     name: Type.String(),
     attributes: Type.Record(Type.String(), Type.String()),

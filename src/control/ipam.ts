@@ -111,6 +111,11 @@ export class AddressPool {
     this.#lower(address);
   }
 
+  /** Who has an address is called otherwise from now on. */
+  rename(address: bigint, owner: string): void {
+    if (this.#taken.has(address)) this.#taken.set(address, owner);
+  }
+
   has(address: bigint): boolean {
     return this.#taken.has(address);
   }

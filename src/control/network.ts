@@ -252,6 +252,18 @@ export class NetworkRecord {
     return formatAddress(6, fromWords(Array.from(words)));
   }
 
+  /** A container in it has got another name. */
+  rename(
+    before: string,
+    name: string,
+    { ipv4, ipv6 }: { readonly ipv4: bigint | null; readonly ipv6: bigint | null },
+  ): void {
+    this.members.delete(before);
+    this.members.add(name);
+    if (ipv4 !== null) this.ipv4?.rename(ipv4, name);
+    if (ipv6 !== null) this.ipv6?.rename(ipv6, name);
+  }
+
   releaseMac(mac: Mac): void {
     this.#macs.delete(key(mac));
   }

@@ -4,6 +4,9 @@ import { dirname, join } from 'node:path';
 import { DeckError, invalid } from './error.ts';
 import { quote } from './name.ts';
 
+/** Where Docker looks for a plugin called tapdeck. */
+export const PLUGIN_SOCKET = '/run/docker/plugins/tapdeck.sock';
+
 /** `sun_path` has 108 bytes, the last of which is zero. */
 const LONGEST_SOCKET_PATH = 107;
 

@@ -17,7 +17,7 @@ import type { HostAddress, PublishedPort, PublishTarget } from './published.ts';
 
 /** One IP version's half of a `-p`. */
 export interface Entry {
-  readonly endpoint: string;
+  endpoint: string;
   readonly network: number;
   readonly family: Family;
   readonly address: bigint;

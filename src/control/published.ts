@@ -195,6 +195,11 @@ export class PublishedPorts {
     return null;
   }
 
+  /** Who has published something is called otherwise from now on. */
+  rename(before: string, endpoint: string): void {
+    for (const entry of this.#of(before)) entry.endpoint = endpoint;
+  }
+
   #of(endpoint: string): Entry[] {
     return Array.from(this.#entries).filter((entry) => entry.endpoint === endpoint);
   }

@@ -150,6 +150,9 @@ export class Zones {
         changed(endpoint);
       });
     }
+    events.on('container', ({ action, container: { endpoints } }) => {
+      if (action === 'rename') for (const endpoint of endpoints) changed(endpoint);
+    });
     events.on('network', ({ action, network }) => {
       if (action === 'create') this.#changed(network.name);
     });

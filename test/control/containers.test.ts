@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Deck, type DeckParts } from '../../src/control/deck.ts';
 import { DeckError } from '../../src/control/error.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
-import { fakePacket } from './fake-deck.ts';
+import { fakeHandover, fakePacket } from './fake-deck.ts';
 
 // Containers in several networks: which way they leave, and what goes with it.
 
@@ -20,6 +20,7 @@ async function open(uplinks: string[] = []): Promise<Deck> {
   return Deck.assemble(
     {
       dataPlane: plane,
+      ...fakeHandover,
       async openTap(target) {
         opened.push(target);
         return { fd: -1, ifname: target.ifname, mac: target.mac!, mtu: target.mtu! };

@@ -7,7 +7,7 @@ import { Deck, type DeckParts } from '../../src/control/deck.ts';
 import { DeckError } from '../../src/control/error.ts';
 import { ADDRESS_REST } from '../../src/control/ipam.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
-import { fakePacket } from './fake-deck.ts';
+import { fakeHandover, fakePacket } from './fake-deck.ts';
 
 let plane: FakeDataPlane;
 let deck: Deck;
@@ -32,6 +32,7 @@ beforeEach(async () => {
   realDescriptor = undefined;
   deck = await Deck.assemble({
     dataPlane: plane,
+    ...fakeHandover,
     async openTap(target) {
       await new Promise((resolve) => setImmediate(resolve));
       whileOpening();

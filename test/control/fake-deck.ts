@@ -1,5 +1,6 @@
 import { Deck, type DeckOptions } from '../../src/control/deck.ts';
 import type { TapTarget } from '../../src/device/attach.ts';
+import type { HandoverTarget } from '../../src/device/handover.ts';
 import type { OpenPacketSocket, PacketTarget } from '../../src/device/packet-socket.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 
@@ -7,6 +8,12 @@ import { FakeDataPlane } from './fake-data-plane.ts';
 export function fakePacket({ ifname }: PacketTarget): OpenPacketSocket {
   return { fd: -1, ifname, mac: '02:00:00:00:00:01', mtu: 1500, headerLength: 12 };
 }
+
+/** Interfaces that are handed over, of which none ever is. */
+export const fakeHandover = {
+  openHandover: ({ ifname, mac, mtu }: HandoverTarget) => ({ fd: -1, ifname, mac, mtu }),
+  nameOfInterface: (_netns: string, _mac: string): string | undefined => 'eth0',
+};
 
 /** A deck on a fake data plane, with TAPs that are none. */
 export async function fakeDeck(
@@ -17,6 +24,7 @@ export async function fakeDeck(
   const parts = {
     dataPlane: plane,
     openTap: async ({ ifname, mac, mtu }: TapTarget) => ({ fd: -1, ifname, mac: mac!, mtu: mtu! }),
+    ...fakeHandover,
     setRoutes: async () => {},
     openPacket: fakePacket,
     hostAddresses: () => ['127.0.0.1', '192.0.2.77', '::1', 'fe80::77'],

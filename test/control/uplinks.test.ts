@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Deck, type DeckOptions, type DeckParts } from '../../src/control/deck.ts';
 import { parseUplinkSpec } from '../../src/control/uplink-spec.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
+import { fakeHandover } from './fake-deck.ts';
 
 let plane: FakeDataPlane;
 let taps: Parameters<DeckParts['openTap']>[0][];
@@ -47,6 +48,7 @@ async function open(uplinks: DeckOptions['uplinks'] = []): Promise<Deck> {
   const deck = await Deck.assemble(
     {
       dataPlane: plane,
+      ...fakeHandover,
       async openTap(target) {
         if (openFails) throw openFails;
         taps.push(target);

@@ -8,6 +8,10 @@ export function daemonCommand(program: Command, cli: Cli): void {
       '--group <name>',
       'let a group use the socket, and with it do all that the daemon may; your own use by default',
     )
+    .option(
+      '--docker-plugin [path]',
+      'be network and IPAM driver tapdeck of Docker, at /run/docker/plugins/tapdeck.sock or another socket',
+    )
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
     .option(
       '--default-address-pool <pool>',
@@ -38,6 +42,7 @@ export function daemonCommand(program: Command, cli: Cli): void {
         ['tapdeck daemon', 'at /run/tapdeck/tapdeck.sock as root, in $XDG_RUNTIME_DIR as a user'],
         ['tapdeck --host unix:///tmp/lab.sock daemon', 'a second one, elsewhere'],
         ['tapdeck daemon --group tapdeck', 'for the members of a group too, as Docker does it'],
+        ['tapdeck daemon --docker-plugin', 'then: docker network create -d tapdeck front'],
         ['tapdeck daemon --uplink tap:td0,addr=192.0.2.2/24', 'out by interface td0 of the host, 192.0.2.1'],
         [
           'tapdeck daemon --uplink packet:eth1,addr=198.51.100.7/24,gw=198.51.100.1',
