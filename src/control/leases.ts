@@ -39,7 +39,8 @@ export class Leases {
   readonly #leases = new Map<string, Lease>();
   /** Sandboxes that clients said they would bring. */
   readonly #expected = new Map<string, NodeJS.Timeout>();
-  #opening = 0;
+  /** Those that are being attached, by id. */
+  readonly #opening = new Set<string>();
   #ended = false;
   /** Called when a sandbox has been closed, also one that never got as far as being held. */
   onClosed: () => void = () => {};
@@ -58,7 +59,7 @@ export class Leases {
   }
 
   get size(): number {
-    return this.#leases.size + this.#opening + this.#expected.size;
+    return this.#leases.size + this.#opening.size + this.#expected.size;
   }
 
   /** As the next daemon needs to know them. */
@@ -109,7 +110,8 @@ export class Leases {
    */
   async open({ id, resolver = {}, ...options }: OpenSandboxBody, stream: ServerResponse): Promise<void> {
     const known = this.#leases.get(id);
-    if (known && (known.stream || known.closing)) throw conflict(`sandbox ${id} is held already`);
+    if (this.#opening.has(id) || known?.stream || known?.closing)
+      throw conflict(`sandbox ${id} is held already`);
     const lease = known ?? (await this.#begin(id, options, stream));
     this.#unexpect(id);
     clearTimeout(lease.timer);
@@ -138,7 +140,7 @@ export class Leases {
   ): Promise<Lease> {
     const process = findProcess(options.pid);
     if (!process) throw unavailable(`process ${options.pid} has ended already; run it again`);
-    this.#opening++;
+    this.#opening.add(id);
     this.#unexpect(id);
     // Held before anything is attached: what the hold is for must not be missed.
     let hold: NetnsHold | undefined;
@@ -150,7 +152,7 @@ export class Leases {
       hold?.release();
       throw error;
     } finally {
-      this.#opening--;
+      this.#opening.delete(id);
     }
     const lease: Lease = {
       id,
