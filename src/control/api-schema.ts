@@ -82,11 +82,13 @@ export const AttachBody = Type.Object(
 );
 export type AttachBody = Static<typeof AttachBody>;
 
+/** Value of `TAPDECK_SANDBOX` in the processes of a sandbox. */
+export const SandboxId = Type.String({ pattern: '^[0-9a-f]{32}$' });
+
 /** A sandbox that the caller has made and holds for as long as the connection is open. */
 export const OpenSandboxBody = Type.Object(
   {
-    /** Value of `TAPDECK_SANDBOX` in its processes. */
-    id: Type.String({ pattern: '^[0-9a-f]{32}$' }),
+    id: SandboxId,
     pid: Type.Integer(),
     ...endpointFields,
     /** What its resolv.conf is to say in place of what it says by itself. */

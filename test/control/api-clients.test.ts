@@ -23,6 +23,7 @@ let socket: string;
 let plane: FakeDataPlane;
 let deck: Deck;
 let app: FastifyInstance;
+let leases: Leases;
 let serve: (...patience: [Patience?]) => Promise<void>;
 
 beforeEach(async () => {
@@ -30,9 +31,10 @@ beforeEach(async () => {
   socket = join(folder, 'api.sock');
   plane = new FakeDataPlane();
   deck = await fakeDeck(plane);
+  leases = new Leases(deck);
   const parts = {
     deck,
-    leases: new Leases(deck),
+    leases,
     events: new EventLog(deck.events),
     prune: async () => ({ networks: [], containers: [], sandboxes: [], files: [] }),
     version: () => ({ version: '1', pid: 1, startedAt: '', untilEmpty: false, uplinks: [], notices: [] }),
@@ -197,5 +199,14 @@ describe('names', () => {
       expect(await client.post('/v1/networks', { name })).toMatchObject({ name });
       expect(await client.get(`/v1/networks/${path}`)).toMatchObject({ name });
     } else await expect(client.post('/v1/networks', { name })).rejects.toMatchObject({ code: 'invalid' });
+  });
+
+  it('of sandboxes are their ids, and for no other the daemon waits', async () => {
+    await serve();
+    const client = new DaemonClient(socket);
+    for (const id of ['__proto__', '0123', 'g'.repeat(32)]) {
+      await expect(client.expectSandbox(id)).rejects.toMatchObject({ code: 'invalid' });
+    }
+    expect(leases.size).toBe(0);
   });
 });

@@ -162,8 +162,9 @@ describe('what the API answers', () => {
     await call('GET', '/v1/conntrack?srcPort=x');
     await call('DELETE', '/v1/conntrack');
     await call('POST', '/v1/system/prune', {});
-    await call('PUT', '/v1/sandboxes/0123');
-    await call('DELETE', '/v1/sandboxes/0123');
+    const sandbox = `/v1/sandboxes/${'0123'.repeat(8)}`;
+    await call('PUT', sandbox);
+    await call('DELETE', sandbox);
 
     const all = (await operations()).map(([method, path]) => `${method} ${path}`);
     expect(all.filter((route) => !answered.has(route) && !texts.has(route))).toEqual([]);

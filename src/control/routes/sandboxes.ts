@@ -2,10 +2,10 @@ import { Type } from '@sinclair/typebox';
 import type { FastifyInstance } from 'fastify';
 import { SandboxClosedAnswer, SandboxEventAnswer, VersionAnswer } from '../answers.ts';
 import type { ApiParts } from '../api.ts';
-import { OpenSandboxBody, type SandboxClosed } from '../api-schema.ts';
+import { OpenSandboxBody, type SandboxClosed, SandboxId } from '../api-schema.ts';
 import { answers, answersLines } from '../schema.ts';
 
-const SandboxParams = Type.Object({ id: Type.String() });
+const SandboxParams = Type.Object({ id: SandboxId });
 
 /** Sandboxes, which live as long as the connection of whoever made them. */
 export function sandboxRoutes(app: FastifyInstance, { leases, version, ending }: ApiParts): void {
