@@ -350,7 +350,7 @@ export class Containers {
       }
       this.#parts.published.rename(before, wanted);
       this.#names.release(before);
-      this.#showPorts(container);
+      this.#placePorts(container, this.#parts.published.of(wanted));
       const described = this.#describe(container);
       this.#parts.events.emit('container', { action: 'rename', container: described, before });
       return described;

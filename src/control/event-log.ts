@@ -11,8 +11,8 @@ export interface EventView {
   readonly time: string;
   readonly type: 'container' | 'network' | 'port' | 'rule';
   /**
-   * Of a container `create`, `rename` and `destroy`; of a network the first and the last, and `connect` and `disconnect` of a container; of the ports
-   * of a container `change`; of a rule `add` and `remove`.
+   * Of a container `create`, `rename` and `destroy`; of a network the first and the last, and `connect` and `disconnect` of
+   * a container; of the ports of a container `change`; of a rule `add` and `remove`.
    */
   readonly action: 'create' | 'rename' | 'destroy' | 'connect' | 'disconnect' | 'change' | 'add' | 'remove';
   /** Of the container, the network or, where one is connected to the other, the endpoint; or the rule's number. */
@@ -38,6 +38,9 @@ export class EventLog {
     events.on('container', ({ action, container: { id, name }, before }) => {
       if (action === 'settle') return;
       if (before !== undefined) {
+        const ports = this.#ports.get(before);
+        this.#ports.delete(before);
+        if (ports !== undefined) this.#ports.set(name, ports);
         this.#note('container', 'rename', id, name, { oldName: before });
         return;
       }
