@@ -28,7 +28,7 @@ export function endpointFlags(command: Command): Command {
   return connectFlags(
     command
       .option(
-        '--network <name>',
+        '--net, --network <name>',
         'the network, `bridge` by default, or name=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,interface-name=NAME,alias=NAME,link=CONTAINER[:NAME],gw-priority=NUMBER; may be repeated',
         collect,
       )
@@ -53,7 +53,7 @@ export function connectFlags(command: Command): Command {
   return command
     .option('--ip <address>', 'IPv4 address; the lowest free one by default')
     .option('--ip6 <address>', 'IPv6 address; the lowest free one by default')
-    .option('--mac <address>', 'MAC; 02:42 and the IPv4 address by default')
+    .option('--mac-address, --mac <address>', 'MAC; 02:42 and the IPv4 address by default')
     .option('--ifname <name>', 'name of the interface; eth0, or the next one, by default')
     .option('--mtu <bytes>', "largest IP packet; the network's by default")
     .option('--link <container[:name]>', 'a container, and a name for it; may be repeated', collect)
