@@ -88,10 +88,18 @@ const vlan = fc.record({
   dropEligible: fc.boolean(),
   tpid: fc.constantFrom(0x8100, 0x88a8),
 });
+/** Options of the experimental type that who does not know them steps over (RFC 4727). */
+const options = fc
+  .array(fc.uint8Array({ maxLength: 8 }), { maxLength: 3 })
+  .map((list) => Uint8Array.from(list.flatMap((each) => [0x1e, each.length, ...each])));
+/** A routing header of an experimental type, all its stations visited (RFC 4727). */
+const visited = fc
+  .nat(2)
+  .map((units) => Uint8Array.from([253, 0, ...new Array<number>(4 + 8 * units).fill(0)]));
 const extensions = fc.array(
-  fc.tuple(
-    fc.constantFrom('hopByHop' as const, 'destination' as const, 'routing' as const),
-    fc.uint8Array({ maxLength: 30 }),
+  fc.oneof(
+    fc.tuple(fc.constantFrom('hopByHop' as const, 'destination' as const), options),
+    fc.tuple(fc.constant('routing' as const), visited),
   ),
   { maxLength: 3 },
 );
@@ -100,10 +108,7 @@ const link = fc
   .tuple(mac, mac, fc.array(vlan, { maxLength: 2 }))
   .map(([src, dst, tags]) => tags.reduce((frame, tag) => frame.vlan(tag), eth({ src, dst })));
 
-const above4 = fc.oneof(
-  { weight: 3, arbitrary: transport },
-  { weight: 1, arbitrary: fc.oneof(echo, error).map((fields) => fields) },
-);
+const above4 = fc.oneof({ weight: 3, arbitrary: transport }, { weight: 1, arbitrary: fc.oneof(echo, error) });
 
 const packet4 = fc
   .tuple(link, fc.record({ src: ipv4, dst: ipv4 }), ip, above4, data)
