@@ -23,8 +23,8 @@ const ALONE = [
 const TIMEOUT = { testTimeout: 60_000, hookTimeout: 60_000 } as const;
 const driven = { ...TIMEOUT, pool: 'forks' } as const;
 
-// Three projects, one after the other: `pure` needs no privileges and imports the TypeScript sources; `whole` and `alone`
-// drive the built program over real namespaces and TAPs.
+// Projects, one after the other: `pure` needs no privileges and imports the TypeScript sources; `whole` and `alone` drive the
+// built program over real namespaces and TAPs. `integrations` drive it with other programs' daemons, and are not in `npm test`.
 export default defineConfig({
   test: {
     projects: [
@@ -33,7 +33,7 @@ export default defineConfig({
           ...TIMEOUT,
           name: 'pure',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/{device,whole}/**'],
+          exclude: ['test/{device,whole,integrations}/**'],
           // What they share has no state: files after each other in one process load it once.
           isolate: false,
           maxWorkers: CPUS,
@@ -58,6 +58,15 @@ export default defineConfig({
           include: ALONE,
           maxWorkers: 1,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          ...driven,
+          name: 'integrations',
+          include: ['test/integrations/**/*.test.ts'],
+          maxWorkers: 1,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

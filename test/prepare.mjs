@@ -26,8 +26,18 @@ const TOOLS = {
   turnutils_natdiscovery: 'coturn',
 };
 
-/** Packages that come with a server, of which only the programs are wanted: it is not to run on this machine. */
-const SERVICES = ['coturn'];
+/** What `npm run test:integrations` needs besides. */
+const INTEGRATIONS = {
+  busybox: 'busybox',
+  dockerd: 'docker.io',
+};
+if (process.argv.includes('integrations')) Object.assign(TOOLS, INTEGRATIONS);
+
+/** Packages that come with servers, of which only the programs are wanted, and their units: they are not to run on this machine. */
+const SERVICES = {
+  coturn: ['coturn'],
+  'docker.io': ['docker.socket', 'docker', 'containerd'],
+};
 /** As long as this says so, dpkg starts none (invoke-rc.d(8)). */
 const POLICY = '/usr/sbin/policy-rc.d';
 
@@ -57,7 +67,7 @@ if (wanted.length > 0) {
   const apt = (...args) =>
     spawnSync('apt-get', ['-qq', '-o', 'Dpkg::Use-Pty=0', ...args], { env, encoding: 'utf8' });
   apt('update');
-  const quiet = !existsSync(POLICY) && packages.some((name) => SERVICES.includes(name));
+  const quiet = !existsSync(POLICY) && packages.some((name) => name in SERVICES);
   if (quiet) writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   let result;
   try {
@@ -65,7 +75,7 @@ if (wanted.length > 0) {
   } finally {
     if (quiet) rmSync(POLICY);
   }
-  for (const name of SERVICES) if (packages.includes(name)) spawnSync('systemctl', ['disable', name]);
+  for (const name of packages) if (name in SERVICES) spawnSync('systemctl', ['disable', ...SERVICES[name]]);
   const still = missing();
   if (still.length > 0) {
     console.error(`apt-get could not install ${still.join(', ')}:\n${result.stdout}${result.stderr}`);

@@ -1,0 +1,192 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Sandboxes } from '../device/sandbox.ts';
+import { Account, type Outcome, type Running } from '../whole/account.ts';
+
+/** What the image is made of: programs that are on this machine, and the libraries that they need. */
+const PROGRAMS = ['busybox', 'iperf3'];
+const APPLETS = ['sh', 'ping', 'ip', 'wget', 'httpd', 'nc', 'sleep', 'cat', 'echo', 'mkdir', 'nslookup'];
+
+/**
+ * A Docker Engine in a network and mount namespace of its own, with all that it keeps in a temporary folder, and a tapdeck
+ * beside it. Nothing is downloaded: the image is made of programs of this machine.
+ */
+export class DockerEngine {
+  readonly account: Account;
+  /** The host's network namespace, for both. */
+  readonly netns: string;
+  readonly #sandboxes = new Sandboxes();
+  readonly #folder = mkdtempSync(join(tmpdir(), 'td-docker-'));
+  #dockerd: Running | undefined;
+  #daemon: Running | undefined;
+  #containerd: Running | undefined;
+
+  constructor() {
+    this.netns = this.#sandboxes.add('docker');
+    execFileSync('ip', ['-n', this.netns, 'link', 'set', 'lo', 'up']);
+    this.account = Account.root();
+  }
+
+  get daemon(): Running {
+    return this.#daemon!;
+  }
+
+  get dockerd(): Running {
+    return this.#dockerd!;
+  }
+
+  /** Where dockerd finds the plugin: a name that no other run has, under the one folder in which it looks. */
+  get driver(): string {
+    return this.netns;
+  }
+
+  async startDaemon(): Promise<void> {
+    // As in `Account.daemon`, but in the namespace of dockerd, where interfaces are handed over.
+    this.#daemon = this.account.spawn([
+      ...['nsenter', `--net=/run/netns/${this.netns}`, '--', 'env', `DOCKER_HOST=${this.#host}`],
+      ...[process.execPath, join(this.account.program, 'dist/src/main.js'), 'daemon', '--uplink', 'socket'],
+      `--docker-plugin=/run/docker/plugins/${this.driver}.sock`,
+    ]);
+    await this.#daemon.said('daemon ready');
+  }
+
+  /** Starts dockerd, with live containers going on when it ends, and containerd before it. */
+  async startDockerd(): Promise<void> {
+    const folder = (name: string) => {
+      const path = join(this.#folder, name);
+      mkdirSync(path, { recursive: true });
+      return path;
+    };
+    const containerd = join(this.#folder, 'containerd.sock');
+    if (!this.#containerd) {
+      this.#containerd = this.account.spawn([
+        ...['containerd', '--root', folder('containerd'), '--state', folder('containerd-state')],
+        ...['--address', containerd],
+      ]);
+      await this.#containerd.said('containerd successfully booted');
+    }
+    this.#dockerd = this.account.spawn([
+      ...['nsenter', `--net=/run/netns/${this.netns}`, '--', 'dockerd', '-H', this.#host],
+      ...[
+        '--data-root',
+        folder('data'),
+        '--exec-root',
+        folder('exec'),
+        '-p',
+        join(this.#folder, 'docker.pid'),
+      ],
+      ...['--storage-driver', 'vfs', '--iptables=false', '--ip6tables=false', '--bridge', 'none'],
+      ...['--containerd', containerd, '--live-restore'],
+    ]);
+    await this.#dockerd.said('API listen on');
+  }
+
+  /** Ends dockerd as a service manager does. */
+  async stopDockerd(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const { dockerd } = this;
+    dockerd.kill(signal);
+    await dockerd.ended;
+  }
+
+  async stopDaemon(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const { daemon } = this;
+    daemon.kill(signal);
+    await daemon.ended;
+  }
+
+  /** `docker WORDS`, to its end. */
+  docker(...words: string[]): Promise<Outcome> {
+    return this.account.spawn(['docker', '-H', this.#host, ...words]).ended;
+  }
+
+  /** `docker WORDS` that must succeed; answers what it printed. */
+  async ok(...words: string[]): Promise<string> {
+    const { code, out, err } = await this.docker(...words);
+    if (code !== 0) throw new Error(`docker ${words.join(' ')} ended with ${code}: ${out}${err}`);
+    return out.trim();
+  }
+
+  /** Runs a container that sleeps. */
+  run(name: string, ...options: string[]): Promise<string> {
+    return this.ok('run', '-d', '--init=false', '--name', name, ...options, 'image', 'sleep', '1000');
+  }
+
+  /** Runs a command on the host of the containers. */
+  onHost(...command: string[]): Promise<Outcome> {
+    return this.account.spawn(['ip', 'netns', 'exec', this.netns, ...command]).ended;
+  }
+
+  /** Makes image `image`. */
+  async makeImage(): Promise<void> {
+    const root = join(this.#folder, 'root');
+    for (const name of ['bin', 'etc', 'tmp', 'www', 'lib64'])
+      mkdirSync(join(root, name), { recursive: true });
+    const copy = (path: string) => {
+      const target = join(root, path);
+      mkdirSync(join(target, '..'), { recursive: true });
+      if (!existsSync(target)) execFileSync('cp', ['-L', path, target]);
+    };
+    for (const program of PROGRAMS) {
+      const path = execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim();
+      execFileSync('cp', ['-L', path, join(root, 'bin', program)]);
+      const { libraries } = librariesOf(path);
+      for (const library of libraries) copy(library);
+    }
+    for (const applet of APPLETS) execFileSync('ln', ['-sf', 'busybox', join(root, 'bin', applet)]);
+    const archive = join(this.#folder, 'image.tar');
+    execFileSync('tar', ['-C', root, '-cf', archive, '.']);
+    await this.ok('import', archive, 'image');
+  }
+
+  /** Interfaces on the host of the containers besides `lo`. */
+  async interfaces(): Promise<string[]> {
+    const { out } = await this.onHost('ip', '-j', 'link');
+    return (JSON.parse(out) as { ifname: string }[])
+      .map(({ ifname }) => ifname)
+      .filter((name) => name !== 'lo');
+  }
+
+  async close(): Promise<void> {
+    try {
+      // In order: containers end with dockerd, and their mounts with them.
+      for (const running of [this.#dockerd, this.#containerd, this.#daemon]) {
+        if (running && running.child.exitCode === null && running.child.signalCode === null) {
+          running.kill('SIGTERM');
+          await running.ended;
+        }
+      }
+    } finally {
+      await this.account.remove();
+      this.#unmount();
+      rmSync(this.#folder, { recursive: true, force: true });
+      rmSync(`/run/docker/plugins/${this.driver}.sock`, { force: true });
+      this.#sandboxes.removeAll();
+    }
+  }
+
+  /** What a dockerd that was killed has left mounted. */
+  #unmount(): void {
+    const mounts = readFileSync('/proc/mounts', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' ')[1] ?? '')
+      .filter((path) => path.startsWith(this.#folder));
+    for (const path of mounts.reverse()) execFileSync('umount', ['-l', path]);
+  }
+
+  get #host(): string {
+    return `unix://${join(this.#folder, 'docker.sock')}`;
+  }
+}
+
+/** What a program is linked with. */
+function librariesOf(path: string): { libraries: string[] } {
+  try {
+    const said = execFileSync('ldd', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    return { libraries: Array.from(said.matchAll(/(\/\S+) \(0x/g), ([, library]) => library!) };
+  } catch {
+    // A static one has none.
+    return { libraries: [] };
+  }
+}
