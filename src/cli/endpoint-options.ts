@@ -137,7 +137,7 @@ function checkFaults(faults: string): void {
   try {
     parseFaults(faults);
   } catch (error) {
-    throw invalid(`--faults: ${(error as Error).message}`);
+    throw invalid(`--${(error as Error).message}`);
   }
 }
 

@@ -17,8 +17,16 @@ export function checkOnHost(options: AttachOptions): void {
     throw invalid('ports of network host cannot be published: it shares the ports of the host; leave -p out');
   }
   const wish = WISHES.find((one) => options[one] !== undefined);
-  if (wish)
-    throw invalid(`${wish}: network host has no interface of ours; leave it out or use another network`);
+  if (wish === 'networks') {
+    throw invalid(
+      'a container cannot be in network host and in others; leave --network host out, or the others',
+    );
+  }
+  if (wish) {
+    throw invalid(
+      `network host has no interface of ours and takes no --${wish}; leave it out, or use another network`,
+    );
+  }
 }
 
 /**
