@@ -43,10 +43,13 @@ beforeAll(() => {
 });
 afterAll(async () => {
   if (WRITE) writeFileSync(FILE, rewritten());
-  await account?.remove();
-  await neighbor?.remove();
-  sandboxes.removeAll();
-  if (resolv) rmSync(resolv, { recursive: true, force: true });
+  try {
+    await account?.remove();
+    await neighbor?.remove();
+  } finally {
+    sandboxes.removeAll();
+    if (resolv) rmSync(resolv, { recursive: true, force: true });
+  }
 });
 
 describe('docs/tour.md', () => {
