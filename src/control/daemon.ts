@@ -11,7 +11,7 @@ import { EventLog } from './event-log.ts';
 import { findGroup } from './group.ts';
 import type { SubnetPool } from './ipam.ts';
 import { Leases } from './leases.ts';
-import { DaemonLock, takeLock } from './lock.ts';
+import { DaemonLock, takeEnded, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
 import { type Pruned, pruneDeck } from './prune.ts';
@@ -94,12 +94,12 @@ export class Daemon {
     const { paths, log, untilEmpty = false, group } = options;
     const gid = group === undefined ? null : findGroup(group);
     ensureFolder(paths);
-    const lock = lockAt(paths);
+    const lock = await lockAt(paths);
     let stateLock: DaemonLock | null = null;
     let deck: Deck | undefined;
     try {
       const { predecessor } = lock;
-      if (!untilEmpty) stateLock = lockStateOf(paths);
+      if (!untilEmpty) stateLock = await lockStateOf(paths);
       const file = new StateFile(untilEmpty ? paths.recovery : paths.state);
       const saved = await file.read();
       const abandoned = untilEmpty ? null : await readAbandoned(paths);
@@ -310,9 +310,9 @@ export class Daemon {
   }
 }
 
-function lockAt({ lock, socket }: RuntimePaths): DaemonLock {
+async function lockAt({ lock, socket }: RuntimePaths): Promise<DaemonLock> {
   try {
-    return takeLock(lock, socket);
+    return await takeLock(lock, socket);
   } catch (error) {
     if (error instanceof DeckError) throw error;
     throw new DeckError(
@@ -326,7 +326,7 @@ function lockAt({ lock, socket }: RuntimePaths): DaemonLock {
  * Two daemons of one user are at two sockets when they were started with different ideas of where the user's own place is,
  * and would have one state. Null where the state is beside the socket, or has no place at all.
  */
-function lockStateOf({ state, folder }: RuntimePaths): DaemonLock | null {
+async function lockStateOf({ state, folder }: RuntimePaths): Promise<DaemonLock | null> {
   const place = dirname(state);
   if (place === folder) return null;
   try {
@@ -335,7 +335,7 @@ function lockStateOf({ state, folder }: RuntimePaths): DaemonLock | null {
     // It will be said when something is to be written.
     return null;
   }
-  const lock = DaemonLock.take(`${state}.lock`);
+  const lock = await takeEnded(`${state}.lock`);
   if (lock instanceof DaemonLock) {
     lock.sign();
     return lock;

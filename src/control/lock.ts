@@ -8,12 +8,17 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { flock } from '../device/syscall.ts';
 import { DeckError } from './error.ts';
+import { isEnding } from './process.ts';
 
 // sys/file.h.
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+
+/** Milliseconds for which a process that ends is waited for: a thousand interfaces and more. */
+const ENDING = 30_000;
 
 /**
  * What makes one daemon the only one at its socket. The kernel lets go of it when the process ends, however it
@@ -78,9 +83,22 @@ function isSameFile(fd: number, path: string): boolean {
   }
 }
 
-/** As `DaemonLock.take`, for who cannot go on without. Throws a `DeckError` that names the holder. */
-export function takeLock(path: string, socket: string): DaemonLock {
-  const lock = DaemonLock.take(path);
+/**
+ * As `DaemonLock.take`, but waits for a holder that is ending. One that was killed has its lock until the kernel has closed
+ * what it had open: that takes 20 ms for each interface.
+ */
+export async function takeEnded(path: string): Promise<ReturnType<typeof DaemonLock.take>> {
+  const deadline = performance.now() + ENDING;
+  for (;;) {
+    const lock = DaemonLock.take(path);
+    if (lock instanceof DaemonLock || !isEnding(lock.heldBy) || performance.now() > deadline) return lock;
+    await sleep(10);
+  }
+}
+
+/** As `takeEnded`, for who cannot go on without. Throws a `DeckError` that names the holder. */
+export async function takeLock(path: string, socket: string): Promise<DaemonLock> {
+  const lock = await takeEnded(path);
   if (lock instanceof DaemonLock) return lock;
   const who = lock.heldBy ? `(pid ${lock.heldBy}) ` : '';
   throw new DeckError(

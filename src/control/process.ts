@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** Of a process's flags (linux/sched.h). */
+const PF_EXITING = 0x4;
+
 /** A process as it can be recognised again: pids are reused, a pid with its start time is not. */
 export interface ProcessId {
   pid: number;
@@ -28,6 +31,15 @@ export function findProcess(pid: number): ProcessId | undefined {
 
 export function isRunning({ pid, startTime }: ProcessId): boolean {
   return findProcess(pid)?.startTime === startTime;
+}
+
+/** Whether a process has ended, or is about to, and cannot do anything any more: what it has open it may have still. */
+export function isEnding(pid: number): boolean {
+  try {
+    return (Number(statFields(pid)[6]) & PF_EXITING) !== 0;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether the process was started with this environment variable at this value. */
@@ -90,7 +102,7 @@ export function isInForeground(): boolean {
   return terminal !== '0' && group === foreground;
 }
 
-/** The fields of proc(5)'s `stat` from the third on: state, ppid, pgrp, session, tty_nr, tpgid, … */
+/** The fields of proc(5)'s `stat` from the third on: state, ppid, pgrp, session, tty_nr, tpgid, flags, … */
 function statFields(pid: number | 'self'): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
   // The second field is the command in parentheses and may contain anything; the third follows the last one.
