@@ -118,6 +118,25 @@ export class DockerEngine {
     return this.account.spawn(['ip', 'netns', 'exec', this.netns, ...command]).ended;
   }
 
+  /** A namespace that is joined to the host's by a line: the host is 192.0.2.1 there, and it is 192.0.2.2 itself. */
+  neighbor(): string {
+    const netns = this.#sandboxes.add('neighbor');
+    const ip = (...words: string[]) => execFileSync('ip', words);
+    ip('-n', this.netns, 'link', 'add', 'line', 'type', 'veth', 'peer', 'name', 'line', 'netns', netns);
+    for (const [name, address] of [
+      [this.netns, '192.0.2.1/24'],
+      [netns, '192.0.2.2/24'],
+    ] as const) {
+      ip('-n', name, 'address', 'add', address, 'dev', 'line');
+      ip('-n', name, 'link', 'set', 'line', 'up');
+    }
+    return netns;
+  }
+
+  removeNeighbor(netns: string): void {
+    this.#sandboxes.remove(netns);
+  }
+
   /** Makes image `image`. */
   async makeImage(): Promise<void> {
     const root = join(this.#folder, 'root');

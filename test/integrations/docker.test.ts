@@ -81,6 +81,29 @@ describe('containers', () => {
     expect(await fetched(8080)).toBe('hello');
   });
 
+  it('see who asks them from another machine', async () => {
+    await engine.run('web', '--network', 'front', '-p', '8080:80');
+    await engine.ok(
+      'exec',
+      '-d',
+      'web',
+      'sh',
+      '-c',
+      'echo hello > /www/index.html; httpd -f -vv -h /www 2> /www/log',
+    );
+    const neighbor = engine.neighbor();
+    try {
+      const ask = ['ip', 'netns', 'exec', neighbor, 'curl', '-s', '-m', '3', 'http://192.0.2.1:8080/'];
+      await until(
+        async () => (await engine.account.spawn(ask).ended).out === 'hello\n',
+        'hello from the neighbor',
+      );
+    } finally {
+      engine.removeNeighbor(neighbor);
+    }
+    expect(await engine.ok('exec', 'web', 'cat', '/www/log')).toContain('192.0.2.2]');
+  });
+
   it('are refused a port that another has, and leave nothing', async () => {
     await web('web', '--network', 'front', '-p', '8080:80');
     const { code, err } = await engine.docker(
@@ -135,8 +158,8 @@ describe('containers', () => {
     await engine.ok('network', 'rm', 'six');
   });
 
-  it('come and go by the dozen', async () => {
-    const all = Array.from({ length: 12 }, (_, i) => `c${i}`);
+  it('come and go by the hundred', { timeout: 200_000 }, async () => {
+    const all = Array.from({ length: 100 }, (_, i) => `c${i}`);
     const descriptors = () => readdirSync(`/proc/${engine.daemon.pid}/fd`).length;
     await engine.run('before', '--network', 'front');
     await engine.ok('rm', '-f', 'before');
