@@ -39,6 +39,8 @@ export interface EndpointRecord {
   settle: ((ifname: string) => string) | null;
   /** Gives back everything that was reserved for it. */
   readonly release: () => void;
+  /** Its interface has gone by itself, and the number of its port may be another's. */
+  vanished: boolean;
   /** Set from the moment on that it is being removed. */
   leaving: Promise<void> | null;
 }

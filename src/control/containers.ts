@@ -402,18 +402,18 @@ export class Containers {
     const record = this.#byPort.get(port);
     if (!record) return;
     const { container } = record;
-    const isLast = Array.from(container.endpoints.values()).every(
-      (other) => other === record || other.leaving,
-    );
-    if (isLast) {
-      void this.#remove(container, 'gone');
-      return;
-    }
+    // From now on the number may be another's.
+    this.#byPort.delete(port);
+    record.vanished = true;
+    // Behind a connect that is under way: by that the container has another interface.
     void container.inTurn(async () => {
-      const before = container.wayOut;
+      if (record.leaving) return;
+      const { wayOut: before, endpoints } = container;
+      if (Array.from(endpoints.values()).every(({ vanished }) => vanished)) {
+        void this.#remove(container, 'gone');
+        return;
+      }
       await this.#leave(record, 'gone');
-      // Others may have vanished at the same time.
-      if (container.endpoints.size === 0) void this.#remove(container, 'gone');
       if (container.leaving || !this.#isThere(container)) return;
       await this.#route(container);
       await this.#moved(container, before);
@@ -577,9 +577,10 @@ export class Containers {
   #leave(record: EndpointRecord, why: 'detach' | 'gone'): Promise<void> {
     record.leaving ??= (async () => {
       const { endpoint, container, network } = record;
-      this.#byPort.delete(endpoint.port);
+      if (!record.vanished) this.#byPort.delete(endpoint.port);
       try {
-        if (why === 'detach' && endpoint.port !== NO_PORT) await this.#parts.plane.removePort(endpoint.port);
+        const isThere = endpoint.port !== NO_PORT && !record.vanished;
+        if (why === 'detach' && isThere) await this.#parts.plane.removePort(endpoint.port);
       } catch (error) {
         this.#parts.log(
           'error',

@@ -153,6 +153,7 @@ export class EndpointMaker {
           network.releaseAddresses(ipv4, ipv6);
           undo.run();
         },
+        vanished: false,
         leaving: null,
       };
     } catch (error) {

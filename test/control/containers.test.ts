@@ -112,6 +112,23 @@ describe('the way out', () => {
     expect(await deck.attach({ pid: 1, name: 'c' })).toMatchObject({ ifname: 'eth0' });
   });
 
+  it.each(['before', 'behind'])(
+    'is never half removed when its last interface vanishes, %s a connect',
+    async (place) => {
+      const first = await deck.attach({ pid: 1, name: 'c', network: 'alpha' });
+      if (place === 'behind') plane.vanish(first.port);
+      const connecting = deck.connect('zulu', 'c').catch(() => {});
+      if (place === 'before') plane.vanish(first.port);
+      await connecting;
+      const known = () => deck.endpoints().map(({ network }) => network);
+      await expect.poll(known).toEqual(place === 'before' ? ['zulu'] : []);
+      expect(plane.ports.size).toBe(known().length);
+      if (place === 'before') await deck.detach('c');
+      expect(deck.containers()).toEqual([]);
+      expect(plane.ports.size).toBe(0);
+    },
+  );
+
   it('vanishes with the namespace, all interfaces of which do at once', async () => {
     const first = await deck.attach({ pid: 1, name: 'c', network: 'alpha', networks: [{ network: 'zulu' }] });
     const second = deck.container('c').endpoints[1]!;
