@@ -116,6 +116,11 @@ export function eth(fields: EthGiven = {}): LinkFrame {
   return new Chain([layer], stationOf(src), stationOf(dst));
 }
 
+const SOMEBODY: Route = {
+  from: { mac: '02:00:00:00:00:01', ipv4: '192.0.2.1', ipv6: '2001:db8::1' },
+  macOf: () => BROADCAST,
+};
+
 class Chain implements LinkFrame, IpFrame, Ip6Frame, PayloadFrame {
   readonly #layers: readonly PartialLayer[];
   readonly #from: Station | undefined;
@@ -196,7 +201,8 @@ class Chain implements LinkFrame, IpFrame, Ip6Frame, PayloadFrame {
   }
 
   pad(length = 60): Chain {
-    const missing = length - this.bytes().length;
+    // Addresses may come later, and are as long as these.
+    const missing = length - this.bytes(SOMEBODY).length;
     return missing <= 0 ? this : this.#add({ layer: 'padding', data: new Uint8Array(missing) });
   }
 

@@ -8,7 +8,7 @@ import type { Fate } from './fate.ts';
 import type { TestFrame } from './frame-builder.ts';
 import type { TakenFrame } from './memory-deck.ts';
 
-/** The name of a drop reason (docs/drops.md, `tapdeck drops`). */
+/** The name of a drop reason, as `tapdeck drops` has it. */
 export type DropReasonName = Exclude<keyof typeof DropReason, 'NONE'>;
 
 /** What a matcher answers to any `expect` that can be extended. */
@@ -31,7 +31,8 @@ const UPDATE = 'TAPDECK_UPDATE';
 export const matchers = {
   /**
    * That the frame of a fate was forwarded, or flooded, to exactly these ports, and to each of them exactly as these frames.
-   * @param frames compared when they are given; several when the deck makes fragments
+   * @param frames compared when they are given; several when the deck makes fragments. Addresses that they do not say are those of
+   *   the port by which the frame came.
    */
   toForwardTo(
     this: unknown,
@@ -126,7 +127,7 @@ function framesOff(
   const list = isMany(frames) ? frames : [frames];
   const expected = list.map((frame) => ({
     time: undefined,
-    bytes: frame instanceof Uint8Array ? frame : frame.bytes(),
+    bytes: frame instanceof Uint8Array ? frame : frame.bytes(fate.route),
   }));
   for (const port of ports) {
     const actual = (fate.sent[port] ?? []).map((bytes) => ({ time: undefined, bytes }));

@@ -17,7 +17,7 @@ import { verdictWords } from '../replay/verdict-words.ts';
 import { VirtualDeck } from '../replay/virtual-deck.ts';
 import type { VirtualPort } from '../replay/virtual-port.ts';
 import type { Fate } from './fate.ts';
-import type { TestFrame } from './frame-builder.ts';
+import type { Route, TestFrame } from './frame-builder.ts';
 import type { Station } from './station.ts';
 
 /** A network of a deck for tests; addresses of the gateway with their prefix lengths. */
@@ -332,7 +332,14 @@ export class MemoryDeck {
     const drops = Object.entries(this.drops()).filter(
       ([reason, count]) => count > (dropsBefore[reason] ?? 0),
     );
-    return { port: name, frame: bytes, verdict, sent, reasons: drops.map(([reason]) => reason) };
+    return {
+      port: name,
+      frame: bytes,
+      route: this.#routeOf(name),
+      verdict,
+      sent,
+      reasons: drops.map(([reason]) => reason),
+    };
   }
 
   /** Takes what the deck has sent by a port since the last time. */
@@ -375,9 +382,12 @@ export class MemoryDeck {
   }
 
   #bytesOf(name: string, frame: Uint8Array | TestFrame): Uint8Array {
-    if (frame instanceof Uint8Array) return frame;
+    return frame instanceof Uint8Array ? frame : frame.bytes(this.#routeOf(name));
+  }
+
+  #routeOf(name: string): Route {
     const { network } = this.#port(name).spec;
-    return frame.bytes({ from: this.station(name), macOf: (address) => this.#nextHop(network, address) });
+    return { from: this.station(name), macOf: (address) => this.#nextHop(network, address) };
   }
 
   #sentBy(name: string): TakenFrame[] {

@@ -36,6 +36,11 @@ describe('toForwardTo', () => {
     const answer = eth({ src: deck.station('b') }).arp({ op: 'is-at', tpa: deck.station('a') });
     expect(deck.fateOf('b', answer)).toForwardTo('a', answer);
     expect(deck.fateOf('b', answer)).not.toForwardTo('c');
+    // What it does not say is what the port's station would say.
+    const short = eth()
+      .arp({ op: 'is-at', tpa: deck.station('a') })
+      .pad();
+    expect(deck.fateOf('b', short)).toForwardTo('a', short);
   });
 
   test('says what was sent instead', () => {
