@@ -9,8 +9,9 @@ import type { RecordedContainer, SavedDeck, SavedSandbox, SavedState } from './s
 
 /** How many containers are connected at one time: for ordinary users each takes a process of its own. */
 const AT_ONCE = 8;
-/** Milliseconds that interfaces of the last daemon may need to vanish; the kernel takes 15 for each. */
+/** Milliseconds that interfaces of the last daemon may need to vanish: some, and for each what the kernel takes and more. */
 const VANISHING = 5000;
+const VANISHING_EACH = 40;
 
 export interface RestoreParts {
   deck: Deck;
@@ -68,8 +69,11 @@ export async function restoreDeck(
   }
   const missing = new Set(restored.unrestored.networks.map(({ options }) => options.name));
   const attached = new Set<string>();
+  const endpoints = state.containers.flatMap((saved) => saved.endpoints).length;
+  const deadline = performance.now() + VANISHING + VANISHING_EACH * endpoints;
+  const parts = { deck, log, identify, deadline };
   await forEach(state.containers, async (saved) => {
-    const done = await restoreContainer(saved, missing, { deck, log, identify }, restored.unrestored);
+    const done = await restoreContainer(saved, missing, parts, restored.unrestored);
     if (done) attached.add(saved.id);
   });
   deck.arrange(state.containers.map(({ id }) => id));
@@ -94,7 +98,7 @@ async function forEach<T>(all: readonly T[], work: (one: T) => Promise<void>): P
 async function restoreContainer(
   saved: RecordedContainer,
   missing: ReadonlySet<string>,
-  { deck, log, identify }: Required<RestoreParts>,
+  { deck, log, identify, deadline }: Required<RestoreParts> & { deadline: number },
   unrestored: SavedDeck,
 ): Promise<boolean> {
   const { name } = saved;
@@ -105,7 +109,7 @@ async function restoreContainer(
   try {
     const network = saved.endpoints.find((one) => missing.has(one.network))?.network;
     if (network !== undefined) throw unavailable(`network ${network} is not there`);
-    await connect(saved, deck);
+    await connect(saved, deck, deadline);
   } catch (error) {
     unrestored.containers.push(saved);
     log('error', `cannot connect ${name} again: ${(error as Error).message}`);
@@ -135,6 +139,7 @@ export function lives(
 async function connect(
   { id, createdAt, name, netns, pid, hostname, labels, endpoints }: RecordedContainer,
   deck: Deck,
+  deadline: number,
 ): Promise<void> {
   const container = {
     name,
@@ -149,10 +154,10 @@ async function connect(
     return;
   }
   const { id: endpointId, ...options } = first;
-  await whenFree(() => deck.attach({ ...container, ...options }, { id, createdAt, endpointId }));
+  await whenFree(deadline, () => deck.attach({ ...container, ...options }, { id, createdAt, endpointId }));
   try {
     for (const { id: endpointId, network, ...options } of others) {
-      await whenFree(() => deck.connect(network, id, options, { endpointId }));
+      await whenFree(deadline, () => deck.connect(network, id, options, { endpointId }));
     }
   } catch (error) {
     await deck.detach(id);
@@ -161,8 +166,7 @@ async function connect(
 }
 
 /** The last daemon's interfaces may still be on their way out. */
-async function whenFree<T>(work: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + VANISHING;
+async function whenFree<T>(deadline: number, work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await work();
