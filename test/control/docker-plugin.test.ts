@@ -514,6 +514,18 @@ describe('the socket', () => {
     expect(() => statSync(socket)).toThrow('ENOENT');
   });
 
+  it('asks for the names that the last daemon did not learn', async () => {
+    await joined();
+    unborn.clear();
+    await expect.poll(() => deck.save().containers.length).toBe(1);
+    const next = pluginOf(deck);
+    await plugin.close();
+    names.set(EP, 'web');
+    await next.listen(join(folder, 'next.sock'));
+    await expect.poll(() => deck.containers()[0]!.name).toBe('web');
+    await next.close();
+  });
+
   it('goes on after half a request, and one that is too long', async () => {
     const half = connect(socket);
     await new Promise((resolve) =>

@@ -24,6 +24,8 @@ import {
 
 /** The driver option that says what a network is called in the deck: Docker does not tell drivers its own name for it. */
 const NAME = 'tapdeck.name';
+/** What a container is called until Docker's name for it is known: this and its sandbox. */
+export const UNNAMED = 'docker-';
 /** Digits of Docker's id that people are shown. */
 const SHORT_ID = 12;
 
@@ -221,7 +223,7 @@ export class NetworkDriver {
     const { containerId } = container
       ? await deck.connect(network.name, container.id, options, was)
       : await deck.attach(
-          { ...options, netns: sandbox, name: `docker-${basename(sandbox)}`, network: network.name },
+          { ...options, netns: sandbox, name: `${UNNAMED}${basename(sandbox)}`, network: network.name },
           { ...was, id: newId(), createdAt: new Date().toISOString() },
         );
     onJoined(containerId, id);

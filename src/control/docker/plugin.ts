@@ -7,7 +7,7 @@ import { containerName, dockerSocket } from './container-names.ts';
 import { Follower } from './follower.ts';
 import { IpamDriver } from './ipam-driver.ts';
 import type { Message } from './messages.ts';
-import { NetworkDriver } from './network-driver.ts';
+import { NetworkDriver, UNNAMED } from './network-driver.ts';
 
 /** Docker's own requests are some kilobytes. */
 const LARGEST_REQUEST = 1 << 20;
@@ -72,6 +72,10 @@ export class DockerPlugin {
     }
     chmodSync(socket, 0o600);
     this.#socket = socket;
+    // The last daemon may have ended before it knew.
+    for (const { id, name, endpoints } of this.#parts.deck.containers()) {
+      if (name.startsWith(UNNAMED) && endpoints[0]) this.#follower.follow(id, endpoints[0].id);
+    }
   }
 
   /** Answers nothing any more, and removes the socket. */
