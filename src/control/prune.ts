@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, readdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Deck } from './deck.ts';
 import { DaemonLock } from './lock.ts';
@@ -42,30 +42,56 @@ export async function pruneDeck(deck: Deck, paths: RuntimePaths): Promise<Pruned
  * lock and log, and from its state what is dead or was used by nobody. Answers null when a daemon is there, which has to do it.
  */
 export async function pruneAbandoned(paths: RuntimePaths): Promise<Pruned | null> {
-  const lock = takeIfFree(paths);
+  const lock = takeIfFree(paths.lock);
   if (lock === null) return null;
-  const pruned: Pruned = { networks: [], containers: [], sandboxes: [], files: [] };
-  // Not what is found to be damaged only now: nobody has seen that.
-  const damaged = [paths.state, paths.recovery].flatMap(damagedFiles);
+  let stateLock: DaemonLock | null = null;
   try {
-    if (lock.predecessor !== 0) pruned.files.push(...removeAll([paths.socket, paths.log]));
-    const recovery = new StateFile(paths.recovery);
-    const [state, embedded] = [await new StateFile(paths.state).read(), await recovery.read()];
-    for (const one of [state, embedded]) await endSandboxes(one, pruned);
-    if (embedded) pruned.files.push(...removeAll([recovery.path]));
-    if (state) await keepUsed(state, new StateFile(paths.state), pruned);
-    pruned.files.push(...removeAll([...damaged, `${paths.state}.next`, `${paths.recovery}.next`]));
-    return pruned;
+    if (hasStateLock(paths)) {
+      stateLock = takeIfFree(`${paths.state}.lock`);
+      // A daemon at another socket has the state.
+      if (stateLock === null) return null;
+    }
+    return await pruneFiles(paths, lock.predecessor !== 0);
   } finally {
+    stateLock?.release();
     lock.release();
     removeFolder(paths);
   }
 }
 
-/** No folder, no daemon: nothing is made to find that out. */
-function takeIfFree({ lock: path }: RuntimePaths): DaemonLock | null {
+/** @param killed whether a daemon has left its lock */
+async function pruneFiles(paths: RuntimePaths, killed: boolean): Promise<Pruned> {
+  const pruned: Pruned = { networks: [], containers: [], sandboxes: [], files: [] };
+  // Not what is found to be damaged only now: nobody has seen that.
+  const damaged = [paths.state, paths.recovery].flatMap(damagedFiles);
+  if (killed) pruned.files.push(...removeAll([paths.socket, paths.log]));
+  const recovery = new StateFile(paths.recovery);
+  const [state, embedded] = [await new StateFile(paths.state).read(), await recovery.read()];
+  for (const one of [state, embedded]) await endSandboxes(one, pruned);
+  if (embedded) pruned.files.push(...removeAll([recovery.path]));
+  if (state) await keepUsed(state, new StateFile(paths.state), pruned);
+  pruned.files.push(...removeAll([...damaged, `${paths.state}.next`, `${paths.recovery}.next`]));
+  return pruned;
+}
+
+function takeIfFree(path: string): DaemonLock | null {
   const lock = DaemonLock.take(path);
   return lock instanceof DaemonLock ? lock : null;
+}
+
+/**
+ * Whether the state has a lock of its own: where it is not beside the socket. No folder, no daemon: nothing is made to find
+ * that out.
+ */
+function hasStateLock({ state, folder }: RuntimePaths): boolean {
+  const place = dirname(state);
+  if (place === folder) return false;
+  try {
+    accessSync(place, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function endSandboxes(state: SavedState | null, pruned: Pruned): Promise<void> {

@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -8,6 +16,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { prunedText } from '../../src/cli/system.ts';
 import { DaemonClient } from '../../src/control/client.ts';
 import { Daemon } from '../../src/control/daemon.ts';
+import { DaemonLock } from '../../src/control/lock.ts';
 import { type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
 import { bootId } from '../../src/control/process.ts';
 import { pruneAbandoned, pruneDeck } from '../../src/control/prune.ts';
@@ -62,6 +71,25 @@ describe('what is left over', () => {
     });
     expect(readdirSync(folder)).toEqual(['precious']);
     expect(await pruneAbandoned(paths)).toEqual({ networks: [], containers: [], sandboxes: [], files: [] });
+  });
+
+  it('includes the lock of a state that has a place of its own, unless a daemon elsewhere holds it', async () => {
+    const place = join(folder, 'lib');
+    const apart = { ...paths, state: join(place, 'state.json') };
+    const nothing = { networks: [], containers: [], sandboxes: [], files: [] };
+    expect(await pruneAbandoned(apart)).toEqual(nothing);
+    expect(existsSync(place)).toBe(false);
+
+    mkdirSync(place);
+    const lock = DaemonLock.take(`${apart.state}.lock`) as DaemonLock;
+    writeFileSync(`${apart.state}.damaged-1`, 'x');
+    expect(await pruneAbandoned(apart)).toBeNull();
+    expect(readdirSync(place)).toEqual(['state.json.damaged-1', 'state.json.lock']);
+    lock.release();
+
+    writeFileSync(`${apart.state}.lock`, '4711\n');
+    expect(await pruneAbandoned(apart)).toEqual({ ...nothing, files: [`${apart.state}.damaged-1`] });
+    expect(readdirSync(place)).toEqual([]);
   });
 
   it('does not include rules, nor a state that another tapdeck knows', async () => {
