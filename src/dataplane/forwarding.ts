@@ -22,7 +22,7 @@ import type { Ports } from '../../switch/ports.ts';
 import { isUntagged, stripPriorityTag } from '../../switch/priority-tag.ts';
 import { isService } from '../../switch/services.ts';
 import { drop, PASS, type Verdict } from '../../switch/verdict.ts';
-import { isIpv4Multicast, isIpv6LinkLocal, isIpv6Multicast } from '../../wire/address.ts';
+import { isIpv4LinkLocal, isIpv4Multicast, isIpv6LinkLocal, isIpv6Multicast } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { ICMP_UNREACH_ADMIN, ICMP_UNREACH_NET, ICMP_UNREACHABLE } from '../../wire/icmp.ts';
@@ -358,14 +358,17 @@ export class Forwarding {
     if (fault !== 0) return drop(fault as DropReason);
     if (this.#uplinks[network.id]?.isHost) return this.#fromHost(frame, network, now);
     if (isIpv4Multicast(dst)) return drop(DropReason.IP_GROUP);
-    if (!isRoutable(dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
+    const uplink = this.#uplinks[network.uplink];
+    // RFC 3927 §7: link-local addresses are for one link, and no router forwards to them; but the host's sockets end the packet
+    // on the host, which may have such a link (the metadata service of a cloud).
+    const isHostLink = uplink?.isHost && isIpv4LinkLocal(dst);
+    if (!isRoutable(dst) && !isHostLink) return drop(DropReason.IP_MARTIAN_DESTINATION);
     if (isUplink) return this.#fromOutside(frame, network, home, now);
     if (home !== null) {
       // RFC 2644: nobody reaches all stations of another network with one packet.
       if (isSubnetBroadcast(home, dst)) return drop(DropReason.IP_MARTIAN_DESTINATION);
       return this.#toNetwork(frame, network, home, now);
     }
-    const uplink = this.#uplinks[network.uplink];
     if (uplink === undefined || !uplink.reachesIpv4(dst)) {
       this.#icmp.error(frame, network, ICMP_UNREACHABLE, ICMP_UNREACH_NET, 0, now);
       return drop(DropReason.IP_INNOROUTES);

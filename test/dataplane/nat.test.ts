@@ -355,6 +355,19 @@ test('what is denied of IPv4 is denied by the spellings that IPv6 has for it', (
   }
 });
 
+test.each([
+  [true, [], 'FORWARD'],
+  [true, ['169.254.0.0/16'], 'DESTINATION_DENIED'],
+  [false, [], 'IP_MARTIAN_DESTINATION'],
+] as const)(
+  "link-local addresses are the host's to reach (sockets of the host: %s, denied: %j): %s",
+  (isHost, denied, verdict) => {
+    const deck = natBed({ uplink: { isHost, denied } });
+    const to = { mac: R.mac, ipv4: '169.254.169.254' };
+    expect(send(deck, 'c1', udp({ from: C1, to, via: VIA_GA, dstPort: 80 }))).toBe(verdict);
+  },
+);
+
 test('who is kept apart from a neighbour does not reach him by his mapping either', () => {
   const deck = natBed({ uplink: { filtering: 'address-dependent' }, isolated: true });
   send(deck, 'c2', udp({ from: C2, to: EXT1, via: VIA_GA, srcPort: 5000, dstPort: 1 }));

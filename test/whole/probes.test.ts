@@ -132,16 +132,14 @@ describe('from a container', () => {
 });
 
 describe("clouds' metadata services", () => {
-  const LINK_LOCAL = '169.254.169.254';
   const ADDRESSES = METADATA.map((prefix) =>
-    prefix.replace('169.254.0.0/16', LINK_LOCAL).replace(/\/.*/, ''),
+    prefix.replace('169.254.0.0/16', '169.254.169.254').replace(/\/.*/, ''),
   );
 
-  // Packets for link-local addresses are never forwarded, whatever is denied (RFC 3927 §2.7).
   it.each([
     ['are as far as the host lets them be', [], [80]],
     ['are out of reach with --deny metadata', ['--deny', 'metadata'], []],
-  ] as const)('%s, and link-local ones never in reach', async (_, options, expected) => {
+  ] as const)('%s', async (_, options, expected) => {
     const world = new HostWorld();
     try {
       for (const address of ADDRESSES) {
@@ -156,12 +154,7 @@ describe("clouds' metadata services", () => {
       for (const address of ADDRESSES) {
         const fromHost = await scan(world, world.host, 'tcp', address, '80');
         expect(fromHost, address).toEqual({ ...nothing, open: [80] });
-        if (address === LINK_LOCAL) {
-          const { out } = await world.run(c1, 'ping', '-c', '2', '-i', '0.2', '-W', '1', address);
-          expect(out).toContain(' 0 received');
-        } else {
-          expect(await scan(world, c1, 'tcp', address, '80'), address).toMatchObject({ open: expected });
-        }
+        expect(await scan(world, c1, 'tcp', address, '80'), address).toMatchObject({ open: expected });
       }
     } finally {
       await world.close();
