@@ -184,10 +184,12 @@ export class Zones {
 
   #describe({ name, ipv4, ipv6, way }: NetworkRecord): ZoneNetwork {
     const spec = way.uplink ? this.#parts.uplink(way.uplink.name) : null;
+    const host = hostOf(spec, way.hostLoopback, () => this.#parts.hostAddresses());
     return {
       name,
       gateway: { ipv4: ipv4 ? [toInt32(ipv4.gateway)] : [], ipv6: ipv6 ? [toWords(ipv6.gateway)] : [] },
-      host: hostOf(spec, way.hostLoopback, () => this.#parts.hostAddresses()),
+      // Who has no IPv6 of his own would be led astray by an IPv6 address.
+      host: { ipv4: ipv4 ? host.ipv4 : [], ipv6: ipv6 ? host.ipv6 : [] },
     };
   }
 

@@ -179,6 +179,8 @@ describe('the host', () => {
     const other = new FakeDataPlane();
     const withUplink = await fakeDeck(other, undefined, { uplinks: ['socket'] });
     await withUplink.createNetwork({ name: 'apart', internal: true });
+    // Of the two next hops that stand for the host's loopback, the one to which it has a route.
+    await withUplink.createNetwork({ name: 'ipv4', hostLoopback: true });
     await settled();
     const hosts = Array.from(other.names.values(), (all) =>
       all.filter(({ name }) => name.startsWith('host.')).map((entry) => [entry.name, texts(entry)]),
@@ -189,6 +191,10 @@ describe('the host', () => {
         ['host.docker.internal', ['192.0.2.77']],
       ],
       [],
+      [
+        ['host.tapdeck.internal', ['192.0.0.1']],
+        ['host.docker.internal', ['192.0.0.1']],
+      ],
     ]);
     await withUplink.close();
   });
