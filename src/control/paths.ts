@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, rmdirSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { DeckError, invalid } from './error.ts';
+import { DeckError, invalid, notFound } from './error.ts';
 import { quote } from './name.ts';
 
 /** Where Docker looks for a plugin called tapdeck. */
@@ -86,10 +86,17 @@ function defaultFolder(env: NodeJS.ProcessEnv): string {
 }
 
 /**
- * Makes the folder of the socket if it is not there. One of our own must belong to us and to nobody else: in
- * it lies a socket through which one can do what the daemon may. Throws a `DeckError`.
+ * Makes our own folder of the socket if it is not there. It must belong to us and to nobody else: in it lies a socket through
+ * which one can do what the daemon may. Another one has to be there already, as we would not know when to remove it. Throws
+ * a `DeckError`.
  */
 export function ensureFolder({ folder, own }: Pick<RuntimePaths, 'folder' | 'own'>): void {
+  if (!own) {
+    if (existsSync(folder)) return;
+    throw notFound(
+      `there is no folder ${folder} for the socket; make it, or choose another place with --host`,
+    );
+  }
   try {
     // Not what lies above it: that is not ours to invent (and Node's `recursive` hangs below /proc).
     mkdirSync(folder, { mode: 0o700 });
@@ -102,7 +109,7 @@ export function ensureFolder({ folder, own }: Pick<RuntimePaths, 'folder' | 'own
       );
     }
   }
-  if (own) checkFolder(folder);
+  checkFolder(folder);
 }
 
 function checkFolder(folder: string): void {

@@ -291,4 +291,15 @@ describe('paths', () => {
     writeFileSync(join(folder, 'file'), '');
     expect(() => ensureFolder(file)).toThrow('cannot make the folder');
   });
+
+  it('of somebody else are not made', () => {
+    const { folder: missing, own } = runtimePaths(`unix://${folder}/missing/a.sock`);
+    expect(() => ensureFolder({ folder: missing, own })).toThrow(
+      `there is no folder ${missing} for the socket`,
+    );
+    expect(existsSync(missing)).toBe(false);
+    mkdirSync(missing, { mode: 0o755 });
+    ensureFolder({ folder: missing, own });
+    expect(statSync(missing).mode & 0o777).toBe(0o755);
+  });
 });

@@ -208,7 +208,7 @@ describe('tapdeck daemon as root', () => {
     const elsewhere = await account.tapdeck('--host', 'unix:///proc/nowhere/tapdeck.sock', 'daemon');
     expect(elsewhere.code).toBe(1);
     expect(elsewhere.err).toMatch(
-      /^tapdeck: error: cannot make the folder \/proc\/nowhere[^\n]*--host[^\n]*\n$/,
+      /^tapdeck: error: there is no folder \/proc\/nowhere [^\n]*--host[^\n]*\n$/,
     );
     expect(account.leftovers()).toEqual([]);
   });
