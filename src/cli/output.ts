@@ -7,6 +7,9 @@ export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 /** The deck failed, so that `run` never came to its command. */
 export const EXIT_DECK_FAILED = 125;
+/** As a shell's, of `run`. */
+export const EXIT_NOT_EXECUTABLE = 126;
+export const EXIT_NO_COMMAND = 127;
 
 export type Format = 'table' | 'json';
 
@@ -20,10 +23,11 @@ export function say(message: string): void {
   process.stderr.write(`tapdeck: ${message}\n`);
 }
 
-/** Says in one line why something failed; answers the exit code that belongs to it. */
+/** Says in one line why something failed, and below it what explains it; answers the exit code that belongs to it. */
 export function report(error: unknown): number {
   if (error instanceof DeckError) {
     say(`${style('red', 'error', process.stderr)}: ${error.message}`);
+    for (const line of error.detail) process.stderr.write(`  ${line}\n`);
     return error.code === 'invalid' ? EXIT_USAGE : EXIT_FAILED;
   }
   const defect = error instanceof Error ? error : new Error(String(error));

@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { DaemonAbsent, type SandboxConnection } from '../control/client.ts';
 import type { AttachOptions, Endpoint } from '../control/endpoint.ts';
-import { DeckError, unavailable } from '../control/error.ts';
+import { DeckError, notFound, unavailable } from '../control/error.ts';
 import { hostsText, ownEntries } from '../control/hosts-file.ts';
 import { DEFAULT_NETWORK, HOST_NETWORK, isName } from '../control/name.ts';
 import type { ResolverWishes } from '../control/name-service.ts';
@@ -12,8 +12,9 @@ import { newSandboxId, Sandbox } from '../control/sandbox.ts';
 import { rewriteResolvConf } from '../control/sandbox-files.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from './embedded.ts';
 import { type EndpointFlags, endpointOptions, firstNetwork } from './endpoint-options.ts';
+import { findExecutable } from './executable.ts';
 import { takeUpAgain } from './next-daemon.ts';
-import { EXIT_DECK_FAILED, report, say } from './output.ts';
+import { EXIT_DECK_FAILED, EXIT_NO_COMMAND, EXIT_NOT_EXECUTABLE, report, say } from './output.ts';
 import { notePorts } from './publish.ts';
 import { type ResolverFlags, resolverOptions } from './resolver-options.ts';
 import { checkOnHost, runOnHost } from './run-on-host.ts';
@@ -54,6 +55,8 @@ export async function run(
     report(error);
     return EXIT_DECK_FAILED;
   }
+  const unfit = checkCommand(command[0]!);
+  if (unfit !== null) return unfit;
   const signals = new Signals();
   if (options.network === HOST_NETWORK) {
     try {
@@ -75,6 +78,18 @@ export async function run(
     await attempt.cleanUp();
     signals.stop();
   }
+}
+
+/** Says what the shell would say that is to execute the command; answers the exit code of that, null when there is nothing to say. */
+function checkCommand(program: string): number | null {
+  const found = findExecutable(program, process.cwd(), process.env['PATH']);
+  if (found === 'found') return null;
+  if (found === 'missing') {
+    report(notFound(`there is no program ${program}; install it, or give its path`));
+    return EXIT_NO_COMMAND;
+  }
+  report(new DeckError('permission', `${program} cannot be executed; make it executable`));
+  return EXIT_NOT_EXECUTABLE;
 }
 
 /** `ping-3f2a`: the command, and something to tell it from others. */

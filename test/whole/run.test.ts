@@ -49,6 +49,10 @@ describe.each([
     ];
     const ends = await Promise.all(rows.map(([command]) => account.tapdeck('run', '--rm', '--', ...command)));
     expect(ends.map(({ code }, i) => [rows[i]![0], code])).toEqual(rows);
+    expect(ends.map(({ err }) => err).filter((err) => err !== '')).toEqual([
+      'tapdeck: error: there is no program no-such-program; install it, or give its path\n',
+      'tapdeck: error: /etc/passwd cannot be executed; make it executable\n',
+    ]);
     expect(account.leftovers()).toEqual([]);
   });
 

@@ -1,5 +1,4 @@
-import { accessSync, constants, existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DaemonClient, SandboxConnection } from '../../control/client.ts';
 import type { Project, ProjectService, ServiceNetwork } from '../../control/compose/project.ts';
@@ -12,6 +11,7 @@ import type { PublishedPort } from '../../control/published.ts';
 import { formatResolvConf } from '../../control/resolv-conf.ts';
 import { newSandboxId, Sandbox, type SandboxOptions } from '../../control/sandbox.ts';
 import { rewriteResolvConf } from '../../control/sandbox-files.ts';
+import { findExecutable } from '../executable.ts';
 import { watchHealth } from './health.ts';
 import type { ServiceState } from './lab-files.ts';
 import { LogFile } from './log-file.ts';
@@ -63,6 +63,8 @@ export class LabService {
   /** Settles when nothing of it runs and nothing will. */
   #ended: Promise<void> = Promise.resolve();
   #changes: (() => void)[] = [];
+  /** What its last healthcheck said that failed. */
+  #checked: readonly string[] = [];
 
   constructor(wish: ProjectService, parts: ServiceParts) {
     this.wish = wish;
@@ -101,13 +103,16 @@ export class LabService {
   ): Promise<void> {
     const { key } = this.wish;
     for (;;) {
-      const { state, health, exitCode } = this.state;
+      const { state, health, exitCode, restarts } = this.state;
       if (condition === 'service_started' && state !== 'created') return;
       if (condition === 'service_completed_successfully' && state === 'exited' && exitCode === 0) return;
       if (condition === 'service_healthy' && health === 'healthy') return;
-      if (state === 'exited') throw unavailable(`service ${key} has ended with ${exitCode}; see its log`);
-      if (health === 'unhealthy')
-        throw unavailable(`service ${key} is unhealthy; see its log and its healthcheck`);
+      if (state === 'exited') throw this.#failure(`has ended with ${exitCode}`);
+      if (health === 'unhealthy') throw this.#failure('is unhealthy');
+      // A run that ends before it was healthy is as good as a check that fails.
+      const most = this.wish.healthcheck?.retries ?? Infinity;
+      if (condition === 'service_healthy' && restarts >= most)
+        throw this.#failure(`ends again and again before it is healthy, the last time with ${exitCode}`);
       if (this.#stopping.signal.aborted) throw unavailable(`service ${key} is being ended`);
       await new Promise<void>((next) => this.#changes.push(next));
     }
@@ -122,6 +127,15 @@ export class LabService {
     await this.#run?.close(this.wish.stopGrace);
     await this.#ended;
     this.#log.close();
+  }
+
+  /** Says why nobody need wait for it any longer, with what it and its healthcheck said last: its log goes with the lab. */
+  #failure(what: string): DeckError {
+    const { key } = this.wish;
+    const said = (who: string, lines: readonly string[]) => lines.map((line) => `${who}  | ${line}`);
+    const detail = [...said(`${key} healthcheck`, this.#checked), ...said(key, this.#log.last)];
+    const silent = detail.length === 0 ? ', and has said nothing' : '; it said last:';
+    return new DeckError('unavailable', `service ${key} ${what}${silent}`, { detail });
   }
 
   #begin(): Promise<Run> {
@@ -165,7 +179,10 @@ export class LabService {
           healthcheck,
           run.sandbox,
           serviceEnvironment(environment),
-          (health) => this.#tell({ health }),
+          (health, said) => {
+            this.#checked = said;
+            this.#tell({ health });
+          },
           over.signal,
         );
       const exitCode = await run.ended;
@@ -415,24 +432,12 @@ function serviceEnvironment(environment: Readonly<Record<string, string>>): Node
 /** Refuses early what `exec` would find out when everything else is made. Throws a `DeckError`. */
 export function checkProgram({ key, command, cwd, environment }: ProjectService): void {
   const [program] = command as [string];
-  const path = environment['PATH'] ?? process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
-  const places = program.includes('/')
-    ? [resolve(cwd, program)]
-    : path.split(':').map((one) => join(one, program));
   if (!existsSync(cwd)) throw invalid(`service ${key}: there is no folder ${cwd} to run in`);
-  if (places.some(isExecutable)) return;
+  const found = findExecutable(program, cwd, environment['PATH'] ?? process.env['PATH']);
+  if (found === 'found') return;
   throw invalid(
-    places.some((place) => existsSync(place))
+    found === 'not executable'
       ? `service ${key}: ${program} cannot be executed; make it executable`
       : `service ${key}: there is no program ${program}; install it, or change the command`,
   );
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
