@@ -102,7 +102,7 @@ export class Containers {
 
   /** An endpoint by its id, or that by which the container of a name leaves. */
   endpoint(nameOrId: string): Endpoint {
-    const named = this.#all.get(nameOrId);
+    const named = findNamed(this.#all, nameOrId);
     const found = named ? undefined : findId(this.endpoints(), nameOrId, ({ id }) => id);
     if (found) return found;
     const { wayOut, endpoints, name } = this.#find(nameOrId);
@@ -321,7 +321,8 @@ export class Containers {
     }
     for (const record of endpoints.values()) {
       const ifname = record.settle && this.#parts.nameOfInterface(target.path, record.endpoint.mac);
-      if (!ifname) continue;
+      // Under its old name it has been moved, and not yet renamed.
+      if (!ifname || ifname === record.endpoint.ifname) continue;
       record.endpoint = Object.freeze({ ...record.endpoint, ifname: record.settle!(ifname) });
       record.settle = null;
     }

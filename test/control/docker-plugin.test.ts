@@ -8,7 +8,7 @@ import type { Deck } from '../../src/control/deck.ts';
 import { DockerPlugin } from '../../src/control/docker/plugin.ts';
 import { DeckError } from '../../src/control/error.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
-import { fakeDeck } from './fake-deck.ts';
+import { fakeDeck, fakeHandover } from './fake-deck.ts';
 
 // What Docker asks of its network and IPAM drivers: each call, twice, out of order, and for what is not there.
 
@@ -25,12 +25,17 @@ let log: string[];
 let names: Map<string, string>;
 /** Namespaces that do not exist yet. */
 let unborn: Set<string>;
+/** What the interface is called in its namespace. */
+let ifname: string;
+const { nameOfInterface } = fakeHandover;
 
 beforeEach(async () => {
   plane = new FakeDataPlane();
   log = [];
   names = new Map();
   unborn = new Set([SANDBOX]);
+  ifname = 'eth0';
+  fakeHandover.nameOfInterface = () => ifname;
   deck = await fakeDeck(plane, (target) => {
     const name = 'path' in target ? target.path : `pid ${target.pid}`;
     if (unborn.has(name)) throw new DeckError('not-found', 'there is no namespace');
@@ -41,6 +46,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await plugin.close();
   await deck.close();
+  fakeHandover.nameOfInterface = nameOfInterface;
   expect(log).toEqual([]);
 });
 
@@ -362,6 +368,16 @@ describe('what Docker does not tell', () => {
       { name: 'web', netns: SANDBOX, namespace: `identity of ${SANDBOX}`, endpoints: [{ ifname: 'eth0' }] },
     ]);
     expect(deck.network(NET).endpoints).toEqual(['web']);
+  });
+
+  it('is not known while the interface has its old name', async () => {
+    await joined();
+    unborn.clear();
+    ifname = 'tdbbbbbbbbbbbb';
+    expect(deck.settle(deck.containers()[0]!.id)).toBe(false);
+    expect(deck.save().containers).toEqual([]);
+    ifname = 'eth3';
+    await expect.poll(() => deck.endpoints()[0]!.ifname).toBe('eth3');
   });
 
   it('is known after a restart, by Docker’s ids', async () => {

@@ -7,7 +7,7 @@ import { Account, type Outcome, type Running } from '../whole/account.ts';
 
 /** What the image is made of: programs that are on this machine, and the libraries that they need. */
 const PROGRAMS = ['busybox', 'iperf3'];
-const APPLETS = ['sh', 'ping', 'ip', 'wget', 'httpd', 'nc', 'sleep', 'cat', 'echo', 'mkdir', 'nslookup'];
+const APPLETS = ['sh', 'ping', 'ip', 'wget', 'httpd', 'nc', 'sleep', 'cat', 'echo', 'mkdir', 'true'];
 
 /**
  * A Docker Engine in a network and mount namespace of its own, with all that it keeps in a temporary folder, and a tapdeck
@@ -52,8 +52,11 @@ export class DockerEngine {
     await this.#daemon.said('daemon ready');
   }
 
-  /** Starts dockerd, with live containers going on when it ends, and containerd before it. */
-  async startDockerd(): Promise<void> {
+  /**
+   * Starts dockerd, and containerd before it.
+   * @param liveRestore whether containers go on when dockerd ends
+   */
+  async startDockerd(liveRestore = true): Promise<void> {
     const folder = (name: string) => {
       const path = join(this.#folder, name);
       mkdirSync(path, { recursive: true });
@@ -78,7 +81,7 @@ export class DockerEngine {
         join(this.#folder, 'docker.pid'),
       ],
       ...['--storage-driver', 'vfs', '--iptables=false', '--ip6tables=false', '--bridge', 'none'],
-      ...['--containerd', containerd, '--live-restore'],
+      ...['--containerd', containerd, `--live-restore=${liveRestore}`],
     ]);
     await this.#dockerd.said('API listen on');
   }
@@ -110,7 +113,18 @@ export class DockerEngine {
 
   /** Runs a container that sleeps. */
   run(name: string, ...options: string[]): Promise<string> {
-    return this.ok('run', '-d', '--init=false', '--name', name, ...options, 'image', 'sleep', '1000');
+    return this.ok(
+      'run',
+      '-d',
+      '--stop-signal',
+      'KILL',
+      '--name',
+      name,
+      ...options,
+      'image',
+      'sleep',
+      '1000',
+    );
   }
 
   /** Runs a command on the host of the containers. */

@@ -215,6 +215,29 @@ describe('a restart', () => {
     expect(await endpoints()).toBe('');
   });
 
+  it.each(['SIGTERM', 'SIGKILL'] as const)(
+    'of dockerd by %s without --live-restore ends them',
+    async (signal) => {
+      await engine.stopDockerd();
+      await engine.startDockerd(false);
+      await engine.run('once', '--network', 'front');
+      await engine.run('always', '--network', 'front', '--restart', 'always');
+      await named('always');
+      await engine.stopDockerd(signal);
+      await engine.startDockerd(false);
+      await until(
+        async () => (await engine.docker('exec', 'always', 'true')).code === 0,
+        'always runs again',
+      );
+      await named('always');
+      expect((await endpoints()).split('\n')).toHaveLength(1);
+      await engine.ok('start', 'once');
+      expect(await pings('once', 'always')).toBe(true);
+      await engine.stopDockerd();
+      await engine.startDockerd();
+    },
+  );
+
   it('of both, with a container that ended meanwhile, forgets that one', async () => {
     await engine.run('web', '--network', 'front');
     await engine.run('db', '--network', 'front');
