@@ -65,6 +65,16 @@ export class YamlValue {
     }
   }
 
+  /** Where the value stands: `compose.yaml:7:12`. */
+  get place(): string {
+    return place(this.#source, this.#offset);
+  }
+
+  /** Where its key stands. */
+  get keyPlace(): string {
+    return place(this.#source, this.#keyOffset);
+  }
+
   /** Refuses the value: what is wrong and, if it helps, what is allowed. */
   fail(what: string): never {
     return this.#refuse(this.#offset, what);

@@ -140,8 +140,8 @@ networks:
           },
         },
       },
-      { key: 'there', name: 'there', options: null },
-      { key: 'older', name: 'named', options: null },
+      { key: 'there', name: 'there', options: null, place: `${FILE}:28:3` },
+      { key: 'older', name: 'named', options: null, place: `${FILE}:30:3` },
     ]);
   });
 
@@ -201,6 +201,46 @@ expose: ["3000", 8000-8010, 53/udp]`).publish,
       '80/tcp',
       '127.0.0.1:8443:443/tcp',
       '[::1]:5300-5310:53/udp',
+    ]);
+  });
+
+  test.each<[one: string, other: string, port: string | null]>([
+    ['8080:80', '8080:8080', '8080/tcp'],
+    ['8080:80', '127.0.0.1:8080:80', '8080/tcp'],
+    ['8000-8005:80-85', '8005:80', '8005/tcp'],
+    ['[::1]:53:53/udp', '53:53/udp', '53/udp'],
+    ['8080:80', '8080:80/udp', null],
+    ['127.0.0.1:8080:80', '127.0.0.2:8080:80', null],
+    ['127.0.0.1:8080:80', '[::1]:8080:80', null],
+    ['80', '80', null],
+    // The first free one of a range is taken.
+    ['8080-8090:80', '8080:80', null],
+  ])('notices that two services have one host port: %s and %s', (one, other, port) => {
+    const text = `services:
+  a:
+    command: run
+    ports: ["${one}"]
+  b:
+    command: run
+    ports:
+      - 3000
+      - "${other}"
+`;
+    if (port === null) expect(read(text).services).toHaveLength(2);
+    else {
+      expect(() => read(text)).toThrow(
+        `${FILE}:9:9: services.b.ports[1]: asks for host port ${port}, which services.a.ports[0] has (${FILE}:4:13)`,
+      );
+    }
+  });
+
+  test('names an external network that no service is in', () => {
+    const { networks, warnings } = read(
+      'services:\n  a:\n    command: run\nnetworks:\n  there: { external: true, name: far }\n  unused: {}\n',
+    );
+    expect(networks.map(({ key }) => key)).toEqual(['default']);
+    expect(warnings).toEqual([
+      `${FILE}:5:3: no service is in the external network there; nobody asks whether there is a network far`,
     ]);
   });
 

@@ -96,6 +96,10 @@ export function isHeld({ boot, supervisor }: LabState): boolean {
   return boot === bootId() && isRunning(supervisor);
 }
 
-export function digestOf({ warnings: _, ...project }: Project): string {
-  return createHash('sha256').update(JSON.stringify(project)).digest('hex');
+export function digestOf({ warnings: _, networks, ...project }: Project): string {
+  // The same lab, also when a comment has moved its lines.
+  const unplaced = networks.map(({ place: _, ...network }) => network);
+  return createHash('sha256')
+    .update(JSON.stringify({ ...project, networks: unplaced }))
+    .digest('hex');
 }

@@ -23,6 +23,8 @@ export interface ProjectNetwork {
   name: string;
   /** How to make it; null for one that must be there already. */
   options: CreateNetworkOptions | null;
+  /** Of one that must be there already: where the file says so, for the error when it is not. */
+  place?: string;
 }
 
 /** How a service stands in a network. */

@@ -46,7 +46,7 @@ export function readNetwork(project: string, key: string, value: YamlValue): Rea
   if (isExternal) {
     const other = Object.entries(fields).find(([field]) => field !== 'name' && field !== 'external');
     other?.[1].failKey('an external network is there already, and has only a name');
-    return { key, name, options: null, subnets: {} };
+    return { key, name, options: null, place: value.keyPlace, subnets: {} };
   }
   const { driver, enable_ipv4, enable_ipv6, internal, attachable } = fields;
   driver?.word(['bridge', 'tapdeck', 'default']);

@@ -8,6 +8,7 @@ import { interpolate, type Variables } from './interpolation.ts';
 import { findCycle } from './order.ts';
 import type { Project, ProjectService } from './project.ts';
 import { type ReadNetwork, readNetwork } from './read-network.ts';
+import { checkHostPorts } from './read-ports.ts';
 import { readService } from './read-service.ts';
 
 /** What Compose looks for in a folder, in this order. */
@@ -124,7 +125,7 @@ export function parseProject(
     folder,
     networks: Array.from(networks.values())
       .filter(({ key }) => used.has(key))
-      .map(({ key, name: own, options }) => ({ key, name: own, options })),
+      .map(({ subnets: _, ...network }) => network),
     services,
     warnings: [
       ...Array.from(
@@ -133,6 +134,12 @@ export function parseProject(
           `variable ${variable} is not set; nothing is put in its place (write \${${variable}:-} if that is meant)`,
       ),
       ...describeMeaningless(meaningless),
+      ...Array.from(networks.values())
+        .filter(({ key, options }) => options === null && !used.has(key))
+        .map(
+          ({ key, name: own, place }) =>
+            `${place}: no service is in the external network ${key}; nobody asks whether there is a network ${own}`,
+        ),
     ],
   };
 }
@@ -168,6 +175,15 @@ function checkTogether(services: readonly ProjectService[], values: ReadonlyMap<
       values.get(key)!.failKey(`waits until ${service} is healthy, which has no healthcheck`);
     }
   }
+  checkHostPorts(
+    services.map(({ key, publish }) => {
+      const ports = values
+        .get(key)!
+        .entries()
+        .find(([field]) => field === 'ports');
+      return [ports?.[1], publish];
+    }),
+  );
   const cycle = findCycle(services);
   if (cycle) values.get(cycle[0]!)!.failKey(`depends on itself: ${[...cycle, cycle[0]].join(' -> ')}`);
 }
