@@ -59,7 +59,7 @@ const conforms = (state: Static<typeof Schema>): SavedState => state;
 /** Reads what `formatState` wrote; else says in a few words what is wrong with it. */
 export function parseState(
   text: string,
-): { state: SavedState } | { newer: number; writer: string } | { damage: string } {
+): { state: SavedState } | { newer: number; writer: string | null } | { damage: string } {
   let found: unknown;
   try {
     found = JSON.parse(text);
@@ -68,7 +68,7 @@ export function parseState(
   }
   const { version, writer } = Object(found) as Partial<Record<string, unknown>>;
   if (typeof version === 'number' && version > STATE_VERSION)
-    return { newer: version, writer: String(writer) };
+    return { newer: version, writer: typeof writer === 'string' ? writer : null };
   if (Value.Check(Schema, found)) return { state: conforms(found) };
   const first = Value.Errors(Schema, found).First();
   return { damage: `${first?.path || 'it'} is not what it should be` };

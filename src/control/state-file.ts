@@ -35,8 +35,11 @@ export class StateFile {
     const found = parseState(text);
     if ('state' in found) return found.state;
     if ('newer' in found) {
+      const { newer, writer } = found;
+      const [by, start] =
+        writer === null ? ['', 'a newer one'] : [`, written by tapdeck ${writer}`, 'that tapdeck'];
       throw conflict(
-        `the state file ${this.path} is of version ${found.newer}, written by tapdeck ${found.writer}, and this tapdeck knows versions up to ${STATE_VERSION}; start that tapdeck, or move the file away to begin without it`,
+        `the state file ${this.path} is of version ${newer}${by}, and this tapdeck knows versions up to ${STATE_VERSION}; start ${start}, or move the file away to begin without it`,
       );
     }
     const aside = this.#asideName();

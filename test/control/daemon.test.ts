@@ -184,6 +184,10 @@ describe('daemon', () => {
       message: `the state file ${paths.state} is of version 99, written by tapdeck 7.0.0, and this tapdeck knows versions up to 1; start that tapdeck, or move the file away to begin without it`,
     });
     expect(readFileSync(paths.state, 'utf8')).toBe(newer);
+    writeFileSync(paths.state, '{"version":99}');
+    await expect(start()).rejects.toThrow(
+      'is of version 99, and this tapdeck knows versions up to 1; start a newer one, or move the file away',
+    );
     expect(readdirSync(folder).sort()).toEqual(['tapdeck.state.json', 'tapdeck.state.json.damaged-1']);
   });
 

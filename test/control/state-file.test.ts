@@ -138,6 +138,7 @@ describe('what is in a state file', () => {
 
   it('is left alone when it is newer, whatever else it is', () => {
     expect(parseState('{"version":2,"writer":"9.9.9"}')).toEqual({ newer: 2, writer: '9.9.9' });
+    expect(parseState('{"version":2}')).toEqual({ newer: 2, writer: null });
   });
 });
 
