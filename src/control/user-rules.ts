@@ -1,6 +1,7 @@
 import type { RuleCounter, UserRule } from '../dataplane/commands.ts';
 import { nameOf, type RuleSpec, readRule } from '../dataplane/rule-spec.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
+import { familyOf, parsePrefix } from './address.ts';
 import type { DeckEvents } from './deck-events.ts';
 import { invalid, notFound } from './error.ts';
 
@@ -73,6 +74,9 @@ export class UserRules {
   /** Throws a `DeckError` for what is no rule. */
   add({ position, comment, ...spec }: AddRuleOptions): Promise<SavedRule> {
     this.#check(spec);
+    // Not in a rule of an earlier deck, which may have them.
+    for (const text of [spec.src, spec.dst])
+      if (text?.includes('/')) parsePrefix(familyOf(text), nameOf(text));
     if (comment !== undefined && (comment.length > LONGEST_COMMENT || /\p{Cc}/u.test(comment))) {
       throw invalid(`a comment is one line of at most ${LONGEST_COMMENT} characters`);
     }

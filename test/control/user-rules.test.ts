@@ -119,6 +119,8 @@ describe("rules of the user's", () => {
   });
 
   test.each([
+    [{ src: '10.0.0.1/8' }, 'subnet "10.0.0.1/8" has host bits set; did you mean 10.0.0.0/8?'],
+    [{ dst: '!fd00::1/64' }, 'subnet "fd00::1/64" has host bits set; did you mean fd00::/64?'],
     [{ in: 'fron' }, "there is no network or uplink 'fron'; there are: front, back, out"],
     [{ out: '!__proto__' }, "there is no network or uplink '__proto__'; there are: front, back, out"],
     [{ dport: '80' }, 'port 80 says nothing without a protocol'],
