@@ -7,11 +7,18 @@ export type DeckErrorCode = 'invalid' | 'not-found' | 'conflict' | 'permission' 
  */
 export class DeckError extends Error {
   readonly code: DeckErrorCode;
+  /** What somebody else last said that explains it, a program or a log; shown line by line below the message. */
+  readonly detail: readonly string[];
 
-  constructor(code: DeckErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: DeckErrorCode,
+    message: string,
+    { detail = [], ...options }: ErrorOptions & { detail?: readonly string[] } = {},
+  ) {
     super(message.replace(/\s*\n\s*/g, ' '), options);
     this.name = 'DeckError';
     this.code = code;
+    this.detail = detail;
   }
 }
 

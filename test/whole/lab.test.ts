@@ -61,14 +61,9 @@ describe.each([
     expect([proxy, app, db].map((service) => service!.state)).toEqual(['running', 'running', 'running']);
     expect(db!.networks).toEqual([{ name: 'networking_back', ipv4: '10.77.2.5', ipv6: null }]);
     expect(app!.networks.map(({ name }) => name)).toEqual(['networking_front', 'networking_back']);
-    // From the host through proxy and app to db; proxy needs a moment to begin.
+    // From the host through proxy and app to db, at once.
     const [port] = proxy!.ports;
-    let answer = '';
-    await until(async () => {
-      answer = await get(Number(port!.hostPort));
-      return answer !== '';
-    }, 'the proxy answers');
-    expect(answer).toContain('app: db says hello');
+    expect(await get(Number(port!.hostPort))).toContain('app: db says hello');
     // Only app knows db, and only app reaches it.
     expect(await tryFrom(account, app!, '10.77.2.5')).toBe('reached');
     expect(await tryFrom(account, app!, 'db')).toBe('reached');
@@ -166,8 +161,18 @@ describe.each([
       ],
       [
         'health',
-        'command: sleep 600\n    healthcheck: { test: "false", interval: 10ms, retries: 2 }',
-        /service web is unhealthy/,
+        'command: [sh, -c, "echo up; exec sleep 600"]\n    healthcheck: { test: "echo no >&2; false", interval: 10ms, retries: 2 }',
+        /error: service web is unhealthy; it said last:\n {2}web healthcheck {2}\| no\n {2}web {2}\| up\n$/,
+      ],
+      [
+        'ended',
+        'command: [sh, -c, "echo cannot; exit 3"]\n    healthcheck: { test: "false" }',
+        /error: service web has ended with 3; it said last:\n {2}web {2}\| cannot\n$/,
+      ],
+      [
+        'again',
+        'command: [sh, -c, "exit 3"]\n    restart: always\n    healthcheck: { test: "false", interval: 1h, retries: 2 }',
+        /error: service web ends again and again before it is healthy, the last time with 3/,
       ],
       [
         'port',
@@ -186,6 +191,18 @@ describe.each([
       expect(err).not.toContain('after-1  started');
       expect(account.leftovers(), name).toEqual([]);
     }
+    const outer = await lab(
+      'outer',
+      'services:\n  web: { command: sleep 600, networks: [own, gone] }\nnetworks:\n  own: {}\n  gone: { external: true }\n',
+    );
+    const absent = await account.tapdeck('lab', 'up', outer);
+    expect([absent.code, absent.err]).toEqual([
+      1,
+      expect.stringMatching(
+        /^tapdeck: error: \/.*\/compose\.yaml:5:3: networks\.gone: there is no network gone, [^\n]*\n$/,
+      ),
+    ]);
+    expect(account.leftovers()).toEqual([]);
     const folder = await lab('wrong', 'services:\n  web:\n    comand: sleep 600\n');
     const { code, err } = await account.tapdeck('lab', 'up', folder);
     expect([code, err]).toEqual([
@@ -214,6 +231,24 @@ describe.each([
     expect(ps.out).toMatch(/killed-web-1 +web +Exited \(137\)/);
     const down = await account.tapdeck('lab', 'down', folder);
     expect([down.code, down.err]).toEqual([0, expect.stringContaining('was killed; removing what it left')]);
+    expect(await account.untilNothingIsLeft()).toEqual([]);
+
+    const early = await lab(
+      'early',
+      'services:\n  a: { command: sleep 600, healthcheck: { test: "false", interval: 1h, retries: 9 } }\n',
+    );
+    const coming = account.start('lab', 'up', early);
+    await coming.said('early-a-1  started');
+    const log = join(account.runtime, 'tapdeck.labs/early/supervisor');
+    writeFileSync(log, 'its last words\n', { flag: 'a' });
+    process.kill(account.processes().find((pid) => commandOf(pid).includes('lab\0supervise'))!, 'SIGKILL');
+    const lost = await coming.ended;
+    expect([lost.code, lost.err]).toEqual([
+      1,
+      expect.stringMatching(
+        /the supervisor ended \(SIGKILL\) before the lab was up; it said last:\n {2}its last words\n$/,
+      ),
+    ]);
     expect(await account.untilNothingIsLeft()).toEqual([]);
 
     const slow = await lab(

@@ -1,8 +1,10 @@
-import { existsSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DaemonClient } from '../../control/client.ts';
 import { findFile, readProjectName } from '../../control/compose/read-project.ts';
 import { DeckError, unavailable } from '../../control/error.ts';
+import { DaemonLock } from '../../control/lock.ts';
 import { type RuntimePaths, removeFolder } from '../../control/paths.ts';
 import { endProcesses, isRunning, processesWith, sendSignal } from '../../control/process.ts';
 import { DEFAULT_GRACE, SANDBOX_VARIABLE } from '../../control/sandbox.ts';
@@ -52,6 +54,29 @@ async function endSupervisor({ supervisor, project }: LabState): Promise<void> {
 }
 
 /**
+ * Removes what a supervisor left that ended before its lab was up, by the lab's id; nothing when it has removed everything
+ * itself, or when the files are those of another lab by this name.
+ */
+export async function cleanUpAfter(
+  paths: RuntimePaths,
+  host: string | undefined,
+  files: LabPaths,
+  id: string,
+): Promise<void> {
+  const lab = readLab(files);
+  if (lab) {
+    if (lab.id === id) await cleanUp(paths, host, files, lab);
+    return;
+  }
+  if (!existsSync(files.folder)) return;
+  const lock = DaemonLock.take(files.lock);
+  // Somebody else has begun to bring up a lab here.
+  if (!(lock instanceof DaemonLock)) return;
+  removeFolderOf(files, lock);
+  removeRoot(paths, files);
+}
+
+/**
  * Removes what is left of a lab whose supervisor was killed. The kernel has ended the services with it, and the daemon what
  * they had left running; networks and files are left.
  */
@@ -93,7 +118,18 @@ async function removeNetwork(client: DaemonClient, name: string): Promise<void> 
   }
 }
 
-function removeRoot(paths: RuntimePaths, { root }: LabPaths): void {
+/** Removes the folder of a lab that we hold; what somebody puts there once we have let go of it stays. */
+export function removeFolderOf({ folder, lock: path }: LabPaths, lock: DaemonLock): void {
+  for (const file of readdirSync(folder)) if (join(folder, file) !== path) rmSync(join(folder, file));
+  lock.release();
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Somebody else has begun to use it.
+  }
+}
+
+export function removeRoot(paths: RuntimePaths, { root }: LabPaths): void {
   try {
     rmdirSync(root);
   } catch {

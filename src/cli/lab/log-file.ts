@@ -3,6 +3,9 @@ import type { Readable } from 'node:stream';
 
 /** Bytes; then it begins anew, and the one before is kept. */
 const LARGEST = 8 << 20;
+/** Lines that are at hand when something fails, and characters of each. */
+const LAST_LINES = 8;
+const LAST_WIDTH = 200;
 /** Bytes of a line without end. */
 const LONGEST_LINE = 16 << 10;
 
@@ -11,6 +14,7 @@ export class LogFile {
   readonly #path: string;
   #fd: number;
   #size = 0;
+  #last: string[] = [];
 
   constructor(path: string) {
     this.#path = path;
@@ -35,6 +39,11 @@ export class LogFile {
     if (rest !== '') this.#write([rest], name);
   }
 
+  /** The last lines, for an error that they explain. */
+  get last(): readonly string[] {
+    return this.#last;
+  }
+
   close(): void {
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;
@@ -42,6 +51,7 @@ export class LogFile {
 
   #write(lines: readonly string[], name: string): void {
     if (lines.length === 0 || this.#fd < 0) return;
+    this.#last = lastLines([...this.#last, ...lines.slice(-LAST_LINES)]);
     const now = new Date().toISOString();
     this.#size += writeSync(this.#fd, lines.map((line) => `${now} ${name} ${line}\n`).join(''));
     if (this.#size < LARGEST) return;
@@ -50,4 +60,14 @@ export class LogFile {
     this.#fd = openSync(this.#path, 'a', 0o600);
     this.#size = 0;
   }
+}
+
+/** The last of these lines, as an error shows them: without control characters, and not without end. */
+export function lastLines(lines: readonly string[]): string[] {
+  return lines.slice(-LAST_LINES).map((line) =>
+    line
+      .slice(0, LAST_WIDTH)
+      .replace(/\t/g, ' ')
+      .replace(/\p{Cc}/gu, ''),
+  );
 }

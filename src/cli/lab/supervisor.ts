@@ -1,16 +1,17 @@
-import { mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { DaemonClient, SandboxConnection } from '../../control/client.ts';
 import type { Project, ProjectNetwork } from '../../control/compose/project.ts';
-import { conflict, DeckError } from '../../control/error.ts';
+import { conflict, DeckError, notFound, unavailable } from '../../control/error.ts';
 import { DaemonLock } from '../../control/lock.ts';
 import type { NetworkInfo } from '../../control/network.ts';
-import { ensureFolder, type RuntimePaths, removeFolder } from '../../control/paths.ts';
+import { ensureFolder, type RuntimePaths } from '../../control/paths.ts';
 import { bootId, findProcess } from '../../control/process.ts';
 import { parseUplinkSpec } from '../../control/uplink-spec.ts';
 import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from '../embedded.ts';
 import { takeUpAgain } from '../next-daemon.ts';
 import { EXIT_DONE, EXIT_FAILED, say } from '../output.ts';
+import { removeFolderOf, removeRoot } from './down.ts';
 import { digestOf, type LabPaths, type LabState, labPaths, logPath, readLab, writeLab } from './lab-files.ts';
 import { LabService, type LostSandbox } from './lab-service.ts';
 
@@ -32,7 +33,7 @@ export interface Assignment {
 export type SupervisorMessage =
   | { kind: 'progress'; what: 'Network' | 'Container'; name: string; state: string }
   | { kind: 'up' }
-  | { kind: 'failed'; code: DeckError['code']; message: string };
+  | { kind: 'failed'; code: DeckError['code']; message: string; detail: readonly string[] };
 
 /**
  * The process that holds a lab from `up` to `down`: its services are the children of this process, and none outlives it.
@@ -74,8 +75,12 @@ export async function supervise(paths: RuntimePaths, host: string | undefined): 
   } catch (error) {
     await supervisor?.down().catch((failure: Error) => say(failure.message));
     const { message } = error as Error;
-    const code = error instanceof DeckError ? error.code : 'unavailable';
-    await tell({ kind: 'failed', code, message: wanted ? message : 'the lab was ended while it came up' });
+    const { code, detail } = error instanceof DeckError ? error : unavailable(message);
+    await tell(
+      wanted
+        ? { kind: 'failed', code, message, detail }
+        : { kind: 'failed', code, message: 'the lab was ended while it came up', detail: [] },
+    );
     process.disconnect?.();
     return EXIT_FAILED;
   }
@@ -165,7 +170,8 @@ class Supervisor {
     this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id, this.#wish);
     this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT);
     const { networks, services } = this.#project;
-    for (const network of networks) {
+    // First those that must be there: before anything is made.
+    for (const network of [...networks.filter(isExternal), ...networks.filter((one) => !isExternal(one))]) {
       this.#checkGivenUp();
       await this.#makeNetwork(network);
     }
@@ -210,11 +216,17 @@ class Supervisor {
     return this.#daemon!.client;
   }
 
-  async #makeNetwork({ key, name, options }: ProjectNetwork): Promise<void> {
+  async #makeNetwork({ key, name, options, place }: ProjectNetwork): Promise<void> {
     const client = this.#client;
     const path = `/v1/networks/${encodeURIComponent(name)}`;
     if (!options) {
-      this.#networks.set(key, await client.get<NetworkInfo>(path));
+      const found = await client.get<NetworkInfo>(path).catch((error: unknown) => {
+        if (!(error instanceof DeckError && error.code === 'not-found')) throw error;
+        throw notFound(
+          `${place}: networks.${key}: there is no network ${name}, and it is external; make it with "tapdeck network create ${name}"`,
+        );
+      });
+      this.#networks.set(key, found);
       return;
     }
     // Noted before it is there: what is noted and not there is no harm.
@@ -241,7 +253,7 @@ class Supervisor {
     this.#state.networks = this.#state.networks.filter((one) => one !== name);
   }
 
-  /** Begins each service as soon as those are there that it depends on. */
+  /** Begins each service as soon as those are there that it depends on, and waits until all are healthy that can be. */
   async #startAll(): Promise<void> {
     const failed = new AbortController();
     let atOnce = 0;
@@ -262,6 +274,7 @@ class Supervisor {
         atOnce--;
         waiting.shift()?.();
       }
+      if (this.#isToBeHealthy(service)) await service.reach('service_healthy');
     };
     const all = Array.from(this.#services.values(), (service) =>
       start(service).catch((error: unknown) => {
@@ -276,6 +289,16 @@ class Supervisor {
     });
     givenUp.catch(() => {});
     await Promise.race([Promise.all(all), givenUp]);
+  }
+
+  /** One that another waits for to end may do so before anybody has asked how it is. */
+  #isToBeHealthy({ wish: { key, healthcheck } }: LabService): boolean {
+    const isJob = this.#project.services.some(({ dependsOn }) =>
+      dependsOn.some(
+        ({ service, condition }) => service === key && condition === 'service_completed_successfully',
+      ),
+    );
+    return healthcheck !== null && !isJob;
   }
 
   #checkGivenUp(): void {
@@ -306,12 +329,8 @@ class Supervisor {
     };
     await Promise.all(Array.from(this.#services.keys(), stop));
     await this.#leaveDaemon();
-    const { folder, lock, root } = this.#files;
-    for (const file of readdirSync(folder)) if (join(folder, file) !== lock) rmSync(join(folder, file));
-    this.#lock.release();
-    remove(folder);
-    remove(root);
-    removeFolder(this.#paths);
+    removeFolderOf(this.#files, this.#lock);
+    removeRoot(this.#paths, this.#files);
   }
 
   /** Removes the networks, and tells the daemon that it need not stay for us. */
@@ -367,10 +386,6 @@ class Supervisor {
   }
 }
 
-function remove(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Somebody else has begun to use it.
-  }
+function isExternal({ options }: ProjectNetwork): boolean {
+  return options === null;
 }

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { readProject } from '../../control/compose/read-project.ts';
 import { conflict, DeckError, unavailable } from '../../control/error.ts';
 import { ensureFolder, type RuntimePaths } from '../../control/paths.ts';
@@ -8,8 +8,10 @@ import { formatUplinkSpec } from '../../control/uplink-spec.ts';
 import { awaitEnd, MAIN, reachDaemon } from '../embedded.ts';
 import { EXIT_DONE, say, style } from '../output.ts';
 import { type UplinkFlags, uplinkOptions } from '../uplink-options.ts';
+import { cleanUpAfter } from './down.ts';
 import { digestOf, isHeld, labPaths, readLab } from './lab-files.ts';
 import { checkProgram } from './lab-service.ts';
+import { lastLines } from './log-file.ts';
 import type { Assignment, SupervisorMessage } from './supervisor.ts';
 
 export interface LabFlags extends UplinkFlags {
@@ -54,6 +56,7 @@ export async function up(
     const reached = await daemon;
     const closed = await reached?.client.closeSandbox(id).catch(() => undefined);
     if (reached && (closed === undefined || closed.ending)) await awaitEnd(paths, reached.version);
+    await cleanUpAfter(paths, host, files, id).catch((left: Error) => say(left.message));
     throw error;
   }
   return EXIT_DONE;
@@ -71,7 +74,8 @@ async function startSupervisor(
     process.execPath,
     [MAIN, ...(host === undefined ? [] : ['--host', host]), 'lab', 'supervise'],
     // A session of its own: ctrl-C here ends it by our own word.
-    { stdio: ['ignore', log, log, 'ipc'], detached: true, cwd: '/', env },
+    // JSON would make null of the number of times that a service is begun again without a limit.
+    { stdio: ['ignore', log, log, 'ipc'], serialization: 'advanced', detached: true, cwd: '/', env },
   );
   closeSync(log);
   const interrupt = () => void child.kill('SIGTERM');
@@ -82,12 +86,15 @@ async function startSupervisor(
       child.on('message', (message: SupervisorMessage) => {
         if (message.kind === 'progress') line(message.what, message.name, message.state);
         else if (message.kind === 'up') resolve();
-        else failure = new DeckError(message.code, message.message);
+        else failure = new DeckError(message.code, message.message, { detail: message.detail });
       });
       child.once('error', (error) => reject(unavailable(`cannot start a supervisor: ${error.message}`)));
       child.once('exit', (code, signal) => {
         const how = signal ?? `code ${code}`;
-        reject(failure ?? unavailable(`the supervisor ended (${how}) before the lab was up; see ${logFile}`));
+        const detail = failure ? [] : lastOf(logFile);
+        const silent = detail.length === 0 ? '' : '; it said last:';
+        const what = `the supervisor ended (${how}) before the lab was up${silent}`;
+        reject(failure ?? new DeckError('unavailable', what, { detail }));
       });
       child.send(assignment);
     });
@@ -99,6 +106,21 @@ async function startSupervisor(
 }
 
 const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** The last lines of the supervisor's log. */
+function lastOf(file: string): string[] {
+  try {
+    return lastLines(
+      readFileSync(file, 'utf8')
+        .trimEnd()
+        .split('\n')
+        .filter((line) => line !== ''),
+    );
+  } catch {
+    // It has removed it.
+    return [];
+  }
+}
 
 /** As Compose says what it does. */
 function line(what: string, name: string, state: string): void {
