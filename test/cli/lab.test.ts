@@ -30,6 +30,14 @@ describe('the log of a service', () => {
     expect(lines.slice(0, -1).every((line) => time.test(line))).toBe(true);
   });
 
+  test('has the last lines at hand, as a terminal can show them', async () => {
+    const file = new LogFile(join(folder, 'web.log'));
+    const lines = Array.from({ length: 20 }, (_, i) => `line ${i}`);
+    await file.take(Readable.from([`${lines.join('\n')}\n\u001b[31m\tred\r\n`, 'x'.repeat(1000)]), 'stderr');
+    file.close();
+    expect(file.last).toEqual([...lines.slice(14), '[31m red', 'x'.repeat(200)]);
+  });
+
   test('cuts a line without end, and begins anew before it fills the disk', async () => {
     const lines = await log('x'.repeat(20_000), 'y\nz\n');
     expect(lines.map((line) => line.replace(/^\S+ stdout /, ''))).toEqual(['x'.repeat(20_000), 'y', 'z', '']);
