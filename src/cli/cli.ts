@@ -66,7 +66,7 @@ export function uplinkFlags(command: Command): Command {
   return command
     .option(
       '--uplink <spec>',
-      'a way out, the first one the default: socket[,filtering=KIND] by sockets of the host, as without this option, tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there; or none',
+      'a way out, the first one the default: socket[,host-access=no][,deny=PREFIX...][,filtering=KIND] by sockets of the host, as without this option, tap:NAME,addr=CIDR[,addr=CIDR...][,gw=ADDRESS][,netns=PATH][,mtu=BYTES][,filtering=KIND] makes an interface, packet:NAME,addr=CIDR[,...],gw=ADDRESS[,netns=PATH][,filtering=KIND] uses one that is there; or none',
       collect,
     )
     .option('--host-loopback', "let endpoints of network bridge reach the host's loopback, at 192.0.0.1")

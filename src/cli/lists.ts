@@ -19,10 +19,9 @@ export async function ps(
 ): Promise<number> {
   const containers = await client.get<Container[]>('/v1/containers');
   if (quiet) {
-    process.stdout.write(containers.map(({ name }) => `${name}\n`).join(''));
-    return EXIT_DONE;
-  }
-  print(format, containers, () => containerTable(containers, Date.now()));
+    const ids = containers.map(({ id }) => id.slice(0, 12));
+    print(format, ids, () => ids.map((id) => `${id}\n`).join(''));
+  } else print(format, containers, () => containerTable(containers, Date.now()));
   return EXIT_DONE;
 }
 

@@ -197,8 +197,8 @@ export class Daemon {
     deck.events.on('attach', ({ name, network, ipv4, ipv6 }) => {
       this.#log.info(`attached ${name} to ${network} as ${[ipv4, ipv6].filter(Boolean).join(' and ')}`);
     });
-    deck.events.on('detach', ({ name }) => {
-      this.#log.info(`detached ${name}`);
+    deck.events.on('detach', ({ name, network }) => {
+      this.#log.info(`detached ${name} from ${network}`);
       this.#watchEmpty(NEXT_SANDBOX);
     });
     deck.events.on('end', () => {
@@ -207,8 +207,8 @@ export class Daemon {
       keeper.abandon();
       void this.stop('the data plane has failed');
     });
-    deck.events.on('gone', ({ name }) => {
-      this.#log.info(`detached ${name}: its namespace or interface is gone`);
+    deck.events.on('gone', ({ name, network }) => {
+      this.#log.info(`detached ${name} from ${network}: its namespace or interface is gone`);
       this.#watchEmpty(NEXT_SANDBOX);
     });
   }

@@ -200,7 +200,10 @@ describe('with a daemon', () => {
       out: 'web 172.17.0.2 fd74:6170:6465::2\n',
       err: '',
     });
-    expect((await tapdeck('ps', '-q')).out).toBe('web\n');
+    const id = (await tapdeck('ps', '-aq')).out.trim();
+    expect(id).toMatch(/^[0-9a-f]{12}$/);
+    expect(JSON.parse((await tapdeck('ps', '-q', '--format', 'json')).out)).toEqual([id]);
+    expect(JSON.parse((await tapdeck('inspect', id)).out)).toMatchObject([{ Name: '/web' }]);
     expect((await tapdeck('ps')).out).toMatch(
       /^CONTAINER ID .*\n[0-9a-f]{12} +web +bridge +172\.17\.0\.2, fd74:6170:6465::2 /,
     );
@@ -219,6 +222,7 @@ describe('with a daemon', () => {
     const made = await tapdeck(
       'network',
       'create',
+      '--attachable',
       '--subnet',
       '10.1.0.0/24',
       '--subnet',
@@ -322,7 +326,7 @@ describe('with a daemon', () => {
     expect((await tapdeck('publish', 'web', '127.0.0.1:1:1')).err).toContain(
       'ports of container web cannot be on 127.0.0.1; use 172.17.0.1 (gateway of bridge)',
     );
-    expect((await tapdeck('ps', '-q')).out).toBe('web\n');
+    expect(JSON.parse((await tapdeck('ps', '--format', 'json')).out)).toMatchObject([{ name: 'web' }]);
   });
 
   it('says which ports were chosen, and which nobody outside reaches', async () => {

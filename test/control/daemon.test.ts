@@ -137,7 +137,7 @@ describe('daemon', () => {
     expect(JSON.parse(readFileSync(paths.state, 'utf8')).containers).toMatchObject([{ name: 'a' }]);
     expect(readdirSync(folder)).toEqual(['tapdeck.state.json']);
     expect(lines.join('')).toContain('ending: the data plane has failed');
-    expect(lines.join('')).toContain('detached a: its namespace or interface is gone');
+    expect(lines.join('')).toContain('detached a from bridge: its namespace or interface is gone');
   });
 
   it('goes on where the last one stopped', async () => {

@@ -149,6 +149,12 @@ export class Account {
     return out;
   }
 
+  /** The names of all containers, a line for each. */
+  async names(): Promise<string> {
+    const containers: { name: string }[] = JSON.parse(await this.ok('ps', '--format', 'json'));
+    return containers.map(({ name }) => `${name}\n`).join('');
+  }
+
   /** Starts a daemon and waits until it is ready. Without an uplink of its own it has none: nothing gets onto a real network. */
   async daemon(...args: string[]): Promise<Running> {
     const uplink = args.includes('--uplink') ? [] : ['--uplink', 'none'];

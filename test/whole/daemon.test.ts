@@ -45,7 +45,7 @@ describe('tapdeck daemon as root', () => {
 
     expect(await account.ok('detach', a)).toBe(`${a}\n`);
     expect(ip(a, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
-    expect(await account.ok('ps', '-q')).toBe('b\n');
+    expect(await account.names()).toBe('b\n');
     daemon.kill('SIGTERM');
     expect((await daemon.ended).code).toBe(0);
     expect(ip(b, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
@@ -84,14 +84,14 @@ describe('tapdeck daemon as root', () => {
     for (const [name, netns] of Object.entries({ a, b, c }))
       await account.ok('attach', '--netns', netns, '--name', name);
     sandboxes.remove(b);
-    await until(async () => (await account.ok('ps', '-q')) === 'a\nc\n', 'the endpoint has gone');
-    expect(daemon.err).toContain('detached b: its namespace or interface is gone');
+    await until(async () => (await account.names()) === 'a\nc\n', 'the endpoint has gone');
+    expect(daemon.err).toContain('detached b from bridge: its namespace or interface is gone');
     expect((await runIn(a, 'ping', '-c', '1', '172.17.0.4')).code).toBe(0);
     // Its addresses are nobody's for a while, and an interface that somebody deletes is as good as a namespace.
     const d = sandboxes.add('d');
     expect(await account.ok('attach', '--netns', d, '--name', 'd')).toContain('172.17.0.5');
     execFileSync('ip', ['-n', d, 'link', 'del', 'eth0']);
-    await until(async () => (await account.ok('ps', '-q')) === 'a\nc\n', 'the endpoint has gone');
+    await until(async () => (await account.names()) === 'a\nc\n', 'the endpoint has gone');
   });
 
   it('refuses what cannot be in one line, and leaves nothing behind', async () => {
@@ -134,7 +134,7 @@ describe('tapdeck daemon as root', () => {
     }
     const links = ip(b, 'link').map(({ ifname }: { ifname: string }) => ifname);
     expect(links.sort()).toEqual(['lo', 'veth9', 'veth9p']);
-    expect(await account.ok('ps', '-q')).toBe('taken\n');
+    expect(await account.names()).toBe('taken\n');
     expect(await account.ok('attach', '--netns', b, '--name', 'b')).toBe('b 172.17.0.3 fd74:6170:6465::3\n');
   });
 
@@ -241,7 +241,7 @@ describe('tapdeck daemon as an ordinary user', () => {
     expect(ping).toContain('2 received, 0% packet loss');
     container.kill('SIGKILL');
     await container.ended;
-    await until(async () => (await account.ok('ps', '-q')) === '', 'the endpoint has gone');
+    await until(async () => (await account.names()) === '', 'the endpoint has gone');
     daemon.kill('SIGINT');
     expect((await daemon.ended).code).toBe(0);
     expect(account.leftovers()).toEqual([]);
@@ -262,7 +262,7 @@ describe('tapdeck daemon as an ordinary user', () => {
       expect(answer.err).toMatch(message);
     }
     expect(ip(theirs, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
-    expect(await account.ok('ps', '-q')).toBe('');
+    expect(await account.names()).toBe('');
   });
 
   it('listens where nobody else can', async () => {

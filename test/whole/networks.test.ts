@@ -139,7 +139,7 @@ describe('on a deck', () => {
     await until(async () => /\bh +host +- +\d+ +Up /.test(await account.ok('ps')), 'it is shown');
     host.child.stdin!.end('\n');
     expect((await host.ended).code).toBe(7);
-    expect(await account.ok('ps', '-q')).toBe('');
+    expect(await account.names()).toBe('');
     for (const [options, message] of [
       [['--network', 'host', '-p', '80:80'], /shares the ports of the host/],
       [['--network', 'host', '--ip', '10.0.0.1'], /network host has no interface/],
@@ -156,7 +156,7 @@ describe('on a deck', () => {
     await attach('c', '--network', 'none');
     await attach('d', '--network', 'alpha', '--network', 'zulu', '--network', 'inner');
     sandboxes.removeAll();
-    await until(async () => (await account.ok('ps', '-q')) === '', 'they are forgotten');
+    await until(async () => (await account.names()) === '', 'they are forgotten');
   });
 
   it('unused networks go when somebody says yes', async () => {

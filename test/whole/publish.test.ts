@@ -164,7 +164,7 @@ it('a port that cannot be had leaves the namespace as it was', async () => {
     out: '',
     err: expect.stringContaining('port 8080/tcp is published by container a already'),
   });
-  expect((await lab.account.ok('ps', '-q')).split('\n')).not.toContain('d');
+  expect((await lab.account.names()).split('\n')).not.toContain('d');
   expect((await published()).map(({ endpoint }) => endpoint)).toEqual(['a', 'a']);
   await lab.account.ok('attach', '--netns', netns, '--name', 'd', '-p', '81:81');
   await lab.account.ok('detach', 'd');

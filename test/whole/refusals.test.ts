@@ -61,7 +61,7 @@ describe('a wrong word on the command line', () => {
       expect(answers.map(({ code, err }, i) => [rows[i]![0], code, err])).toEqual(
         rows.map(([words, code, message]) => [words, code, expect.stringMatching(message)]),
       );
-      expect(await account.ok('ps', '-q')).toBe('taken\n');
+      expect(await account.names()).toBe('taken\n');
       // Those that every deck has, and four.
       expect((await account.ok('network', 'ls', '-q')).trim().split('\n')).toHaveLength(4);
       expect(ip(b, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
@@ -92,7 +92,7 @@ describe('a wrong word on the command line', () => {
       await daemon.said('daemon ready');
       const { code, err } = await refused(account, ['attach', '--pid', String(mine.pid), '--name', 'x']);
       expect([code, err]).toEqual([1, expect.stringMatching(message)]);
-      expect(await account.ok('ps', '-q')).toBe('');
+      expect(await account.names()).toBe('');
       mine.kill('SIGKILL');
       daemon.kill('SIGTERM');
       expect((await daemon.ended).code).toBe(0);

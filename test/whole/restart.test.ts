@@ -142,7 +142,7 @@ describe('a daemon that comes after another', () => {
       code: 0,
       out: expect.stringMatching(/172\.17\.0\.3\/16(.|\n)* 0% packet loss/),
     });
-    expect(await account.ok('ps', '-q')).toBe('a\nb\n');
+    expect(await account.names()).toBe('a\nb\n');
   });
 
   it('forgets the namespaces that are gone, and leaves alone those that came in their places', async () => {
@@ -164,7 +164,7 @@ describe('a daemon that comes after another', () => {
       const second = await account.daemon();
       expect(second.err).toContain('forgot a: its namespace is gone');
       expect(second.err).toContain('forgot p: its namespace is gone');
-      expect(await account.ok('ps', '-q')).toBe('b\n');
+      expect(await account.names()).toBe('b\n');
       expect(configurationOf(c).links).toEqual([]);
     } finally {
       execFileSync('ip', ['netns', 'del', a]);
@@ -182,7 +182,7 @@ describe('a daemon that comes after another', () => {
     await held.ended;
     expect(configurationOf(a).links).toEqual([]);
     await account.daemon();
-    expect(await account.ok('ps', '-q')).toBe('a\n');
+    expect(await account.names()).toBe('a\n');
     expect(configurationOf(a).links).toMatchObject([{ ifname: 'eth0' }]);
   });
 

@@ -123,7 +123,7 @@ describe.each([
       expect((await runs[i]!.ended).code).toBe(0);
       expect(readFileSync(join(account.runtime, 'tapdeck.lock'), 'utf8').trim()).toBe(String(pid));
     }
-    expect((await account.ok('ps', '-q')).trim()).toBe('s3');
+    expect((await account.names()).trim()).toBe('s3');
     runs[3]!.child.stdin!.end('\n');
     await runs[3]!.ended;
     expect(account.leftovers()).toEqual([]);

@@ -6,14 +6,21 @@ export function listCommands(program: Command, cli: Cli): void {
   program
     .command('ps')
     .description('list the containers')
-    .option('-q, --quiet', 'only the names')
+    .option('-a, --all', 'accepted for the sake of habit: there are none that have stopped')
+    .option('-q, --quiet', 'only the ids')
     .addOption(formatOption())
     .action(
       cli.act(async (flags: CommonFlags & { quiet?: boolean }) =>
         (await lists()).ps(await cli.client(flags), cli.format(flags), flags),
       ),
     )
-    .addHelpText('after', examples([['tapdeck ps --format json', 'for programs']]));
+    .addHelpText(
+      'after',
+      examples([
+        ['tapdeck ps --format json', 'for programs'],
+        ['tapdeck detach $(tapdeck ps -q)', 'take all containers off the switch'],
+      ]),
+    );
 
   program
     .command('inspect')
@@ -87,5 +94,5 @@ export function listCommands(program: Command, cli: Cli): void {
         return uplinks(await cli.client(flags), cli.format(flags));
       }),
     )
-    .addHelpText('after', examples([['tapdeck uplinks', 'of a daemon that was started with --uplink']]));
+    .addHelpText('after', examples([['tapdeck uplinks', 'their addresses, and whether they are up']]));
 }

@@ -5,9 +5,16 @@ import type { ConnectFlags, CreateFlags, ListFlags, PruneFlags } from '../networ
 export function networkCommands(program: Command, cli: Cli): void {
   const network = program.command('network').description('make, list, show, connect and remove networks');
   const commands = () => import('../network.ts');
-  network
-    .helpCommand(false)
-    .addHelpText('after', examples([['tapdeck network create --ipv6 lab', 'make a network']]));
+  network.helpCommand(false).addHelpText(
+    'after',
+    examples([
+      ['tapdeck network create --ipv6 lab', 'make a network'],
+      ['tapdeck run --network lab -- bash', 'a command in it'],
+      ['tapdeck network connect lab web', 'a container that is somewhere else already'],
+      ['tapdeck network inspect lab', 'who is in it'],
+      ['tapdeck network rm lab', 'remove it'],
+    ]),
+  );
   network
     .command('create')
     .description('make a network')
@@ -20,6 +27,7 @@ export function networkCommands(program: Command, cli: Cli): void {
     .option('--ipv6', 'give it IPv6, also without a subnet')
     .option('--mtu <bytes>', 'largest IP packet; 65520 by default')
     .option('--internal', 'no way out of it')
+    .option('--attachable', 'accepted for the sake of habit: anybody may be connected')
     .option('--host-loopback', "let its containers reach the host's loopback, at 192.0.0.1")
     .option('--label <key=value>', 'a label; may be repeated', collect)
     .option(

@@ -5,8 +5,8 @@ export function publishCommands(program: Command, cli: Cli): void {
   const commands = () => import('../publish.ts');
   program
     .command('publish')
-    .description('publish ports of an endpoint: all that are asked for, or none')
-    .argument('<name>', 'name or id of the endpoint')
+    .description('publish ports of a container: all that are asked for, or none')
+    .argument('<name>', 'name or id of the container')
     .argument(
       '<spec...>',
       '[[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp]; without a host port one is chosen',
@@ -28,7 +28,7 @@ export function publishCommands(program: Command, cli: Cli): void {
   program
     .command('unpublish')
     .description('withdraw published ports, and end the connections that came in by them')
-    .argument('<name>', 'name or id of the endpoint')
+    .argument('<name>', 'name or id of the container')
     .argument(
       '<spec...>',
       'as it was published, or HOST_PORT[-END][/tcp|udp] alone, or ADDRESS:HOST_PORT as `port` prints it; all of them, or none',
@@ -50,8 +50,8 @@ export function publishCommands(program: Command, cli: Cli): void {
   program
     .command('port')
     .description('show published ports as `docker port` does')
-    .argument('[name]', 'name or id of an endpoint; all by default')
-    .argument('[port]', 'PORT[/tcp|udp] of the endpoint: only where it is published')
+    .argument('[name]', 'name or id of a container; all by default')
+    .argument('[port]', 'PORT[/tcp|udp] of the container: only where it is published')
     .addOption(formatOption())
     .action(
       cli.act(async (name: string | undefined, port: string | undefined, flags: CommonFlags) =>

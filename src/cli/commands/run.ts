@@ -16,6 +16,8 @@ export function runCommand(program: Command, cli: Cli): void {
     )
     .option('--dns-option <option>', 'an option of resolv.conf(5), in place of the usual ones', collect)
     .option('--rm', 'accepted for the sake of habit: a sandbox is always removed at its end')
+    .option('-i, --interactive', 'accepted for the sake of habit: stdin is always passed through')
+    .option('-t, --tty', 'accepted for the sake of habit: the command has the terminal that tapdeck has')
     .argument('<command>', 'program to run, best after --')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
