@@ -43,12 +43,21 @@ function reportUsage(error: CommanderError & { command?: Command }): number {
   const message = error.message
     .trim()
     .replace(/^error: /, '')
-    .replace(/\n\(Did you mean (.+?)\?\)$/s, ' (did you mean $1?)')
+    .replace(/\n\(Did you mean (?:one of )?(.+?)\?\)$/s, (_, meant: string) =>
+      suggestion(error.message, meant),
+    )
     .replace(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
   say(`${style('red', 'error', process.stderr)}: ${message}; see ${pathOf(error.command)} --help`);
   // All other codes are its command's own, as in Docker.
   return error.command?.name() === 'run' ? EXIT_DECK_FAILED : EXIT_USAGE;
+}
+
+/** What commander found to be similar, as far as it begins like what was typed: --fast is no slip for --host. */
+function suggestion(message: string, meant: string): string {
+  const typed = /'-*([^-])/.exec(message)?.[1];
+  const likely = meant.split(', ').filter((word) => word.replace(/^-+/, '')[0] === typed);
+  return likely.length === 0 ? '' : ` (did you mean ${likely.join(' or ')}?)`;
 }
 
 function pathOf(command: Command | undefined): string {

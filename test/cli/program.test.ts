@@ -55,6 +55,7 @@ describe('usage', () => {
     [['network', 'creat'], /unknown command 'creat' \(did you mean create\?\); see tapdeck network --help/],
     [['ps', '--format', 'xml'], /'xml' is invalid.*table, json; see tapdeck ps --help/],
     [['ps', 'surplus'], /too many arguments/],
+    [['demo', '--fast'], /unknown option '--fast'; see tapdeck demo --help/],
     [['attach', '--netns', 'x', '-p', '1.2.3.4.5:80:80'], /host address "1.2.3.4.5" is not an IPv4 address/],
     [['publish', 'web'], /missing required argument 'spec'/],
     [['publish', 'web', '80-81:80-85'], /the ranges are of unequal length/],
@@ -167,6 +168,7 @@ describe('without a daemon', () => {
     [['port']],
     [['conntrack']],
     [['conntrack', '-E']],
+    [['events', '-f']],
     [['rules']],
   ])('%j says so and how to start one, with exit code 1', async ([command, ...rest]) => {
     const path = command === 'network' ? [command, rest.shift()!] : [command!];

@@ -6,6 +6,7 @@ export function eventsCommand(program: Command, cli: Cli): void {
     .command('events')
     .description('follow what happens to containers, networks, ports and rules, until ctrl-C')
     .option('--since <time>', 'also what happened since: 10m, 2h, or a time as 2026-01-31T12:00:00Z')
+    .option('-f, --follow', 'accepted for the sake of habit: they are always followed')
     .addOption(formatOption())
     .action(
       cli.act(async (flags: CommonFlags & { since?: string }) => {
