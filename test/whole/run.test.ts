@@ -47,7 +47,9 @@ describe.each([
       [['sh', '-c', 'kill -TERM $$'], 143],
       [['sh', '-c', 'kill -KILL $$'], 137],
     ];
-    const ends = await Promise.all(rows.map(([command]) => account.tapdeck('run', '--rm', '--', ...command)));
+    const ends = await Promise.all(
+      rows.map(([command]) => account.tapdeck('run', '--rm', '-it', '--', ...command)),
+    );
     expect(ends.map(({ code }, i) => [rows[i]![0], code])).toEqual(rows);
     expect(ends.map(({ err }) => err).filter((err) => err !== '')).toEqual([
       'tapdeck: error: there is no program no-such-program; install it, or give its path\n',
