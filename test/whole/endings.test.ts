@@ -33,7 +33,9 @@ describe('a namespace under traffic', () => {
     own.kill('SIGKILL');
     expect((await flood.ended).code).toBe(0);
     expect(await lost).toEqual([]);
-    expect(lab.daemon.err.match(/detached [be] from \S+: its namespace or interface is gone/g)).toHaveLength(2);
+    expect(lab.daemon.err.match(/detached [be] from \S+: its namespace or interface is gone/g)).toHaveLength(
+      2,
+    );
     expect((await lab.counters()).ledger.balanced).toBe(true);
   });
 
