@@ -26,7 +26,8 @@ async function open(...options: string[]): Promise<void> {
   lab = new Lab();
   world = outside(lab);
   await lab.open(...world.uplink, ...options);
-  a = await lab.attach('a', '-p', '8080:80');
+  // It speaks for many hosts.
+  a = await lab.attach('a', '-p', '8080:80', '--allow-spoof');
   program = join(lab.account.folder, 'churn');
   execFileSync('gcc', ['-O2', '-o', program, fileURLToPath(new URL('churn.c', import.meta.url))]);
 }
