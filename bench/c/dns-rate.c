@@ -3,36 +3,17 @@
 //   dns-rate ADDRESS NAME RATE MILLISECONDS    prints one line of JSON; times in microseconds
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
+
+#define PROGRAM "dns-rate"
+#include "sampling.h"
 
 #define SAMPLES (1u << 22)
 // What has not come by then never will.
 #define PATIENCE 500000000u
-
-static void die(const char *what) {
-  fprintf(stderr, "dns-rate: %s: %s\n", what, strerror(errno));
-  exit(1);
-}
-
-static uint64_t nanoseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
 
 // A question of one label, class IN, type A; answers its length.
 static size_t question(unsigned char *message, const char *name) {

@@ -5,17 +5,14 @@
 //   first-byte ask ADDRESS PORT MILLISECONDS     prints one line of JSON; times in microseconds
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
+
+#define PROGRAM "first-byte"
+#include "sampling.h"
 
 #define SAMPLES (1u << 20)
 #define BACKLOG 128
@@ -23,22 +20,6 @@
 #define WARM_UP 50
 
 static const struct timeval limit = {.tv_sec = 1};
-
-static void die(const char *what) {
-  fprintf(stderr, "first-byte: %s: %s\n", what, strerror(errno));
-  exit(1);
-}
-
-static uint64_t nanoseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
 
 static void serve(struct sockaddr_in at) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;

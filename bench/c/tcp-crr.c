@@ -5,17 +5,14 @@
 //   tcp-crr ask ADDRESS PORT PORTS PARALLEL MILLISECONDS     prints one line of JSON; times in microseconds
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#define PROGRAM "tcp-crr"
+#include "sampling.h"
 
 #define BYTES 64
 #define EVENTS 128
@@ -26,22 +23,6 @@
 #define WARM_UP_NS 200000000u
 // How long those that are under way at the end may take: a lost SYN is sent again after one second.
 #define GRACE_NS 2500000000u
-
-static void die(const char *what) {
-  fprintf(stderr, "tcp-crr: %s: %s\n", what, strerror(errno));
-  exit(1);
-}
-
-static uint64_t nanoseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
 
 static void watch(int queue, int fd, uint32_t events, uint64_t data) {
   struct epoll_event event = {.events = events, .data.u64 = data};

@@ -4,37 +4,18 @@
 //   tcp-rr ask ADDRESS PORT MILLISECONDS       prints one line of JSON; times in microseconds
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#define PROGRAM "tcp-rr"
+#include "sampling.h"
 
 #define SAMPLES (1u << 22)
 // The first ones pay for ARP, slow start and cold caches.
 #define WARM_UP 200
-
-static void die(const char *what) {
-  fprintf(stderr, "tcp-rr: %s: %s\n", what, strerror(errno));
-  exit(1);
-}
-
-static uint64_t nanoseconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return (x > y) - (x < y);
-}
 
 int main(int argc, char **argv) {
   int serve = argc == 4 && strcmp(argv[1], "serve") == 0;
