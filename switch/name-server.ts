@@ -4,7 +4,7 @@ import type { HashKey } from '../wire/hash.ts';
 import { UDP_LEN, udpLength, udpSrcPort } from '../wire/udp.ts';
 import { DropReason } from './drop-reason.ts';
 import type { Frame, PortId } from './frame.ts';
-import { NameStreams, type StreamId, type StreamService } from './name-streams.ts';
+import { NameStreams, STREAMS, type StreamId, type StreamService } from './name-streams.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import { PEER_WORDS, Peer } from './peer.ts';
@@ -34,9 +34,6 @@ export interface ForwardedQuery {
   readonly limit: number;
   readonly overTcp: boolean;
 }
-
-/** Connections of TCP, by number; beyond it there are none. */
-const STREAMS = 1024;
 
 /**
  * DNS on port 53 of the gateways, over UDP and over TCP. What the deck knows is answered at once, in a frame of the arena; the rest is given to

@@ -28,7 +28,7 @@ import { sendTcpReset } from './tcp-reset.ts';
 import { CONSUME, drop, type Verdict } from './verdict.ts';
 
 /** Connections at a time, in all and of one port. Who opens more loses his own oldest. */
-const STREAMS = 1024;
+export const STREAMS = 1024;
 const STREAMS_PER_PORT = 64;
 /** Bytes that wait to be read as questions, and so our window: a question has few hundred. */
 const INPUT = 2048;
