@@ -219,7 +219,10 @@ export class Account {
       await this.end();
       rmSync(this.folder, { recursive: true, force: true });
     } finally {
-      if (this.#ids) execFileSync('userdel', [this.name]);
+      if (this.#ids) {
+        await endProcessesOf(Number(this.#ids[0]));
+        execFileSync('userdel', [this.name]);
+      }
     }
   }
 
@@ -249,6 +252,32 @@ export class Account {
 
 function checkBuilt(): void {
   if (!existsSync(join(root, 'dist/src/main.js'))) throw new Error('not built; run npm run build first');
+}
+
+/** Ends what runs as a user. Who is just being started, or ends, has no environment in which a mark could be found. */
+async function endProcessesOf(uid: number): Promise<void> {
+  for (let pids = processesOf(uid); pids.length > 0; pids = processesOf(uid)) {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It was faster.
+      }
+    }
+    await sleep(10);
+  }
+}
+
+function processesOf(uid: number): number[] {
+  const line = new RegExp(`^Uid:(\\s+\\d+)*\\s${uid}(\\s|$)`, 'm');
+  return readdirSync('/proc').flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    try {
+      return line.test(readFileSync(`/proc/${entry}/status`, 'utf8')) ? [Number(entry)] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** A mount namespace of its own in which /dev/net/tun has this mode, or is missing for ''. */
