@@ -49,6 +49,11 @@ export class FlowIndex {
     this.#tagMask = -(2 ** (refBits + DISTANCE_BITS)) | 0;
   }
 
+  /** Takes over the state of another of the same capacity and key, whose tuples are the same. */
+  copyFrom(from: FlowIndex): void {
+    this.#slots.set(from.#slots);
+  }
+
   hash(words: Int32Array, at: number): number {
     return hashTuple(this.#key, words, at);
   }

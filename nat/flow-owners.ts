@@ -25,6 +25,20 @@ export class FlowOwners {
     this.#previous = new Int32Array(rows);
   }
 
+  /**
+   * Takes over the state of others.
+   * @param rows that were ever in a queue there: those below
+   */
+  copyFrom(from: FlowOwners, rows: number): void {
+    this.#flows = from.#flows.slice();
+    this.#oldest = from.#oldest.slice();
+    this.#newest = from.#newest.slice();
+    this.#sparable = from.#sparable.slice();
+    this.#high = from.#high;
+    this.#next.set(from.#next.subarray(0, rows));
+    this.#previous.set(from.#previous.subarray(0, rows));
+  }
+
   /** How many flows of the owner live. */
   flows(owner: PortId): number {
     return owner < this.#high ? this.#flows[owner] : 0;

@@ -72,6 +72,13 @@ export class PortPool {
     this.#key1 = key[1];
   }
 
+  /** Takes over the state of another with the same key. */
+  copyFrom(from: PortPool): void {
+    this.#tcp = copyOf(from.#tcp);
+    this.#udp = copyOf(from.#udp);
+    this.#icmp = copyOf(from.#icmp);
+  }
+
   /** Takes this port; false when it is taken already, and for port 0 of TCP and UDP, which is none (RFC 6335 §6). */
   take(protocol: number, port: number): boolean {
     const ports = this.#of(protocol);
@@ -140,6 +147,10 @@ export class PortPool {
         throw new RangeError(`protocol ${protocol} has no ports`);
     }
   }
+}
+
+function copyOf(ports: Ports | null): Ports | null {
+  return ports && { taken: ports.taken.slice(), free: ports.free.slice(), all: ports.all };
 }
 
 function emptyPorts(hasZero: boolean): Ports {

@@ -52,6 +52,17 @@ export class Publishes {
     wildcards: new Int32Array(0),
   }));
 
+  /** Takes over the publishes of another table. */
+  copyFrom(from: Publishes): void {
+    this.#rows.push(...from.#rows);
+    this.#ids = from.#ids.slice();
+    this.#networks = from.#networks.slice();
+    this.#addresses = from.#addresses.slice();
+    this.#offsets = from.#offsets.slice();
+    // Both are replaced, never written to.
+    for (const [i, { hosts, wildcards }] of from.#indices.entries()) this.#indices[i] = { hosts, wildcards };
+  }
+
   get size(): number {
     return this.#rows.reduce((size, row) => (row === null ? size : size + 1), 0);
   }

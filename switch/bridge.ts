@@ -26,6 +26,13 @@ export class Bridge {
     this.#fdb = fdb;
   }
 
+  /** Takes over the ports of the same bridge of another deck. */
+  copyFrom(from: Bridge): void {
+    this.gateway = from.gateway;
+    this.members = from.members.slice();
+    this.memberCount = from.memberCount;
+  }
+
   add(port: PortId): void {
     if (this.memberCount === this.members.length) {
       const grown = new Int32Array(this.memberCount * 2);

@@ -58,6 +58,12 @@ export class DhcpServer {
     this.#originator = originator;
   }
 
+  /** Takes over the state of another. */
+  copyFrom(from: DhcpServer): void {
+    for (const [network, on] of from.#serving.entries()) this.#serving[network] = on;
+    for (const [port, lease] of from.#leases.entries()) this.#leases[port] = lease && { ...lease };
+  }
+
   /** From now on the gateway of `network` answers, or does not any more. */
   serve(network: number, on: boolean): void {
     this.#serving[network] = on;

@@ -47,6 +47,18 @@ export class Frame extends Packet {
     this.limit = base + size;
   }
 
+  /** Makes this the same slot's description in another arena, its bytes included. */
+  copyFrom(from: Frame): void {
+    this.references = from.references;
+    this.at = from.at;
+    this.length = from.length;
+    this.moveHeaders(from);
+    this.inherit(from);
+    this.verdict = from.verdict;
+    const first = from.at - VNET_LEN;
+    this.bytes.set(from.bytes.subarray(first, from.at + from.length), first);
+  }
+
   /** Takes over what is known of `from` beyond its bytes: where it came from, and whose it is. */
   inherit(from: Frame): void {
     this.ingress = from.ingress;
@@ -89,6 +101,17 @@ export class Arena {
     this.frames = frames;
     // Filled from the end, so that slot 0 is the first to be taken.
     for (let slot = frames.length - 1; slot >= 0; slot--) this.#give(frames[slot]!);
+  }
+
+  /** Takes over the state of another of the same size: who is held, and what lies in those. */
+  copyFrom(from: Arena): void {
+    this.#small.set(from.#small);
+    this.#big.set(from.#big);
+    this.#smallFree = from.#smallFree;
+    this.#bigFree = from.#bigFree;
+    for (const [slot, frame] of from.frames.entries()) {
+      if (frame.references > 0) this.frames[slot]!.copyFrom(frame);
+    }
   }
 
   /** Slots that nobody holds. */

@@ -34,6 +34,12 @@ export class Identifications {
     this.#random = random;
   }
 
+  /** Takes over the state of another. */
+  copyFrom(from: Identifications): void {
+    this.#key = from.#key;
+    this.#next = from.#next.slice();
+  }
+
   /** Another 32 bits, for IPv6. */
   next(): number {
     return this.#random.next() | 0;

@@ -28,6 +28,24 @@ export class NeighborQueues {
   /** How many queues each port has opened; ports without any are not in it. */
   readonly #opened = new Map<PortId, number>();
 
+  /**
+   * Takes over the state of others.
+   * @param frames those of the arena in which the waiting frames lie now, by slot
+   * @param networks by id
+   */
+  copyFrom(from: NeighborQueues, frames: readonly Frame[], networks: readonly (Network | undefined)[]): void {
+    for (const [i, frame] of from.#frames.entries()) {
+      this.#frames[i] = frame === null ? null : frames[frame.slot]!;
+      this.#froms[i] = networks[from.#froms[i]?.id ?? -1] ?? null;
+    }
+    this.#sizes.set(from.#sizes);
+    this.#ports.set(from.#ports);
+    this.#free.set(from.#free);
+    this.#freeCount = from.#freeCount;
+    this.#extra = from.#extra;
+    for (const [port, count] of from.#opened) this.#opened.set(port, count);
+  }
+
   /** A queue on behalf of a port, or -1 when all are taken or the port has too many. */
   open(port: PortId): number {
     const opened = this.#opened.get(port) ?? 0;

@@ -108,6 +108,22 @@ export class Neighbors {
     this.#questionDue = new Float64Array(capacity);
   }
 
+  /**
+   * Takes over the state of others with the same limits and key.
+   * @param networks by id
+   */
+  copyFrom(from: Neighbors, networks: readonly (Network | undefined)[]): void {
+    this.reachableTime = from.reachableTime;
+    this.deadline = from.deadline;
+    this.#table.copyFrom(from.#table);
+    this.#queues.copyFrom(from.#queues, this.#originator.arena.frames, networks);
+    for (const id of from.#networks.keys()) this.#networks.set(id, networks[id]!);
+    this.#questions = from.#questions;
+    this.#questionRow.set(from.#questionRow);
+    this.#questionDue.set(from.#questionDue);
+    this.#now = from.#now;
+  }
+
   /** Entries of all kinds. */
   get size(): number {
     return this.#table.size;

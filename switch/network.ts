@@ -34,6 +34,8 @@ export interface NetworkOptions {
  */
 export class Network {
   readonly id: number;
+  /** What it was made of. */
+  readonly options: NetworkOptions;
   readonly bridge: Bridge;
   /** The gateway's port on the bridge. */
   readonly port: PortId;
@@ -62,6 +64,7 @@ export class Network {
   constructor(id: number, bridge: Bridge, port: PortId, options: NetworkOptions) {
     const { macHi, macLo, ipv4, ipv6, mtu } = options;
     this.id = id;
+    this.options = options;
     this.bridge = bridge;
     this.port = port;
     this.macHi = macHi;

@@ -113,6 +113,14 @@ export class PortGuard {
     this.#identifierCount = new Uint8Array(ports.capacity);
   }
 
+  /** Takes over the state of another of as many ports. */
+  copyFrom(from: PortGuard): void {
+    this.#ipv4.set(from.#ipv4);
+    this.#ipv6.set(from.#ipv6);
+    this.#identifiers.set(from.#identifiers);
+    this.#identifierCount.set(from.#identifierCount);
+  }
+
   /** Says which addresses are those of a guarded port. The link-local one that its MAC makes is taken from whoever has it. */
   add(port: PortId, network: Network, mac: Mac, ipv4 = 0, ipv6: readonly number[] = [0, 0, 0, 0]): void {
     this.#ipv4[port] = ipv4;

@@ -78,6 +78,24 @@ export class Ports {
     this.#freeCount = capacity;
   }
 
+  /** Takes over the state of others of the same capacity. */
+  copyFrom(from: Ports): void {
+    this.kind.set(from.kind);
+    this.network.set(from.network);
+    this.mtu.set(from.mtu);
+    this.isolated.set(from.isolated);
+    this.guarded.set(from.guarded);
+    this.learnLimit.set(from.learnLimit);
+    this.learned.set(from.learned);
+    this.counters.set(from.counters);
+    this.#stormLimit.set(from.#stormLimit);
+    this.#stormTokens.set(from.#stormTokens);
+    this.#stormSeen.set(from.#stormSeen);
+    this.#free.set(from.#free);
+    this.#head = from.#head;
+    this.#freeCount = from.#freeCount;
+  }
+
   /**
    * A new port of `network`, or -1 when all are taken. Numbers come again as late as possible: who names a port that has
    * gone meanwhile must not hit the next one.

@@ -37,6 +37,14 @@ export class RateLimit {
     this.#key1 = key[1];
   }
 
+  /** Takes over the state of another with the same key. */
+  copyFrom(from: RateLimit): void {
+    this.#credit = from.#credit;
+    this.#filled = from.#filled;
+    this.#saved.set(from.#saved);
+    this.#seen.set(from.#seen);
+  }
+
   /** Whether an error may go to an IPv4 receiver in `network` now. */
   allowIpv4(network: number, address: number, now: number): boolean {
     return this.#allow(hash2(this.#key0, this.#key1, network, address), now);

@@ -26,6 +26,14 @@ export class Random {
     this.#d = next();
   }
 
+  /** Goes on where `from` is now. */
+  copyFrom(from: Random): void {
+    this.#a = from.#a;
+    this.#b = from.#b;
+    this.#c = from.#c;
+    this.#d = from.#d;
+  }
+
   /** The next number, 0 to 2^32 - 1. */
   next(): number {
     return this.nextInt32() >>> 0;

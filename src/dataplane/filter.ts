@@ -47,6 +47,12 @@ export class Filter {
     this.isAccepted = false;
   }
 
+  /** Takes over the rules of the user of another, with what they have counted. */
+  copyFrom(from: Filter): void {
+    this.isEmpty = from.isEmpty;
+    this.#userRules.copyFrom(from.#userRules);
+  }
+
   /** No rule that names the network matches any more. */
   forget(network: number): void {
     this.#userRules.forget(network);

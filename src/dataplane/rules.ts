@@ -57,6 +57,14 @@ export class Rules {
     this.#networks = new Float64Array(networks * KINDS * STRIDE);
   }
 
+  /** Takes over the rules of another of as many networks, with what they have counted. */
+  copyFrom(from: Rules): void {
+    this.#networks.set(from.#networks);
+    this.#publishes = from.#publishes.slice();
+    for (const [network, kinds] of from.#networkRules) this.#networkRules.set(network, kinds);
+    for (const [publish, row] of from.#publishRules) this.#publishRules.set(publish, row);
+  }
+
   /** Begins to count for a network; `kinds` are the rules that it has. */
   addNetwork(id: number, { isUplink, masquerades, npt, isInternal, icc }: NetworkTraits): void {
     const kinds = isUplink

@@ -11,6 +11,8 @@ const SIX_TO_FOUR = 0x2002_0000;
 /** A segment by which packets leave the deck: the deck is a host there, with a next hop for all that is farther away. */
 export class Uplink {
   readonly network: Network;
+  /** What it was made of. */
+  readonly options: UplinkOptions;
   readonly filtering: Filtering;
   readonly hasGateway4: boolean;
   readonly gateway4: number;
@@ -23,6 +25,7 @@ export class Uplink {
   constructor(network: Network, options: UplinkOptions) {
     const { gateway4 = null, gateway6 = null } = options;
     this.network = network;
+    this.options = options;
     this.filtering = options.filtering ?? 'address-dependent';
     this.hasGateway4 = gateway4 !== null;
     this.gateway4 = gateway4 ?? 0;
@@ -30,6 +33,13 @@ export class Uplink {
     this.gateway6 = Int32Array.from(gateway6 ?? [0, 0, 0, 0]);
     this.isHost = options.isHost ?? false;
     this.deny(options.denied ?? []);
+  }
+
+  /** The same, of another data plane. */
+  copyTo(network: Network): Uplink {
+    const copy = new Uplink(network, this.options);
+    copy.#denied = this.#denied;
+    return copy;
   }
 
   /**
