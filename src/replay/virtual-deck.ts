@@ -10,7 +10,8 @@ import {
 } from '../../switch/ports.ts';
 import type { Verdict } from '../../switch/verdict.ts';
 import type { NetworkOptions, UplinkOptions } from '../dataplane/commands.ts';
-import { Dataplane, type DataplaneOptions } from '../dataplane/dataplane.ts';
+import type { DataplaneOptions } from '../dataplane/configuration.ts';
+import { Dataplane } from '../dataplane/dataplane.ts';
 import { Digest } from './digest.ts';
 import { ReplayDevice } from './replay-device.ts';
 import { type PortTable, type Tables, tablesOf } from './tables.ts';
@@ -172,8 +173,17 @@ export class VirtualDeck {
    */
   receive(port: VirtualPort, bytes: Uint8Array, at = 0, length = bytes.length, vnet?: Uint8Array): boolean {
     if (port.id < 0 || length > LONGEST_FRAME) return false;
-    port.end.offer(bytes, at, length, vnet);
-    this.#drain(port);
+    const { device, end } = port;
+    end.offer(bytes, at, length, vnet);
+    if (device !== end) this.#drain(port);
+    else {
+      // Nothing lies between: the one frame that is on offer.
+      const frame = end.receive(this.dataplane.arena, this.#now);
+      if (frame) {
+        this.dataplane.receive(port.id, frame, this.#now);
+        this.#onVerdict?.(port, this.dataplane.lastVerdict);
+      }
+    }
     return true;
   }
 
@@ -188,6 +198,7 @@ export class VirtualDeck {
         throw new Error(`a timer at ${due} ms does not run out; this is a defect of tapdeck`);
       }
       this.dataplane.expire(this.#now);
+      if (this.#timed.size === 0) continue;
       for (const port of this.#timed) {
         if (port.device.deadline() <= this.#now) this.#drain(port);
       }
@@ -226,6 +237,7 @@ export class VirtualDeck {
 
   #due(): number {
     let due = this.dataplane.deadline();
+    if (this.#timed.size === 0) return due;
     for (const port of this.#timed) due = Math.min(due, port.device.deadline());
     return due;
   }

@@ -8,7 +8,7 @@ import {
   parseMac,
 } from '../../wire/address.ts';
 import type { Filtering, FlowEntry, NetworkOptions, UplinkOptions, UserRule } from '../dataplane/commands.ts';
-import type { DataplaneOptions } from '../dataplane/dataplane.ts';
+import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import type { Scenario } from '../replay/scenario.ts';
 import { buildScenario } from '../replay/scenario-run.ts';
