@@ -1,6 +1,6 @@
 import { ByteQueue } from './byte-queue.ts';
 import { CaptureError } from './capture-error.ts';
-import type { CaptureInterface, CaptureRecord } from './capture-record.ts';
+import { type CaptureInterface, RecordView } from './capture-record.ts';
 
 export interface ReadOptions {
   /** The file as error messages shall name it. */
@@ -17,6 +17,8 @@ export interface ReadOptions {
 export class CaptureInput {
   readonly file: string;
   readonly queue = new ByteQueue();
+  /** The record in hand. */
+  readonly view = new RecordView();
   /** No more bytes will come. */
   ended = false;
   /** Nothing behind this place is to be believed. */
@@ -58,6 +60,8 @@ export interface CaptureDecoder {
   readonly interfaces: readonly CaptureInterface[];
   /** Offset in the file of the header, record or block that is not complete yet. */
   readonly begun: number;
-  /** The next record, or undefined when it needs more bytes than are waiting. */
-  next(): CaptureRecord | undefined;
+  /** Goes on to the next record, the input's `view`; false when it needs more bytes than are waiting. */
+  advance(): boolean;
+  /** Comments on the record in hand. */
+  recordComments(): readonly string[];
 }

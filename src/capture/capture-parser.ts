@@ -1,6 +1,6 @@
 import { CaptureError } from './capture-error.ts';
 import { type CaptureDecoder, CaptureInput, type ReadOptions } from './capture-input.ts';
-import type { CaptureInterface, CaptureRecord } from './capture-record.ts';
+import type { CaptureInterface, CaptureRecord, RecordView } from './capture-record.ts';
 import { PcapDecoder } from './pcap-decoder.ts';
 import { PcapngDecoder } from './pcapng-decoder.ts';
 
@@ -92,12 +92,27 @@ export class CaptureParser {
    * @throws CaptureError when the file is not a capture; and for any other fault when nobody is to be warned.
    */
   next(): CaptureRecord | undefined {
+    return this.advance() ? this.record() : undefined;
+  }
+
+  /** As `next`, but what is found is `view`, and no object is made of it. */
+  advance(): boolean {
     const input = this.#input;
-    if (input.stopped) return undefined;
+    if (input.stopped) return false;
     this.#decoder ??= this.#sniff();
-    const record = this.#decoder?.next();
-    if (record === undefined && input.ended && !input.stopped) this.#finish();
-    return record;
+    if (this.#decoder?.advance()) return true;
+    if (input.ended && !input.stopped) this.#finish();
+    return false;
+  }
+
+  /** The record that `advance` found: the same object for all. */
+  get view(): RecordView {
+    return this.#input.view;
+  }
+
+  /** An object of the record that `advance` found. */
+  record(): CaptureRecord {
+    return this.#input.view.record(this.#decoder?.recordComments() ?? []);
   }
 
   #sniff(): CaptureDecoder | undefined {

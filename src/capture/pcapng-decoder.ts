@@ -3,12 +3,7 @@
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
 import type { CaptureDecoder, CaptureInput } from './capture-input.ts';
-import {
-  type CaptureInterface,
-  type CaptureRecord,
-  type InterfaceStatistics,
-  MAX_CAPTURED_LENGTH,
-} from './capture-record.ts';
+import { type CaptureInterface, type InterfaceStatistics, MAX_CAPTURED_LENGTH } from './capture-record.ts';
 import * as ng from './pcapng-format.ts';
 import { BlockType } from './pcapng-format.ts';
 
@@ -19,16 +14,31 @@ const MAX_INTERFACES = 65_536;
 /** Most bytes of blocks whose contents outlive them: a section's interfaces, or all names. */
 const MAX_KEPT_BYTES = MAX_BLOCK_LENGTH;
 
-/** How an interface counts time: nanoseconds = ticks * 10^9 / ticksPerSecond + offset. */
+/** How an interface counts time: seconds = ticks / ticksPerSecond + offset. */
 interface Clock {
   readonly ticksPerSecond: bigint;
+  /** Seconds. */
   readonly offset: bigint;
+  /** The ticks as numbers when the unit is a power of ten from a second to a nanosecond; 0 otherwise. */
+  readonly ticks: number;
+  readonly nanosecondsPerTick: number;
+  readonly offsetSeconds: number;
 }
 
-const MICROSECONDS: Clock = { ticksPerSecond: 1_000_000n, offset: 0n };
+const BILLION = 1_000_000_000;
 
-function nanoseconds(ticks: bigint, clock: Clock): bigint {
-  return (ticks * 1_000_000_000n) / clock.ticksPerSecond + clock.offset;
+function clockOf(ticksPerSecond: bigint, offset: bigint): Clock {
+  const isPlain = ticksPerSecond <= BILLION && BigInt(BILLION) % ticksPerSecond === 0n;
+  const ticks = isPlain ? Number(ticksPerSecond) : 0;
+  const nanosecondsPerTick = isPlain ? BILLION / ticks : 0;
+  return { ticksPerSecond, offset, ticks, nanosecondsPerTick, offsetSeconds: Number(offset) };
+}
+
+const MICROSECONDS = clockOf(1_000_000n, 0n);
+
+function nanosecondsOf(high: number, low: number, { ticksPerSecond, offset }: Clock): bigint {
+  const ticks = (BigInt(high) << 32n) | BigInt(low);
+  return (ticks * 1_000_000_000n) / ticksPerSecond + offset * 1_000_000_000n;
 }
 
 const utf8 = new TextDecoder();
@@ -58,7 +68,12 @@ export class PcapngDecoder implements CaptureDecoder {
   #interfacesBefore = 0;
   #interfaceBytes = 0;
   #nameBytes = 0;
-  #lastTimestamp = 0n;
+  /** Of the packet before: a Simple Packet Block has no time of its own. */
+  #seconds = 0;
+  #nanoseconds = 0;
+  /** Where the options of the packet in hand begin and end. */
+  #optionsAt = 0;
+  #optionsEnd = 0;
   // A block being passed over: its bytes still to come without the repeated length, and that length.
   #passing = 0;
   #passingLength = 0;
@@ -72,16 +87,16 @@ export class PcapngDecoder implements CaptureDecoder {
     return this.#passingLength > 0 ? this.#passingFrom : this.#input.queue.offset;
   }
 
-  next(): CaptureRecord | undefined {
+  advance(): boolean {
     const input = this.#input;
     const { queue } = input;
     while (!input.stopped) {
       if (this.#passingLength > 0) {
-        if (!this.#pass()) return undefined;
+        if (!this.#pass()) return false;
         continue;
       }
       const length = this.#blockLength();
-      if (length === 0) return undefined;
+      if (length === 0) return false;
       const type = queue.view.getUint32(queue.start, this.#littleEndian);
       if (!this.#isRead(type)) {
         this.#passing = length - 4;
@@ -92,18 +107,32 @@ export class PcapngDecoder implements CaptureDecoder {
       if (length > MAX_BLOCK_LENGTH) {
         const why = `its length is ${length}, more than ${MAX_BLOCK_LENGTH}; the file is damaged here`;
         input.stop(queue.offset, 'absurd block', why);
-        return undefined;
+        return false;
       }
-      if (queue.length < length) return undefined;
+      if (queue.length < length) return false;
       const at = queue.start;
       const offset = queue.offset;
-      if (!this.#checkTrailer(at + length - 4, length, offset)) return undefined;
+      if (!this.#checkTrailer(at + length - 4, length, offset)) return false;
       // Consumed first: whoever is told of a fault in this block may throw, and reading can go on behind it.
       queue.skip(length);
-      const record = this.#block(type, at, length, offset);
-      if (record !== undefined) return record;
+      if (this.#block(type, at, length, offset)) return true;
     }
-    return undefined;
+    return false;
+  }
+
+  recordComments(): readonly string[] {
+    const { bytes, view } = this.#input.queue;
+    const comments: string[] = [];
+    // The options have been gone through once: whatever is wrong with them has been told.
+    for (let at = this.#optionsAt; at + 4 <= this.#optionsEnd; ) {
+      const code = view.getUint16(at, this.#littleEndian);
+      const value = at + 4;
+      const end = value + view.getUint16(at + 2, this.#littleEndian);
+      if (code === ng.Opt.END || end > this.#optionsEnd) break;
+      if (code === ng.Opt.COMMENT) comments.push(text(bytes.subarray(value, end)));
+      at = ng.padded(end - value) + value;
+    }
+    return comments;
   }
 
   #isRead(type: number): boolean {
@@ -162,25 +191,26 @@ export class PcapngDecoder implements CaptureDecoder {
     return true;
   }
 
-  #block(type: number, at: number, length: number, offset: number): CaptureRecord | undefined {
+  /** True when the block was a packet, which is the record in hand then. */
+  #block(type: number, at: number, length: number, offset: number): boolean {
     switch (type) {
-      case BlockType.SECTION_HEADER:
-        this.#sectionHeader(at, length, offset);
-        return undefined;
-      case BlockType.INTERFACE_DESCRIPTION:
-        this.#interfaceDescription(at, length, offset);
-        return undefined;
-      case BlockType.PACKET:
       case BlockType.ENHANCED_PACKET:
+      case BlockType.PACKET:
         return this.#packet(type, at, length, offset);
       case BlockType.SIMPLE_PACKET:
         return this.#simplePacket(at, length, offset);
+      case BlockType.SECTION_HEADER:
+        this.#sectionHeader(at, length, offset);
+        return false;
+      case BlockType.INTERFACE_DESCRIPTION:
+        this.#interfaceDescription(at, length, offset);
+        return false;
       case BlockType.NAME_RESOLUTION:
         this.#nameResolution(at, length, offset);
-        return undefined;
+        return false;
       default:
         this.#interfaceStatistics(at, length, offset);
-        return undefined;
+        return false;
     }
   }
 
@@ -240,7 +270,7 @@ export class PcapngDecoder implements CaptureDecoder {
       else if (code === ng.IdbOpt.MAC_ADDRESS && value.length === 6) macAddress = value.slice();
       else if (code === ng.IdbOpt.FCSLEN && value.length === 1) fcsLength = value[0]!;
       else if (code === ng.IdbOpt.TSOFFSET && value.length === 8) {
-        timeOffset = option.getBigInt64(0, this.#littleEndian) * 1_000_000_000n;
+        timeOffset = option.getBigInt64(0, this.#littleEndian);
       } else if (code === ng.IdbOpt.TSRESOL && value.length === 1) {
         const exponent = BigInt(value[0]! & 0x7f);
         ticksPerSecond = value[0]! & 0x80 ? 2n ** exponent : 10n ** exponent;
@@ -252,59 +282,75 @@ export class PcapngDecoder implements CaptureDecoder {
     } finally {
       const statistics = undefined;
       this.interfaces.push({ ...described, name, description, macAddress, fcsLength, comments, statistics });
-      this.#clocks.push({ ticksPerSecond, offset: timeOffset });
+      this.#clocks.push(clockOf(ticksPerSecond, timeOffset));
     }
   }
 
-  #packet(type: number, at: number, length: number, offset: number): CaptureRecord | undefined {
+  #packet(type: number, at: number, length: number, offset: number): boolean {
     const { view } = this.#input.queue;
-    if (length < ng.EPB_DATA + 4)
+    const littleEndian = this.#littleEndian;
+    if (length < ng.EPB_DATA + 4) {
       return this.#skipped(offset, 'packet block too short', `it has ${length} bytes`);
+    }
     // The obsolete Packet Block differs only in its interface: 16 bits, then a drop count.
     const number =
       type === BlockType.PACKET
-        ? view.getUint16(at + ng.EPB_INTERFACE, this.#littleEndian)
-        : view.getUint32(at + ng.EPB_INTERFACE, this.#littleEndian);
+        ? view.getUint16(at + ng.EPB_INTERFACE, littleEndian)
+        : view.getUint32(at + ng.EPB_INTERFACE, littleEndian);
     const from = this.interfaces[number];
     if (from === undefined) {
       const why = `interface ${number} of ${this.interfaces.length} described before it`;
       return this.#skipped(offset, 'packet of an unknown interface', why);
     }
-    const capturedLength = view.getUint32(at + ng.EPB_CAPTURED, this.#littleEndian);
-    if (!this.#credible(capturedLength, length - ng.EPB_DATA - 4, offset)) return undefined;
-    this.#lastTimestamp = this.#timestamp(at + ng.EPB_TIMESTAMP, number);
-    let flags: number | undefined;
-    let packetId: bigint | undefined;
-    const comments: string[] = [];
-    const originalLength = view.getUint32(at + ng.EPB_ORIGINAL, this.#littleEndian);
-    this.#options(
-      at + ng.EPB_DATA + ng.padded(capturedLength),
-      at + length - 4,
-      offset,
-      (code, value, option) => {
-        if (code === ng.Opt.COMMENT) comments.push(text(value));
-        else if (code === ng.EpbOpt.FLAGS && value.length === 4)
-          flags = option.getUint32(0, this.#littleEndian);
-        else if (code === ng.EpbOpt.PACKETID && value.length === 8 && type === BlockType.ENHANCED_PACKET) {
-          packetId = option.getBigUint64(0, this.#littleEndian);
-        }
-      },
+    const capturedLength = view.getUint32(at + ng.EPB_CAPTURED, littleEndian);
+    if (!this.#credible(capturedLength, length - ng.EPB_DATA - 4, offset)) return false;
+    this.#readTime(
+      view.getUint32(at + ng.EPB_TIMESTAMP, littleEndian),
+      view.getUint32(at + ng.EPB_TIMESTAMP + 4, littleEndian),
+      this.#clocks[number] ?? MICROSECONDS,
     );
-    return this.#record(
-      from,
-      at + ng.EPB_DATA,
-      offset,
-      capturedLength,
-      originalLength,
-      flags,
-      packetId,
-      comments,
-    );
+    const originalLength = view.getUint32(at + ng.EPB_ORIGINAL, littleEndian);
+    const record = this.#input.view;
+    record.hasFlags = false;
+    record.hasPacketId = false;
+    this.#optionsAt = at + ng.EPB_DATA + ng.padded(capturedLength);
+    this.#optionsEnd = at + length - 4;
+    if (this.#optionsAt + 4 <= this.#optionsEnd) this.#packetOptions(type, offset);
+    this.#found(from, at + ng.EPB_DATA, offset, capturedLength, originalLength);
+    return true;
   }
 
-  #simplePacket(at: number, length: number, offset: number): CaptureRecord | undefined {
-    if (length < ng.SPB_DATA + 4)
+  /** Flags and identification of the packet in hand. */
+  #packetOptions(type: number, offset: number): void {
+    const { view } = this.#input.queue;
+    const littleEndian = this.#littleEndian;
+    const record = this.#input.view;
+    const end = this.#optionsEnd;
+    for (let at = this.#optionsAt; at + 4 <= end; ) {
+      const code = view.getUint16(at, littleEndian);
+      const size = view.getUint16(at + 2, littleEndian);
+      if (code === ng.Opt.END) return;
+      const value = at + 4;
+      if (value + size > end) {
+        this.#optionBeyond(offset, code, size, end - value);
+        return;
+      }
+      if (code === ng.EpbOpt.FLAGS && size === 4) {
+        record.flags = view.getUint32(value, littleEndian);
+        record.hasFlags = true;
+      } else if (code === ng.EpbOpt.PACKETID && size === 8 && type === BlockType.ENHANCED_PACKET) {
+        record.packetIdHigh = view.getUint32(littleEndian ? value + 4 : value, littleEndian);
+        record.packetIdLow = view.getUint32(littleEndian ? value : value + 4, littleEndian);
+        record.hasPacketId = true;
+      }
+      at = value + ng.padded(size);
+    }
+  }
+
+  #simplePacket(at: number, length: number, offset: number): boolean {
+    if (length < ng.SPB_DATA + 4) {
       return this.#skipped(offset, 'packet block too short', `it has ${length} bytes`);
+    }
     const from = this.interfaces[0];
     if (from === undefined) {
       return this.#skipped(offset, 'packet of an unknown interface', 'no interface was described before it');
@@ -312,46 +358,37 @@ export class PcapngDecoder implements CaptureDecoder {
     const originalLength = this.#input.queue.view.getUint32(at + ng.SPB_ORIGINAL, this.#littleEndian);
     // It does not say how much was captured: that follows from the interface's snapshot length (§4.4).
     const capturedLength = from.snapLength === 0 ? originalLength : Math.min(originalLength, from.snapLength);
-    if (!this.#credible(capturedLength, length - ng.SPB_DATA - 4, offset)) return undefined;
-    return this.#record(
-      from,
-      at + ng.SPB_DATA,
-      offset,
-      capturedLength,
-      originalLength,
-      undefined,
-      undefined,
-      [],
-    );
+    if (!this.#credible(capturedLength, length - ng.SPB_DATA - 4, offset)) return false;
+    const record = this.#input.view;
+    record.hasFlags = false;
+    record.hasPacketId = false;
+    this.#optionsAt = 0;
+    this.#optionsEnd = 0;
+    this.#found(from, at + ng.SPB_DATA, offset, capturedLength, originalLength);
+    return true;
   }
 
-  #record(
+  #found(
     from: CaptureInterface,
     at: number,
     offset: number,
     capturedLength: number,
     originalLength: number,
-    flags: number | undefined,
-    packetId: bigint | undefined,
-    comments: readonly string[],
-  ): CaptureRecord {
+  ): void {
+    const input = this.#input;
+    const record = input.view;
+    record.number = ++input.records;
+    record.offset = offset;
+    record.from = from;
+    record.bytes = input.queue.bytes;
+    record.at = at;
+    record.capturedLength = capturedLength;
+    record.originalLength = originalLength;
+    record.seconds = this.#seconds;
+    record.nanoseconds = this.#nanoseconds;
     // Bits 5 to 8 of the flags say the FCS length of this packet and overrule the interface's; 0 says nothing.
-    const fcsOfPacket = ((flags ?? 0) >>> 5) & 0xf;
-    return {
-      number: ++this.#input.records,
-      offset,
-      interfaceId: from.id,
-      interfaceName: from.name,
-      linkType: from.linkType,
-      timestamp: this.#lastTimestamp,
-      data: this.#input.queue.bytes.subarray(at, at + capturedLength),
-      capturedLength,
-      originalLength,
-      fcsLength: fcsOfPacket === 0 ? from.fcsLength : fcsOfPacket,
-      flags,
-      packetId,
-      comments,
-    };
+    const fcsOfPacket = record.hasFlags ? (record.flags >>> 5) & 0xf : 0;
+    record.fcsLength = fcsOfPacket === 0 ? from.fcsLength : fcsOfPacket;
   }
 
   #interfaceStatistics(at: number, length: number, offset: number): void {
@@ -422,9 +459,31 @@ export class PcapngDecoder implements CaptureDecoder {
   }
 
   #time(view: DataView, at: number, number: number): bigint {
-    const high = BigInt(view.getUint32(at, this.#littleEndian));
-    const low = BigInt(view.getUint32(at + 4, this.#littleEndian));
-    return nanoseconds((high << 32n) | low, this.#clocks[number] ?? MICROSECONDS);
+    const high = view.getUint32(at, this.#littleEndian);
+    const low = view.getUint32(at + 4, this.#littleEndian);
+    return nanosecondsOf(high, low, this.#clocks[number] ?? MICROSECONDS);
+  }
+
+  /** The time of a packet in ticks, as seconds and nanoseconds. */
+  #readTime(high: number, low: number, clock: Clock): void {
+    const { ticks } = clock;
+    if (ticks === 0) {
+      const all = nanosecondsOf(high, low, clock);
+      const part = Number(all % 1_000_000_000n);
+      this.#nanoseconds = part < 0 ? part + BILLION : part;
+      this.#seconds = Number((all - BigInt(this.#nanoseconds)) / 1_000_000_000n);
+      return;
+    }
+    // Long division by digits of 16 bits: 64 bits fit in no number, a remainder and a digit do.
+    const high1 = high >>> 16;
+    const low1 = low >>> 16;
+    let rest = (high1 % ticks) * 0x1_0000 + (high & 0xffff);
+    let seconds = Math.floor(high1 / ticks) * 0x1_0000 + Math.floor(rest / ticks);
+    rest = (rest % ticks) * 0x1_0000 + low1;
+    seconds = seconds * 0x1_0000 + Math.floor(rest / ticks);
+    rest = (rest % ticks) * 0x1_0000 + (low & 0xffff);
+    this.#seconds = seconds * 0x1_0000 + Math.floor(rest / ticks) + clock.offsetSeconds;
+    this.#nanoseconds = (rest % ticks) * clock.nanosecondsPerTick;
   }
 
   #credible(capturedLength: number, room: number, offset: number): boolean {
@@ -435,14 +494,14 @@ export class PcapngDecoder implements CaptureDecoder {
   }
 
   /** A block whose frame is lost, but behind which the next one is found. */
-  #skipped(offset: number, what: string, why: string): undefined {
+  #skipped(offset: number, what: string, why: string): false {
     this.#input.complain(
       offset,
       what,
       why,
       'check that the file was not damaged in transfer; the block is left out',
     );
-    return undefined;
+    return false;
   }
 
   /** Visits the options between two places; the end mark may be missing. */
@@ -455,13 +514,17 @@ export class PcapngDecoder implements CaptureDecoder {
       if (code === ng.Opt.END) return;
       const value = option + 4;
       if (value + size > end) {
-        const why = `option ${code} says ${size} bytes, ${end - value} are there`;
-        const advice = 'check that the file was not damaged in transfer; the option is left out';
-        this.#input.complain(offset, 'option beyond its block', why, advice);
+        this.#optionBeyond(offset, code, size, end - value);
         return;
       }
       visit(code, bytes.subarray(value, value + size), new DataView(bytes.buffer, value, size));
       option = value + ng.padded(size);
     }
+  }
+
+  #optionBeyond(offset: number, code: number, size: number, there: number): void {
+    const why = `option ${code} says ${size} bytes, ${there} are there`;
+    const advice = 'check that the file was not damaged in transfer; the option is left out';
+    this.#input.complain(offset, 'option beyond its block', why, advice);
   }
 }

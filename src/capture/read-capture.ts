@@ -3,7 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { CaptureError, systemReason } from './capture-error.ts';
 import type { ReadOptions } from './capture-input.ts';
 import { CaptureParser } from './capture-parser.ts';
-import type { CaptureRecord } from './capture-record.ts';
+import type { CaptureRecord, RecordView } from './capture-record.ts';
 
 const CHUNK_LENGTH = 64 * 1024;
 
@@ -49,26 +49,79 @@ export async function* readCaptureStream(
   yield* recordsOf(parser);
 }
 
-/** As `readCapture`, without waiting on the event loop: for virtual time. */
-export function* readCaptureSync(path: string, options: ReadOptions = {}): Generator<CaptureRecord> {
-  const file = options.file ?? path;
-  const parser = new CaptureParser({ ...options, file });
-  const chunk = new Uint8Array(CHUNK_LENGTH);
-  let fd = -1;
-  try {
-    fd = openSync(path, 'r');
-    while (!parser.stopped) {
-      const count = readSync(fd, chunk, 0, chunk.length, null);
-      if (count === 0) break;
-      parser.push(chunk.subarray(0, count));
-      yield* recordsOf(parser);
+/**
+ * A capture file that is read record by record, in constant memory and without waiting on the event loop: for virtual
+ * time. Nothing is made per record.
+ */
+export class CaptureFile {
+  readonly #parser: CaptureParser;
+  readonly #file: string;
+  readonly #chunk = new Uint8Array(CHUNK_LENGTH);
+  #fd: number;
+
+  /** @throws CaptureError when the file cannot be opened */
+  constructor(path: string, options: ReadOptions = {}) {
+    this.#file = options.file ?? path;
+    this.#parser = new CaptureParser({ ...options, file: this.#file });
+    try {
+      this.#fd = openSync(path, 'r');
+    } catch (error) {
+      throw unreadable(this.#file, error);
     }
-    parser.end();
-    yield* recordsOf(parser);
-  } catch (error) {
-    throw unreadable(file, error);
+  }
+
+  /** The record that `advance` found: one object for all of them, valid until the next call. */
+  get view(): RecordView {
+    return this.#parser.view;
+  }
+
+  /** The same as an object that stays; its data does not. */
+  record(): CaptureRecord {
+    return this.#parser.record();
+  }
+
+  /** What the file says of its interfaces so far. */
+  get parser(): CaptureParser {
+    return this.#parser;
+  }
+
+  /**
+   * Goes on to the next record; false at the end of the file.
+   * @throws CaptureError as `readCapture`
+   */
+  advance(): boolean {
+    const parser = this.#parser;
+    for (;;) {
+      if (parser.advance()) return true;
+      if (this.#fd < 0 || parser.stopped) return false;
+      let count: number;
+      try {
+        count = readSync(this.#fd, this.#chunk, 0, CHUNK_LENGTH, null);
+      } catch (error) {
+        throw unreadable(this.#file, error);
+      }
+      if (count > 0) parser.push(count === CHUNK_LENGTH ? this.#chunk : this.#chunk.subarray(0, count));
+      else {
+        this.close();
+        parser.end();
+      }
+    }
+  }
+
+  /** Lets the file go. */
+  close(): void {
+    if (this.#fd >= 0) closeSync(this.#fd);
+    this.#fd = -1;
+  }
+}
+
+/** As `readCapture`, without waiting on the event loop. */
+export function* readCaptureSync(path: string, options: ReadOptions = {}): Generator<CaptureRecord> {
+  const file = new CaptureFile(path, options);
+  try {
+    while (file.advance()) yield file.record();
   } finally {
-    if (fd >= 0) closeSync(fd);
+    file.close();
   }
 }
 

@@ -1,7 +1,7 @@
 import { CaptureError } from '../capture/capture-error.ts';
-import type { CaptureRecord } from '../capture/capture-record.ts';
+import type { CaptureRecord, RecordView } from '../capture/capture-record.ts';
 import { LinkType, linkTypeName } from '../capture/link-type.ts';
-import { readCaptureSync } from '../capture/read-capture.ts';
+import { CaptureFile } from '../capture/read-capture.ts';
 import { LONGEST_FRAME } from './virtual-deck.ts';
 
 /** The frames of one capture file that can be replayed, in the order of the file. */
@@ -21,86 +21,98 @@ export interface CaptureSourceOptions {
 export type Unreplayed = 'not Ethernet' | 'too long';
 
 /**
- * Reads a capture for replay: record by record in constant memory. Frames are taken as they were captured,
- * however long they say that they are, without the frame check sequence that a bridge never sees.
+ * Reads a capture for replay: record by record in constant memory, and without an object per record. Frames are taken as
+ * they were captured, however long they say that they are, without the frame check sequence that a bridge never sees.
  */
 export class CaptureSource {
   readonly file: string;
-  /** Length of the current record's frame, from the start of its data. */
+  /** Length of the current record's frame. */
   length = 0;
   /** Virtual time at which the current record is due, milliseconds. */
   due = 0;
-  /** The record at the front; undefined at the end. Valid until `next`. */
-  record: CaptureRecord | undefined;
+  /** Whether there is a record at the front. */
+  more = false;
+  /** The record at the front, while there is `more`; valid until `next`. Its frame begins at `view.bytes[view.at]`. */
+  readonly view: RecordView;
   /** Records that were left out. */
   readonly unreplayed: Record<Unreplayed, number> = { 'not Ethernet': 0, 'too long': 0 };
-  /** The capture's time (nanoseconds) that is `#offset` in virtual time (milliseconds). */
-  #epoch: bigint;
+  /** The capture's time that is `#offset` in virtual time (milliseconds). */
+  #seconds = 0;
+  #nanoseconds = 0;
   #offset = 0;
-  readonly #records: Iterator<CaptureRecord>;
-  readonly #only: (record: CaptureRecord) => boolean;
+  readonly #input: CaptureFile;
+  readonly #only: ((record: CaptureRecord) => boolean) | undefined;
   readonly #warn: (problem: CaptureError) => void;
 
   /** @throws CaptureError when the file cannot be read or is no capture */
   constructor(path: string, options: CaptureSourceOptions = {}) {
     this.file = options.file ?? path;
     const { warn } = options;
-    this.#only = options.only ?? (() => true);
+    this.#only = options.only;
     this.#warn = warn ?? (() => {});
-    this.#records = readCaptureSync(path, { file: this.file, ...(warn && { warn }) });
+    this.#input = new CaptureFile(path, { file: this.file, ...(warn && { warn }) });
+    this.view = this.#input.view;
     this.#take();
-    this.#epoch = this.record?.timestamp ?? 0n;
+    this.#seconds = this.view.seconds;
+    this.#nanoseconds = this.view.nanoseconds;
+  }
+
+  /** The record at the front as an object; undefined at the end. Its data is valid until `next`. */
+  get record(): CaptureRecord | undefined {
+    return this.more ? this.#input.record() : undefined;
   }
 
   /** Shifts the capture in time: what it calls `timestamp` happens at virtual time `at` (milliseconds). */
   align(timestamp: bigint, at = 0): void {
-    this.#epoch = timestamp;
+    this.#seconds = Number(timestamp / BILLION);
+    this.#nanoseconds = Number(timestamp % BILLION);
     this.#offset = at;
-    if (this.record) this.due = Math.max(0, this.#virtual(this.record));
+    if (this.more) this.due = Math.max(0, this.#virtual());
   }
 
   /** Goes on to the next record. A frame is never due before the one that stands before it in the file. */
   next(): void {
-    const before = this.due;
     this.#take();
-    if (this.record) this.due = Math.max(before, this.#virtual(this.record));
+    if (this.more) this.due = Math.max(this.due, this.#virtual());
   }
 
   close(): void {
-    this.record = undefined;
-    this.#records.return?.();
+    this.more = false;
+    this.#input.close();
   }
 
-  #virtual(record: CaptureRecord): number {
-    return this.#offset + Number(record.timestamp - this.#epoch) / 1e6;
+  #virtual(): number {
+    const { seconds, nanoseconds } = this.view;
+    return this.#offset + ((seconds - this.#seconds) * 1e9 + (nanoseconds - this.#nanoseconds)) / 1e6;
   }
 
   #take(): void {
-    this.record = undefined;
-    for (let step = this.#records.next(); !step.done; step = this.#records.next()) {
-      const record = step.value;
-      if (!this.#replayable(record) || !this.#only(record)) continue;
-      this.record = record;
-      this.length = replayedLength(record);
+    this.more = false;
+    while (this.#input.advance()) {
+      const length = replayedLength(this.view);
+      if (!this.#replayable(length) || (this.#only !== undefined && !this.#only(this.#input.record())))
+        continue;
+      this.more = true;
+      this.length = length;
       return;
     }
+    this.#input.close();
   }
 
-  #replayable(record: CaptureRecord): boolean {
-    if (record.linkType !== LinkType.ETHERNET) {
+  #replayable(length: number): boolean {
+    const { linkType } = this.view.from;
+    if (linkType !== LinkType.ETHERNET) {
       this.#leaveOut(
-        record,
         'not Ethernet',
-        `its link type is ${linkTypeName(record.linkType)}, and the deck switches Ethernet frames`,
+        `its link type is ${linkTypeName(linkType)}, and the deck switches Ethernet frames`,
         'capture on one Ethernet interface instead (tcpdump -i eth0)',
       );
       return false;
     }
-    if (replayedLength(record) > LONGEST_FRAME) {
+    if (length > LONGEST_FRAME) {
       this.#leaveOut(
-        record,
         'too long',
-        `it has ${record.capturedLength} bytes, and a frame at most ${LONGEST_FRAME}`,
+        `it has ${this.view.capturedLength} bytes, and a frame at most ${LONGEST_FRAME}`,
         'it is left out',
       );
       return false;
@@ -108,17 +120,17 @@ export class CaptureSource {
     return true;
   }
 
-  #leaveOut(record: CaptureRecord, reason: Unreplayed, why: string, advice: string): void {
+  #leaveOut(reason: Unreplayed, why: string, advice: string): void {
     if (this.unreplayed[reason]++ > 0) return;
-    this.#warn(
-      new CaptureError(this.file, record.offset, `frame ${record.number} is ${reason}`, why, advice),
-    );
+    const { offset, number } = this.view;
+    this.#warn(new CaptureError(this.file, offset, `frame ${number} is ${reason}`, why, advice));
   }
 }
 
+const BILLION = 1_000_000_000n;
+
 /** The captured bytes without the frame check sequence, which is not the switch's to see. */
-function replayedLength(record: CaptureRecord): number {
-  const { capturedLength, originalLength, fcsLength } = record;
+function replayedLength({ capturedLength, originalLength, fcsLength }: RecordView): number {
   return fcsLength === 0 ? capturedLength : Math.min(capturedLength, Math.max(0, originalLength - fcsLength));
 }
 
@@ -126,7 +138,7 @@ function replayedLength(record: CaptureRecord): number {
 export function earliest<S extends CaptureSource>(sources: readonly S[]): S | undefined {
   let first: S | undefined;
   for (const source of sources) {
-    if (source.record && (first === undefined || source.due < first.due)) first = source;
+    if (source.more && (first === undefined || source.due < first.due)) first = source;
   }
   return first;
 }

@@ -49,12 +49,14 @@ export class OutputCheck {
     this.#times = output !== undefined && !output.recorded;
     this.#anyIdentification = output?.anyIdentification ?? false;
     if (!output) return;
-    const source = new CaptureSource(output.path, { file: output.file, only: referenced(output) });
+    const only = referenced(output);
+    const source = new CaptureSource(output.path, { file: output.file, ...(only && { only }) });
     source.align(0n);
-    for (; source.record; source.next()) {
+    const { view } = source;
+    for (; source.more; source.next()) {
       this.#expected.push({
-        time: Number(source.record.timestamp),
-        bytes: source.record.data.slice(0, source.length),
+        time: Number(view.timestamp),
+        bytes: view.bytes.slice(view.at, view.at + source.length),
       });
     }
   }

@@ -6,11 +6,11 @@ import type { CaptureRecord } from '../capture/capture-record.ts';
 import { CaptureSource } from './capture-source.ts';
 import type { CaptureReference, Scenario } from './scenario.ts';
 
-/** Whether a record belongs to what a scenario refers to, by its source MAC. */
-export function referenced(reference: CaptureReference): (record: CaptureRecord) => boolean {
+/** Whether a record belongs to what a scenario refers to, by its source MAC; undefined when all do. */
+export function referenced(reference: CaptureReference): ((record: CaptureRecord) => boolean) | undefined {
   const { from, notFrom } = reference;
+  if (!from && !notFrom) return undefined;
   return ({ data }) => {
-    if (!from && !notFrom) return true;
     const source = data.length < ETH_SRC + 6 ? '' : formatMac(get16(data, ETH_SRC), get32(data, ETH_SRC + 2));
     return (!from || from.includes(source)) && !notFrom?.includes(source);
   };
@@ -28,11 +28,11 @@ export interface ScenarioSource {
  */
 export function openInputs(scenario: Scenario, warn: (problem: CaptureError) => void): ScenarioSource[] {
   const opened = scenario.ports.flatMap(({ name, inputs }) =>
-    inputs.map((input) => ({
-      port: name,
-      input,
-      source: new CaptureSource(input.path, { file: input.file, only: referenced(input), warn }),
-    })),
+    inputs.map((input) => {
+      const only = referenced(input);
+      const source = new CaptureSource(input.path, { file: input.file, ...(only && { only }), warn });
+      return { port: name, input, source };
+    }),
   );
   let epoch: bigint | undefined;
   for (const { input, source } of opened) {

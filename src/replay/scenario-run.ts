@@ -139,7 +139,7 @@ function play(scenario: Scenario, deck: VirtualDeck, inputs: readonly ScenarioSo
     } else if (source) {
       deck.advance(source.due);
       // What comes in by a port that is detached is lost, as on a cable that is unplugged.
-      deck.receive(ports.get(source)!, source.record!.data, 0, source.length);
+      deck.receive(ports.get(source)!, source.view.bytes, source.view.at, source.length);
       source.next();
     } else return;
   }
