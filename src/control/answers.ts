@@ -1,6 +1,13 @@
 import { Type } from '@sinclair/typebox';
 import { FILTERINGS, REJECTIONS, RULE_ACTIONS, RULE_STATES } from '../dataplane/commands.ts';
-import type { FlowsClosed, SandboxClosed, SandboxEvent, VersionInfo } from './api-schema.ts';
+import type {
+  AttachmentRemoved,
+  FlowsClosed,
+  SandboxClosed,
+  SandboxEvent,
+  VersionInfo,
+} from './api-schema.ts';
+import type { Attachment } from './attachments.ts';
 import type { Container } from './container.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { FlowEventView, FlowView } from './flows.ts';
@@ -122,6 +129,19 @@ export const EndpointAnswer = schemaOf<Endpoint>()(
     ports: Type.Array(PublishedPortAnswer),
     createdAt: Time,
   }),
+);
+
+export const AttachmentAnswer = schemaOf<Attachment>()(
+  object('Attachment', {
+    endpoint: EndpointAnswer,
+    network: NetworkAnswer,
+    leadsOut: Type.Boolean({ description: 'Whether the default routes of the container lead by it.' }),
+    faults: Type.Array(Text, { description: 'What is not any more as it was made.' }),
+  }),
+);
+
+export const AttachmentRemovedAnswer = schemaOf<AttachmentRemoved>()(
+  object('AttachmentRemoved', { removed: Type.Boolean({ description: 'Whether it was there.' }) }),
 );
 
 export const ContainerAnswer = schemaOf<Container>()(

@@ -49,6 +49,10 @@ const connectFields = {
   links: Type.Optional(Texts),
   gatewayPriority: Type.Optional(Type.Integer()),
   allowSpoof: Type.Optional(Type.Boolean()),
+  ipv6: Type.Optional(Type.Boolean()),
+  localAddresses: Type.Optional(Texts),
+  hostAtGateway: Type.Optional(Type.Boolean()),
+  takeOver: Type.Optional(Type.Boolean()),
   faults: Type.Optional(Text),
 };
 
@@ -81,6 +85,32 @@ export const AttachBody = Type.Object(
   { additionalProperties: false },
 );
 export type AttachBody = Static<typeof AttachBody>;
+
+/** Of an endpoint whose maker chooses it. */
+export const AttachmentId = Type.String({ pattern: '^[0-9a-f]{64}$' });
+
+/** An endpoint of a container runtime's; further networks are attachments of their own. */
+export const AttachmentBody = Type.Object(
+  {
+    id: AttachmentId,
+    netns: Type.Optional(Text),
+    pid: Type.Optional(Type.Integer()),
+    ...connectFields,
+    network: Type.Optional(Text),
+    name: Type.Optional(Text),
+    hostname: Type.Optional(Text),
+    labels: Type.Optional(TextMap),
+    publish: Type.Optional(Texts),
+  },
+  { additionalProperties: false },
+);
+export type AttachmentBody = Static<typeof AttachmentBody>;
+
+/** Answer to the removal of an attachment. */
+export interface AttachmentRemoved {
+  /** Whether it was there. */
+  removed: boolean;
+}
 
 /** Value of `TAPDECK_SANDBOX` in the processes of a sandbox. */
 export const SandboxId = Type.String({ pattern: '^[0-9a-f]{32}$' });

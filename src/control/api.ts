@@ -5,6 +5,7 @@ import { DeckError, type DeckErrorCode } from './error.ts';
 import type { EventLog } from './event-log.ts';
 import type { Leases } from './leases.ts';
 import type { Pruned } from './prune.ts';
+import { attachmentRoutes } from './routes/attachments.ts';
 import { conntrackRoutes } from './routes/conntrack.ts';
 import { daemonRoutes } from './routes/daemon.ts';
 import { endpointRoutes } from './routes/endpoints.ts';
@@ -47,6 +48,7 @@ const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
   metricsRoutes,
   networkRoutes,
   endpointRoutes,
+  attachmentRoutes,
   sandboxRoutes,
   tableRoutes,
   ruleRoutes,
@@ -112,6 +114,20 @@ export function buildApi(parts: ApiParts, { request, idle } = PATIENCE): Fastify
 /** Listens at a unix socket. */
 export async function listenAt(app: FastifyInstance, path: string): Promise<void> {
   await app.listen({ path, backlog: BACKLOG });
+}
+
+/** Listens at a socket that somebody else has made and keeps. */
+export async function listenOn(app: FastifyInstance, fd: number): Promise<void> {
+  // Fastify's own `listen` asks for an address, which a descriptor has none of; without it, it leaves the connections to us.
+  app.addHook('preClose', async () => app.server.closeAllConnections());
+  await app.ready();
+  await new Promise<void>((resolve, reject) => {
+    app.server.once('error', reject);
+    app.server.listen({ fd }, () => {
+      app.server.off('error', reject);
+      resolve();
+    });
+  });
 }
 
 function registerRoutes(app: FastifyInstance, parts: ApiParts): void {

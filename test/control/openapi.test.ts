@@ -156,6 +156,11 @@ describe('what the API answers', () => {
     await call('GET', '/v1/endpoints');
     await call('GET', '/v1/endpoints/web');
     for (const table of ['fdb', 'neighbors', 'drops', 'counters', 'rules']) await call('GET', `/v1/${table}`);
+    const attachment = { id: 'a'.repeat(64), pid: 2, network: 'bridge', name: 'web' };
+    await call('POST', '/v1/attachments', attachment);
+    await call('POST', '/v1/attachments', attachment);
+    await call('GET', `/v1/attachments/${attachment.id}`);
+    await call('DELETE', `/v1/attachments/${attachment.id}`);
     await call('DELETE', '/v1/endpoints/web');
     await call('GET', '/v1/conntrack');
     await call('GET', '/v1/conntrack/count');
