@@ -56,11 +56,15 @@ export const IdbOpt = {
   MAC_ADDRESS: 6,
   /** Exponent of the timestamp's unit: of 10, or of 2 when the highest bit is set. */
   TSRESOL: 9,
+  /** One byte for the language, 0 for libpcap's, and the text. */
+  FILTER: 11,
   FCSLEN: 13,
   /** Seconds (i64) to be added to every timestamp. */
   TSOFFSET: 14,
 } as const;
-export const EpbOpt = { FLAGS: 2, PACKETID: 5 } as const;
+export const EpbOpt = { FLAGS: 2, DROPCOUNT: 4, PACKETID: 5, VERDICT: 7 } as const;
+/** First byte of `epb_verdict`: the value is that of an action of XDP, in 8 bytes (§4.3.1). */
+export const VERDICT_XDP = 2;
 export const IsbOpt = { STARTTIME: 2, ENDTIME: 3, IFRECV: 4, IFDROP: 5 } as const;
 export const NameRecord = { END: 0, IPV4: 1, IPV6: 2 } as const;
 

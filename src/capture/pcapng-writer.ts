@@ -14,6 +14,9 @@ const NANOSECONDS = 9;
 export interface SectionDescription {
   /** What wrote the file; "tapdeck" by default. */
   application?: string;
+  /** The machine that was captured on, and its system; not said by default. */
+  hardware?: string;
+  os?: string;
   comments?: readonly string[];
   /** Of all interfaces; Ethernet by default. */
   linkType?: number;
@@ -26,6 +29,8 @@ export interface InterfaceDescription {
   description?: string;
   /** Six bytes. */
   macAddress?: Uint8Array;
+  /** What was captured, in tcpdump's language. */
+  filter?: string;
   comments?: readonly string[];
 }
 
@@ -62,13 +67,15 @@ export class PcapngWriter {
     // Section length -1: not known, as the section may be a stream.
     block.u64(0xffff_ffff_ffff_ffffn);
     for (const comment of section.comments ?? []) block.optionText(ng.Opt.COMMENT, comment);
+    if (section.hardware !== undefined) block.optionText(ng.ShbOpt.HARDWARE, section.hardware);
+    if (section.os !== undefined) block.optionText(ng.ShbOpt.OS, section.os);
     block.optionText(ng.ShbOpt.USERAPPL, section.application ?? 'tapdeck');
     block.finish();
   }
 
   /** Describes an interface, at any time before its first frame; its number is the answer. */
   addInterface(description: InterfaceDescription = {}): number {
-    const { name, description: says, macAddress, comments } = description;
+    const { name, description: says, macAddress, filter, comments } = description;
     if (macAddress !== undefined && macAddress.length !== 6)
       throw new RangeError('a MAC address has 6 bytes');
     const block = this.#block;
@@ -81,6 +88,8 @@ export class PcapngWriter {
     if (says !== undefined) block.optionText(ng.IdbOpt.DESCRIPTION, says);
     if (macAddress !== undefined) block.optionBytes(ng.IdbOpt.MAC_ADDRESS, macAddress);
     block.optionU8(ng.IdbOpt.TSRESOL, NANOSECONDS);
+    // The zero in front says that the text is a filter of libpcap's.
+    if (filter !== undefined) block.optionText(ng.IdbOpt.FILTER, `\0${filter}`);
     block.finish();
     return this.#interfaces++;
   }
