@@ -24,6 +24,12 @@ const TOOLS = {
   useradd: 'passwd',
   turnserver: 'coturn',
   turnutils_natdiscovery: 'coturn',
+  'systemd-socket-activate': 'systemd',
+  'systemd-analyze': 'systemd',
+  zsh: 'zsh',
+  fish: 'fish',
+  man: 'man-db',
+  mandoc: 'mandoc',
 };
 
 /** What `npm run test:integrations` needs besides. */

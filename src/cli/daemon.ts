@@ -2,7 +2,9 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError } from '../control/error.ts';
 import { parseSubnetPool } from '../control/ipam.ts';
 import { createLog } from '../control/log.ts';
-import { PLUGIN_SOCKET, type RuntimePaths } from '../control/paths.ts';
+import { type PassedSocket, takePassedSockets } from '../control/passed-sockets.ts';
+import { PLUGIN_SOCKET, type RuntimePaths, runtimePaths } from '../control/paths.ts';
+import { ServiceManager } from '../control/service-manager.ts';
 import { DEFAULT_UPLINK } from '../control/socket-uplink-spec.ts';
 import { type ConntrackDaemonFlags, conntrackOptions } from './conntrack-options.ts';
 import { EXIT_DONE, EXIT_FAILED } from './output.ts';
@@ -23,8 +25,16 @@ export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
   tellParent?: boolean;
 }
 
+/** `FileDescriptorName=` of the socket that Docker's plugin is to use; all others are the API's. */
+export const DOCKER_SOCKET_NAME = 'docker';
+
 /** Runs the daemon until somebody ends it. */
-export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promise<number> {
+export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promise<number> {
+  const passed = takePassedSockets();
+  const docker = passed.find(({ name }) => name === DOCKER_SOCKET_NAME);
+  const api = passed.find((one) => one !== docker);
+  const paths = pathsAt(usual, api);
+  const manager = ServiceManager.find();
   const { untilEmpty = false, hostLoopback = false, group, dockerPlugin } = flags;
   const addressPools = (flags.defaultAddressPool ?? []).map(parseSubnetPool);
   const conntrack = conntrackOptions(flags);
@@ -47,6 +57,8 @@ export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promis
       ...(dockerPlugin !== undefined && {
         dockerPlugin: dockerPlugin === true ? PLUGIN_SOCKET : dockerPlugin,
       }),
+      ...(docker && { dockerPlugin: docker.path }),
+      passed: { ...(api && { api: api.fd }), ...(docker && { docker: docker.fd }) },
     });
   } catch (error) {
     if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });
@@ -54,9 +66,19 @@ export async function runDaemon(paths: RuntimePaths, flags: DaemonFlags): Promis
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     // Asked for twice, it is still ending: nothing may be left behind.
-    process.on(signal, () => void daemon.stop(signal));
+    process.on(signal, () => {
+      manager?.stopping(`ending: ${signal}`);
+      void daemon.stop(signal);
+    });
   }
   log.info(`daemon ready at unix://${paths.socket}`);
+  manager?.ready(`at unix://${paths.socket}`, () => daemon.alive());
   tell({ ready: true, notices: daemon.notices });
   return (await daemon.ended) ? EXIT_DONE : EXIT_FAILED;
+}
+
+/** The files of a daemon at whose socket somebody listens already: in a folder that is not ours, and elsewhere than usual if it says so. */
+function pathsAt(usual: RuntimePaths, api: PassedSocket | undefined): RuntimePaths {
+  if (!api) return usual;
+  return api.path === usual.socket ? { ...usual, own: false } : runtimePaths(`unix://${api.path}`);
 }

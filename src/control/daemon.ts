@@ -43,6 +43,8 @@ export interface DaemonOptions {
   group?: string;
   /** Where Docker finds its plugin `tapdeck`; there is none by default. */
   dockerPlugin?: string;
+  /** Descriptors of sockets at which somebody listens for us, at `paths.socket` and `dockerPlugin`: they are not ours to remove. */
+  passed?: { api?: number; docker?: number };
   /** Makes the deck; tests put one on a fake data plane there. */
   openDeck?: typeof Deck.open;
 }
@@ -82,6 +84,7 @@ export class Daemon {
   readonly #log: Log;
   readonly #group: number | null;
   readonly #untilEmpty: boolean;
+  readonly #passed: { api?: number; docker?: number };
   #docker: DockerPlugin | null = null;
   readonly #startedAt = new Date().toISOString();
   #end!: (well: boolean) => void;
@@ -91,7 +94,7 @@ export class Daemon {
 
   /** Throws a `DeckError` when another daemon is at the socket, and when the socket cannot be made. */
   static async start(options: DaemonOptions): Promise<Daemon> {
-    const { paths, log, untilEmpty = false, group } = options;
+    const { paths, log, untilEmpty = false, group, passed = {} } = options;
     const gid = group === undefined ? null : findGroup(group);
     ensureFolder(paths);
     const lock = await lockAt(paths);
@@ -103,7 +106,7 @@ export class Daemon {
       const file = new StateFile(untilEmpty ? paths.recovery : paths.state);
       const saved = await file.read();
       const abandoned = untilEmpty ? null : await readAbandoned(paths);
-      await freeSocket(paths.socket);
+      if (passed.api === undefined) await freeSocket(paths.socket);
       lock.sign();
       // Loaded now, and beside the start of the deck's thread: of several daemons that start at once all but one
       // end before they come here.
@@ -166,6 +169,7 @@ export class Daemon {
     this.#log = options.log;
     this.#group = gid;
     this.#untilEmpty = options.untilEmpty ?? false;
+    this.#passed = options.passed ?? {};
     const leases = new Leases(deck);
     this.#leases = leases;
     leases.onClosed = () => this.#watchEmpty(NEXT_SANDBOX);
@@ -224,6 +228,11 @@ export class Daemon {
     };
   }
 
+  /** Settles when the data plane answers. */
+  async alive(): Promise<void> {
+    await this.#deck.drops();
+  }
+
   /** Ends the sandboxes, detaches everything and removes the socket. May be called again. */
   stop(why: string): Promise<void> {
     this.#stopping ??= this.#stop(why);
@@ -236,10 +245,12 @@ export class Daemon {
   }
 
   async #listen(): Promise<void> {
+    const { api } = this.#passed;
     // The socket must never be open to others, not even between its making and chmod.
     const umask = process.umask(0o077);
     try {
-      await this.#api.listenAt(this.#app, this.paths.socket);
+      if (api === undefined) await this.#api.listenAt(this.#app, this.paths.socket);
+      else await this.#api.listenOn(this.#app, api);
     } catch (error) {
       throw invalid(
         `cannot listen at ${this.paths.socket}: ${(error as Error).message}; choose another place with --host unix:///PATH`,
@@ -247,22 +258,24 @@ export class Daemon {
     } finally {
       process.umask(umask);
     }
-    chmodSync(this.paths.socket, this.#group === null ? 0o600 : 0o660);
     if (this.#group !== null) this.#openTo(this.#group);
+    // Who may use a socket that was passed on is its maker's to say.
+    else if (api === undefined) chmodSync(this.paths.socket, 0o600);
     // What an embedded daemon left that was killed is now in our own state.
     if (!this.#untilEmpty) void this.#keeper.saved().then(() => remove(this.paths.recovery));
     this.#watchEmpty(FIRST_SANDBOX);
   }
 
   async #listenForDocker(socket: string): Promise<void> {
-    await freeSocket(socket, '--docker-plugin=PATH');
+    const passed = this.#passed.docker;
+    if (passed === undefined) await freeSocket(socket, '--docker-plugin=PATH');
     const { DockerPlugin } = await import('./docker/plugin.ts');
     const plugin = new DockerPlugin({
       deck: this.#deck,
       saved: () => this.#keeper.saved(),
       log: (level, message) => this.#log[level](message),
     });
-    await plugin.listen(socket);
+    await plugin.listen(socket, passed);
     this.#docker = plugin;
     this.#log.info(`Docker finds network driver tapdeck at ${socket}`);
   }
@@ -270,6 +283,7 @@ export class Daemon {
   /** Lets a group in. */
   #openTo(group: number): void {
     const { socket, folder, own } = this.paths;
+    chmodSync(socket, 0o660);
     chownSync(socket, -1, group);
     if (!own) return;
     chownSync(folder, -1, group);
@@ -279,8 +293,9 @@ export class Daemon {
   async #stop(why: string): Promise<void> {
     clearTimeout(this.#emptyTimer);
     this.#log.info(`ending: ${why}`);
-    // Who comes now finds no daemon, rather than one that refuses.
-    remove(this.paths.socket);
+    // Who comes now finds no daemon, rather than one that refuses; or waits for the next one, where somebody listens for us.
+    if (this.#passed.api === undefined) remove(this.paths.socket);
+    else this.#app.server.close();
     await this.#docker?.close();
     await this.#leases.closeAll();
     // What is connected now is to be so again.

@@ -35,7 +35,8 @@ export class DockerPlugin {
   readonly #follower: Follower;
   readonly #handlers: ReadonlyMap<string, Handler>;
   readonly #server: Server;
-  #socket: string | null = null;
+  /** With the socket that is ours to remove. */
+  #listening: { socket?: string } | null = null;
 
   constructor(parts: DockerPluginParts) {
     const { deck, log, nameOf = (id) => containerName(dockerSocket(), id) } = parts;
@@ -53,15 +54,18 @@ export class DockerPlugin {
     });
   }
 
-  /** Throws a `DeckError` when the socket cannot be made. */
-  async listen(socket: string): Promise<void> {
+  /**
+   * Throws a `DeckError` when the socket cannot be made.
+   * @param passed a descriptor of it, when somebody else has made it and keeps it
+   */
+  async listen(socket: string, passed?: number): Promise<void> {
     let umask: number | undefined;
     try {
-      mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
+      if (passed === undefined) mkdirSync(dirname(socket), { recursive: true, mode: 0o755 });
       umask = process.umask(0o077);
       await new Promise<void>((resolve, reject) => {
         this.#server.once('error', reject);
-        this.#server.listen(socket, () => resolve());
+        this.#server.listen(passed === undefined ? { path: socket } : { fd: passed }, () => resolve());
       });
     } catch (error) {
       throw invalid(
@@ -70,20 +74,20 @@ export class DockerPlugin {
     } finally {
       if (umask !== undefined) process.umask(umask);
     }
-    chmodSync(socket, 0o600);
-    this.#socket = socket;
+    if (passed === undefined) chmodSync(socket, 0o600);
+    this.#listening = passed === undefined ? { socket } : {};
     // The last daemon may have ended before it knew.
     for (const { id, name, endpoints } of this.#parts.deck.containers()) {
       if (name.startsWith(UNNAMED) && endpoints[0]) this.#follower.follow(id, endpoints[0].id);
     }
   }
 
-  /** Answers nothing any more, and removes the socket. */
+  /** Answers nothing any more, and removes the socket if it has made it. */
   async close(): Promise<void> {
     this.#follower.close();
-    if (this.#socket === null) return;
-    rmSync(this.#socket, { force: true });
-    this.#socket = null;
+    if (this.#listening === null) return;
+    if (this.#listening.socket !== undefined) rmSync(this.#listening.socket, { force: true });
+    this.#listening = null;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     await closed;
