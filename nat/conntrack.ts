@@ -6,7 +6,9 @@
  * Everything is in arrays of numbers, 248 bytes a flow (`flow-row.ts`); rows that were never used cost no memory, and
  * nothing is allocated per packet or per flow. What happens when there is no room is said at `open`.
  */
+
 import type { PortId } from '../switch/frame.ts';
+import type { Carrier } from '../wire/carrier.ts';
 import type { HashKey } from '../wire/hash.ts';
 import { ICMP_ECHO_REQUEST, ICMP_TIMESTAMP, icmpType } from '../wire/icmp.ts';
 import { ICMPV6_ECHO_REQUEST, icmpv6Type } from '../wire/icmpv6.ts';
@@ -150,6 +152,24 @@ export class Conntrack {
     this.#index.copyFrom(from.#index);
     this.#wheel.copyFrom(from.#wheel, rows);
     this.#owners.copyFrom(from.#owners, rows);
+  }
+
+  carry(carrier: Carrier): void {
+    this.size = carrier.number(this.size);
+    this.high = carrier.number(this.high);
+    this.#free = carrier.number(this.#free);
+    // TCP tracking tries first packets in one row that is free.
+    const rows = Math.min(this.high + 1, this.capacity + 1);
+    carrier.column(this.tuples, rows * ROW_WORDS);
+    carrier.column(this.status, rows);
+    carrier.column(this.owner, rows);
+    carrier.column(this.mapping, rows);
+    carrier.column(this.publish, rows);
+    carrier.column(this.serial, rows);
+    carrier.column(this.tcp.state, rows);
+    this.#index.carry(carrier);
+    this.#wheel.carry(carrier, rows);
+    this.#owners.carry(carrier, rows);
   }
 
   /** When `expire` has something to do, ms; Infinity when there is no flow. */

@@ -9,6 +9,7 @@
  * many flows there are; 16 bytes of index per flow are what can be had of the second-level cache. An entry that goes lets
  * those behind it move up: no graves, and nothing needs to be hashed again.
  */
+import type { Carrier } from '../wire/carrier.ts';
 import type { HashKey } from '../wire/hash.ts';
 import { kindIsIpv6, TUPLE_KIND, TUPLE_WORDS } from './tuple.ts';
 import { hashTuple } from './tuple-hash.ts';
@@ -52,6 +53,10 @@ export class FlowIndex {
   /** Takes over the state of another of the same capacity and key, whose tuples are the same. */
   copyFrom(from: FlowIndex): void {
     this.#slots.set(from.#slots);
+  }
+
+  carry(carrier: Carrier): void {
+    carrier.column(this.#slots);
   }
 
   hash(words: Int32Array, at: number): number {

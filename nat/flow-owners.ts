@@ -2,7 +2,9 @@
  * Who began how many flows, and which of them can be spared. An owner is the port by which a flow's first packet came in.
  * Flows that can be spared stand in a queue of their owner, the oldest first: a doubly linked list through two columns.
  */
+
 import type { PortId } from '../switch/frame.ts';
+import type { Carrier } from '../wire/carrier.ts';
 
 const NONE = -1;
 /** `previous` of the first row of a queue; 0 is a row that is in none. */
@@ -37,6 +39,17 @@ export class FlowOwners {
     this.#high = from.#high;
     this.#next.set(from.#next.subarray(0, rows));
     this.#previous.set(from.#previous.subarray(0, rows));
+  }
+
+  /** @param rows that were ever in a queue: those below */
+  carry(carrier: Carrier, rows: number): void {
+    this.#flows = carrier.grown(this.#flows);
+    this.#oldest = carrier.grown(this.#oldest);
+    this.#newest = carrier.grown(this.#newest);
+    this.#sparable = carrier.grown(this.#sparable);
+    this.#high = carrier.number(this.#high);
+    carrier.column(this.#next, rows);
+    carrier.column(this.#previous, rows);
   }
 
   /** How many flows of the owner live. */

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { bucketCount, unchain } from './chain.ts';
 import { PORT_GROUPS } from './port-pool.ts';
@@ -49,6 +50,14 @@ export class Hosts {
 
   get size(): number {
     return this.#size;
+  }
+
+  carry(carrier: Carrier): void {
+    this.#size = carrier.number(this.#size);
+    this.#high = carrier.number(this.#high);
+    this.#free = carrier.number(this.#free);
+    carrier.column(this.#rows, this.#high * STRIDE);
+    carrier.column(this.#buckets);
   }
 
   /** The row of the host whose four words of address are at `words[at]`, or -1. */

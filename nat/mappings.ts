@@ -1,3 +1,4 @@
+import { type Carrier, carryList, carryMap } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6 } from '../wire/protocol.ts';
 import type { Random } from '../wire/random.ts';
@@ -149,6 +150,27 @@ export class Mappings {
     this.#uses.push(...from.#uses);
     this.#owners.push(...from.#owners);
     for (const [key, row] of from.#retired) this.#retired.set(key, row);
+  }
+
+  carry(carrier: Carrier): void {
+    this.#size = carrier.number(this.#size);
+    this.#high = carrier.number(this.#high);
+    this.#free = carrier.number(this.#free);
+    carrier.column(this.#rows, this.#high * STRIDE);
+    carrier.column(this.#inside);
+    carrier.column(this.#outside);
+    this.#hosts.carry(carrier);
+    this.#peers.carry(carrier);
+    carryMap(carrier, this.#uplinks);
+    this.#addresses = carrier.grown(this.#addresses);
+    const pools = carrier.number(this.#pools.length);
+    for (let i = 0; i < pools; i++) {
+      this.#pools[i] ??= new PortPool(this.#key);
+      this.#pools[i].carry(carrier);
+    }
+    carryList(carrier, this.#uses);
+    carryList(carrier, this.#owners);
+    carryMap(carrier, this.#retired);
   }
 
   /** Mappings that live, retired ones too. */

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { bucketCount, unchain } from './chain.ts';
 
@@ -45,6 +46,14 @@ export class Peers {
 
   get size(): number {
     return this.#size;
+  }
+
+  carry(carrier: Carrier): void {
+    this.#size = carrier.number(this.#size);
+    this.#high = carrier.number(this.#high);
+    this.#free = carrier.number(this.#free);
+    carrier.column(this.#rows, this.#high * STRIDE);
+    carrier.column(this.#buckets);
   }
 
   /** Counts one more flow of mapping `owner` to the address at `words[at]`, four words; false when there is no room. */

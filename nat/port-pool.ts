@@ -1,3 +1,4 @@
+import { type Carrier, carryFlag } from '../wire/carrier.ts';
 import { type HashKey, hash2 } from '../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import type { Random } from '../wire/random.ts';
@@ -79,6 +80,12 @@ export class PortPool {
     this.#icmp = copyOf(from.#icmp);
   }
 
+  carry(carrier: Carrier): void {
+    this.#tcp = carryPorts(carrier, this.#tcp, false);
+    this.#udp = carryPorts(carrier, this.#udp, false);
+    this.#icmp = carryPorts(carrier, this.#icmp, true);
+  }
+
   /** Takes this port; false when it is taken already, and for port 0 of TCP and UDP, which is none (RFC 6335 §6). */
   take(protocol: number, port: number): boolean {
     const ports = this.#of(protocol);
@@ -151,6 +158,14 @@ export class PortPool {
 
 function copyOf(ports: Ports | null): Ports | null {
   return ports && { taken: ports.taken.slice(), free: ports.free.slice(), all: ports.all };
+}
+
+function carryPorts(carrier: Carrier, before: Ports | null, hasZero: boolean): Ports | null {
+  if (!carryFlag(carrier, before !== null)) return null;
+  const ports = before ?? emptyPorts(hasZero);
+  carrier.column(ports.taken);
+  carrier.column(ports.free);
+  return ports;
 }
 
 function emptyPorts(hasZero: boolean): Ports {

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import { destinationPort, kindIsIpv6, kindProtocol, TUPLE_DST, TUPLE_KIND, TUPLE_PORTS } from './tuple.ts';
 
@@ -61,6 +62,19 @@ export class Publishes {
     this.#offsets = from.#offsets.slice();
     // Both are replaced, never written to.
     for (const [i, { hosts, wildcards }] of from.#indices.entries()) this.#indices[i] = { hosts, wildcards };
+  }
+
+  carry(carrier: Carrier): void {
+    const rows = carrier.plain(this.#rows);
+    this.#rows.splice(0, this.#rows.length, ...rows);
+    this.#ids = carrier.grown(this.#ids);
+    this.#networks = carrier.grown(this.#networks);
+    this.#addresses = carrier.grown(this.#addresses);
+    this.#offsets = carrier.grown(this.#offsets);
+    for (const index of this.#indices) {
+      index.hosts = carrier.grown(index.hosts);
+      index.wildcards = carrier.grown(index.wildcards);
+    }
   }
 
   get size(): number {

@@ -1,3 +1,5 @@
+import type { Carrier } from '../wire/carrier.ts';
+
 /**
  * Timers of the rows of a table, one each: a wheel (Varghese and Lauck, 1987, scheme 6) of slots of 128 ms, each a doubly
  * linked list of rows through two columns. One wheel with as many slots as the longest timeout asks for, 256 KiB in all:
@@ -52,6 +54,18 @@ export class TimerWheel {
     this.#count = from.#count;
     this.#base = from.#base;
     this.#due = from.#due;
+  }
+
+  /** @param rows that were ever scheduled: those below */
+  carry(carrier: Carrier, rows: number): void {
+    this.deadline = carrier.number(this.deadline);
+    carrier.column(this.#first);
+    carrier.column(this.#occupied);
+    carrier.column(this.#next, rows);
+    carrier.column(this.#previous, rows);
+    this.#count = carrier.number(this.#count);
+    this.#base = carrier.number(this.#base);
+    this.#due = carrier.number(this.#due);
   }
 
   /** Lets `pop` return the row when `at` has come. The row must not be scheduled already. */

@@ -1,4 +1,5 @@
 import { isGroup, isReserved, isZeroMac } from '../wire/address.ts';
+import type { Carrier } from '../wire/carrier.ts';
 import { ethDstHi, ethDstLo, ethSrcHi, ethSrcLo } from '../wire/ethernet.ts';
 import { DropReason } from './drop-reason.ts';
 import { type Fdb, Learned } from './fdb.ts';
@@ -31,6 +32,12 @@ export class Bridge {
     this.gateway = from.gateway;
     this.members = from.members.slice();
     this.memberCount = from.memberCount;
+  }
+
+  carry(carrier: Carrier): void {
+    this.gateway = carrier.number(this.gateway);
+    this.members = carrier.grown(this.members);
+    this.memberCount = carrier.number(this.memberCount);
   }
 
   add(port: PortId): void {

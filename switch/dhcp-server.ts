@@ -1,4 +1,5 @@
 import { MAC_BROADCAST_HI, MAC_BROADCAST_LO, type Mac } from '../wire/address.ts';
+import { type Carrier, carryList } from '../wire/carrier.ts';
 import {
   DHCP_BROADCAST,
   DHCP_CLIENT_PORT,
@@ -62,6 +63,11 @@ export class DhcpServer {
   copyFrom(from: DhcpServer): void {
     for (const [network, on] of from.#serving.entries()) this.#serving[network] = on;
     for (const [port, lease] of from.#leases.entries()) this.#leases[port] = lease && { ...lease };
+  }
+
+  carry(carrier: Carrier): void {
+    carryList(carrier, this.#serving);
+    carryList(carrier, this.#leases);
   }
 
   /** From now on the gateway of `network` answers, or does not any more. */

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hash2 } from '../wire/hash.ts';
 import type { PortId } from './frame.ts';
 import type { Ports } from './ports.ts';
@@ -101,6 +102,19 @@ export class Fdb {
     this.#high = from.#high;
     this.#freeRow = from.#freeRow;
     this.#size = from.#size;
+  }
+
+  carry(carrier: Carrier): void {
+    this.ageing = carrier.number(this.ageing);
+    this.deadline = carrier.number(this.deadline);
+    this.overflows = carrier.number(this.overflows);
+    this.#high = carrier.number(this.#high);
+    this.#freeRow = carrier.number(this.#freeRow);
+    this.#size = carrier.number(this.#size);
+    carrier.column(this.#rows, this.#high * STRIDE);
+    carrier.column(this.#seen, this.#high);
+    carrier.column(this.#buckets);
+    carrier.column(this.#networkLearned);
   }
 
   get size(): number {

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import type { Frame } from './frame.ts';
 
 /** Frames in the order they came, at most as many as said. Holds the references that are handed to it. */
@@ -8,6 +9,19 @@ export class FrameRing {
 
   constructor(capacity: number) {
     this.#slots = new Array<Frame | null>(capacity).fill(null);
+  }
+
+  /** @param frames those of the arena, by slot */
+  carry(carrier: Carrier, frames: readonly Frame[]): void {
+    const length = this.#slots.length;
+    const waiting = Array.from(
+      { length: this.#size },
+      (_, i) => this.#slots[(this.#head + i) % length]!.slot,
+    );
+    this.#slots.fill(null);
+    this.#head = 0;
+    this.#size = 0;
+    for (const slot of carrier.plain(waiting)) this.push(frames[slot]!);
   }
 
   get size(): number {

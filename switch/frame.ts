@@ -1,3 +1,4 @@
+import { type Carrier, carryFlag } from '../wire/carrier.ts';
 import { Packet } from '../wire/packet.ts';
 import { VNET_LEN } from '../wire/virtio-net.ts';
 
@@ -59,6 +60,29 @@ export class Frame extends Packet {
     this.bytes.set(from.bytes.subarray(first, from.at + from.length), first);
   }
 
+  carry(carrier: Carrier): void {
+    this.references = carrier.number(this.references);
+    this.at = carrier.number(this.at);
+    this.length = carrier.number(this.length);
+    this.etherType = carrier.number(this.etherType);
+    this.vlan = carrier.number(this.vlan);
+    this.l3 = carrier.number(this.l3);
+    this.end = carrier.number(this.end);
+    this.protocol = carrier.number(this.protocol);
+    this.l4 = carrier.number(this.l4);
+    this.payload = carrier.number(this.payload);
+    this.fragmentOffset = carrier.number(this.fragmentOffset);
+    this.moreFragments = carryFlag(carrier, this.moreFragments);
+    this.fragmentHeader = carrier.number(this.fragmentHeader);
+    this.ingress = carrier.number(this.ingress);
+    this.verdict = carrier.number(this.verdict);
+    this.largestFragment = carrier.number(this.largestFragment);
+    this.fragmentIdentification = carrier.number(this.fragmentIdentification);
+    this.flow = carrier.number(this.flow);
+    this.flowSerial = carrier.number(this.flowSerial);
+    carrier.column(this.bytes.subarray(this.at - VNET_LEN, this.at + this.length));
+  }
+
   /** Takes over what is known of `from` beyond its bytes: where it came from, and whose it is. */
   inherit(from: Frame): void {
     this.ingress = from.ingress;
@@ -112,6 +136,16 @@ export class Arena {
     for (const [slot, frame] of from.frames.entries()) {
       if (frame.references > 0) this.frames[slot]!.copyFrom(frame);
     }
+  }
+
+  /** Who is held, and what lies in those. */
+  carry(carrier: Carrier): void {
+    this.#smallFree = carrier.number(this.#smallFree);
+    this.#bigFree = carrier.number(this.#bigFree);
+    carrier.column(this.#small, this.#smallFree);
+    carrier.column(this.#big, this.#bigFree);
+    const held = this.frames.filter((frame) => frame.references > 0).map((frame) => frame.slot);
+    for (const slot of carrier.plain(held)) this.frames[slot]!.carry(carrier);
   }
 
   /** Slots that nobody holds. */

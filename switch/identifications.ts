@@ -1,4 +1,5 @@
 import { get16, set16 } from '../wire/bytes.ts';
+import type { Carrier } from '../wire/carrier.ts';
 import { update16 } from '../wire/checksum.ts';
 import { ETHERTYPE_IPV4 } from '../wire/ethernet.ts';
 import { type HashKey, hash3 } from '../wire/hash.ts';
@@ -38,6 +39,11 @@ export class Identifications {
   copyFrom(from: Identifications): void {
     this.#key = from.#key;
     this.#next = from.#next.slice();
+  }
+
+  carry(carrier: Carrier): void {
+    this.#key = carrier.plain(this.#key);
+    this.#next = carrier.grown(this.#next);
   }
 
   /** Another 32 bits, for IPv6. */

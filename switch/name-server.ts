@@ -1,4 +1,5 @@
 import { copy } from '../wire/bytes.ts';
+import { type Carrier, carryList } from '../wire/carrier.ts';
 import { DNS_UDP_MIN } from '../wire/dns.ts';
 import type { HashKey } from '../wire/hash.ts';
 import { UDP_LEN, udpLength, udpSrcPort } from '../wire/udp.ts';
@@ -68,6 +69,14 @@ export class NameServer implements StreamService {
       this.#rows[row * STRIDE + PORT] = NOBODY;
       this.#free[this.#freeCount++] = row;
     }
+  }
+
+  carry(carrier: Carrier): void {
+    this.#streams.carry(carrier);
+    carrier.column(this.#rows);
+    this.#freeCount = carrier.number(this.#freeCount);
+    carrier.column(this.#free);
+    carryList(carrier, this.#pending);
   }
 
   /** Whether the gateway of `network` is a name server. */

@@ -1,4 +1,5 @@
 import { get16, set16 } from '../wire/bytes.ts';
+import { type Carrier, carryFlag, carryList } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { parse } from '../wire/parse.ts';
 import { PROTO_TCP } from '../wire/protocol.ts';
@@ -90,6 +91,32 @@ class Stream {
   /** In its bucket. */
   next = -1;
 
+  carry(carrier: Carrier): void {
+    this.state = carrier.number(this.state);
+    this.serial = carrier.number(this.serial);
+    this.port = carrier.number(this.port);
+    this.network = carrier.number(this.network);
+    this.rcvNxt = carrier.number(this.rcvNxt);
+    this.sndUna = carrier.number(this.sndUna);
+    this.window = carrier.number(this.window);
+    this.mss = carrier.number(this.mss);
+    this.inputLength = carrier.number(this.inputLength);
+    carrier.column(this.input);
+    this.output = carrier.grown(this.output);
+    this.outputLength = carrier.number(this.outputLength);
+    this.sent = carrier.number(this.sent);
+    this.most = carrier.number(this.most);
+    this.waiting = carryFlag(carrier, this.waiting);
+    this.finReceived = carryFlag(carrier, this.finReceived);
+    this.finWanted = carryFlag(carrier, this.finWanted);
+    this.finSent = carryFlag(carrier, this.finSent);
+    this.finAcknowledged = carryFlag(carrier, this.finAcknowledged);
+    this.retries = carrier.number(this.retries);
+    this.resend = carrier.number(this.resend);
+    this.end = carrier.number(this.end);
+    this.next = carrier.number(this.next);
+  }
+
   constructor(index: number) {
     this.index = index;
   }
@@ -157,6 +184,22 @@ export class NameStreams {
     this.#service = service;
     this.#key0 = key[0];
     this.#key1 = key[1];
+  }
+
+  carry(carrier: Carrier): void {
+    const streams = carrier.number(this.#streams.length);
+    for (let i = 0; i < streams; i++) {
+      this.#streams[i] ??= new Stream(i);
+      this.#streams[i].carry(carrier);
+    }
+    carryList(carrier, this.#free);
+    const live = carrier.plain(Array.from(this.#live, ({ index }) => index));
+    this.#live.clear();
+    for (const index of live) this.#live.add(this.#streams[index]);
+    carrier.column(this.#buckets);
+    carrier.column(this.#peers);
+    carryList(carrier, this.#byPort);
+    this.deadline = carrier.number(this.deadline);
   }
 
   get size(): number {

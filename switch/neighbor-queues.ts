@@ -1,3 +1,4 @@
+import { type Carrier, carryMap } from '../wire/carrier.ts';
 import type { Frame, PortId } from './frame.ts';
 import type { Network } from './network.ts';
 
@@ -44,6 +45,26 @@ export class NeighborQueues {
     this.#freeCount = from.#freeCount;
     this.#extra = from.#extra;
     for (const [port, count] of from.#opened) this.#opened.set(port, count);
+  }
+
+  /**
+   * @param frames those of the arena, by slot
+   * @param networks by id
+   */
+  carry(carrier: Carrier, frames: readonly Frame[], networks: readonly (Network | undefined)[]): void {
+    const waiting = this.#frames.flatMap((frame, i) =>
+      frame === null ? [] : [{ i, slot: frame.slot, from: this.#froms[i]?.id ?? -1 }],
+    );
+    for (const { i, slot, from } of carrier.plain(waiting)) {
+      this.#frames[i] = frames[slot]!;
+      this.#froms[i] = networks[from] ?? null;
+    }
+    carrier.column(this.#sizes);
+    carrier.column(this.#ports);
+    carrier.column(this.#free);
+    this.#freeCount = carrier.number(this.#freeCount);
+    this.#extra = carrier.number(this.#extra);
+    carryMap(carrier, this.#opened);
   }
 
   /** A queue on behalf of a port, or -1 when all are taken or the port has too many. */

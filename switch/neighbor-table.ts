@@ -1,3 +1,4 @@
+import { type Carrier, carryMap } from '../wire/carrier.ts';
 import { type HashKey, hash2, hash4 } from '../wire/hash.ts';
 
 /** States of a neighbor: Linux's NUD states, which are RFC 4861's (§7.3.2) and serve ARP as well. */
@@ -126,6 +127,19 @@ export class NeighborTable {
     this.#learned = from.#learned;
     for (const [network, count] of from.#networkLearned) this.#networkLearned.set(network, count);
     this.#hand = from.#hand;
+  }
+
+  carry(carrier: Carrier): void {
+    this.rows = carrier.grown(this.rows);
+    this.confirmed = carrier.grown(this.confirmed);
+    this.used = carrier.grown(this.used);
+    this.high = carrier.number(this.high);
+    this.#buckets = carrier.grown(this.#buckets);
+    this.#freeRow = carrier.number(this.#freeRow);
+    this.#permanent = carrier.number(this.#permanent);
+    this.#learned = carrier.number(this.#learned);
+    carryMap(carrier, this.#networkLearned);
+    this.#hand = carrier.number(this.#hand);
   }
 
   /** Entries of all kinds. */

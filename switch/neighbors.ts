@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { setEthDst, setEthSrc } from '../wire/ethernet.ts';
 import type { HashKey } from '../wire/hash.ts';
 import { ICMP_UNREACH_HOST, ICMP_UNREACHABLE } from '../wire/icmp.ts';
@@ -122,6 +123,21 @@ export class Neighbors {
     this.#questionRow.set(from.#questionRow);
     this.#questionDue.set(from.#questionDue);
     this.#now = from.#now;
+  }
+
+  /** @param networks by id; those of the state are there already */
+  carry(carrier: Carrier, networks: readonly (Network | undefined)[]): void {
+    this.reachableTime = carrier.number(this.reachableTime);
+    this.deadline = carrier.number(this.deadline);
+    this.#table.carry(carrier);
+    this.#queues.carry(carrier, this.#originator.arena.frames, networks);
+    const ids = carrier.plain([...this.#networks.keys()]);
+    this.#networks.clear();
+    for (const id of ids) this.#networks.set(id, networks[id]!);
+    this.#questions = carrier.number(this.#questions);
+    carrier.column(this.#questionRow, this.#questions);
+    carrier.column(this.#questionDue, this.#questions);
+    this.#now = carrier.number(this.#now);
   }
 
   /** Entries of all kinds. */

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import type { Frame } from './frame.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -34,6 +35,13 @@ export class Outbox {
 
   get size(): number {
     return (this.#tail - this.#head) | 0;
+  }
+
+  /** Nothing is in it between two frames, but where it goes on. */
+  carry(carrier: Carrier): void {
+    if (this.size > 0) throw new Error('frames are on their way');
+    this.#head = carrier.number(this.#head);
+    this.#tail = this.#head;
   }
 
   /** A frame that the deck made. Takes over the caller's reference; false (and nothing taken) when there is no room. */

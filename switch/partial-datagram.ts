@@ -1,4 +1,5 @@
 import { copy, get32, set16 } from '../wire/bytes.ts';
+import { type Carrier, carryFlag } from '../wire/carrier.ts';
 import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import {
   fillIpv4Checksum,
@@ -79,6 +80,35 @@ export class PartialDatagram {
   /** One bit per 8 bytes: whether they are there, and whether a piece begins with them. */
   readonly #present = new Uint32Array(UNITS / 32);
   readonly #starts = new Uint32Array(UNITS / 32);
+
+  /**
+   * @param frames those of the arena, by slot
+   * @param networks by id
+   */
+  carry(carrier: Carrier, frames: readonly Frame[], networks: readonly (Network | undefined)[]): void {
+    this.network = networks[carrier.number(this.network?.id ?? -1)] ?? null;
+    this.ingress = carrier.number(this.ingress);
+    this.isLocal = carryFlag(carrier, this.isLocal);
+    this.frame = frames[carrier.number(this.frame?.slot ?? -1)] ?? null;
+    this.started = carrier.number(this.started);
+    this.distance = carrier.number(this.distance);
+    this.isIpv6 = carryFlag(carrier, this.isIpv6);
+    this.hasFirst = carryFlag(carrier, this.hasFirst);
+    this.#identification = carrier.number(this.#identification);
+    this.#protocol = carrier.number(this.#protocol);
+    carrier.column(this.#addresses);
+    this.#data = carrier.number(this.#data);
+    this.#header = carrier.number(this.#header);
+    this.#firstLength = carrier.number(this.#firstLength);
+    this.#total = carrier.number(this.#total);
+    this.#received = carrier.number(this.#received);
+    this.#reach = carrier.number(this.#reach);
+    this.#largest = carrier.number(this.#largest);
+    this.#largestWhole = carrier.number(this.#largestWhole);
+    this.#codepoints = carrier.number(this.#codepoints);
+    carrier.column(this.#present);
+    carrier.column(this.#starts);
+  }
 
   get isComplete(): boolean {
     // Nothing is counted twice, because nothing overlaps.

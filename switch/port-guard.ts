@@ -1,6 +1,7 @@
 import { isIpv6Unspecified, linkLocalFromMac, type Mac } from '../wire/address.ts';
 import { ARP_LEN, ARP_REQUEST, arpOper, arpShaHi, arpShaLo, arpSpa } from '../wire/arp.ts';
 import { get16, get32 } from '../wire/bytes.ts';
+import type { Carrier } from '../wire/carrier.ts';
 import {
   ETH_LEN,
   ETHERTYPE_ARP,
@@ -119,6 +120,13 @@ export class PortGuard {
     this.#ipv6.set(from.#ipv6);
     this.#identifiers.set(from.#identifiers);
     this.#identifierCount.set(from.#identifierCount);
+  }
+
+  carry(carrier: Carrier): void {
+    carrier.column(this.#ipv4);
+    carrier.column(this.#ipv6);
+    carrier.column(this.#identifiers);
+    carrier.column(this.#identifierCount);
   }
 
   /** Says which addresses are those of a guarded port. The link-local one that its MAC makes is taken from whoever has it. */

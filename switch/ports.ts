@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import type { PortId } from './frame.ts';
 
 /** Fields of a port's row of counters: `counters[port * PORT_STRIDE + RX_FRAMES]`. One row is one cache line. */
@@ -31,6 +32,8 @@ export interface PortOptions {
   stormLimit?: number;
   /** Port security: nothing is learned, and frames come only from the addresses that `PortGuard` knows. */
   guard?: boolean;
+  /** The gateway's address stands for the host's loopback, as it does for slirp4netns's guests. */
+  hostAtGateway?: boolean;
 }
 
 export const DEFAULT_MTU = 65520;
@@ -49,6 +52,8 @@ export class Ports {
   readonly isolated: Uint8Array;
   /** Ports with port security. */
   readonly guarded: Uint8Array;
+  /** Ports for which the gateway's address stands for the host's loopback. */
+  readonly hostAtGateway: Uint8Array;
   readonly learnLimit: Int32Array;
   /** Addresses learned from the port now; kept by the fdb. */
   readonly learned: Int32Array;
@@ -68,6 +73,7 @@ export class Ports {
     this.mtu = new Int32Array(capacity);
     this.isolated = new Uint8Array(capacity);
     this.guarded = new Uint8Array(capacity);
+    this.hostAtGateway = new Uint8Array(capacity);
     this.learnLimit = new Int32Array(capacity);
     this.learned = new Int32Array(capacity);
     this.counters = new Float64Array(capacity * PORT_STRIDE);
@@ -85,6 +91,7 @@ export class Ports {
     this.mtu.set(from.mtu);
     this.isolated.set(from.isolated);
     this.guarded.set(from.guarded);
+    this.hostAtGateway.set(from.hostAtGateway);
     this.learnLimit.set(from.learnLimit);
     this.learned.set(from.learned);
     this.counters.set(from.counters);
@@ -94,6 +101,24 @@ export class Ports {
     this.#free.set(from.#free);
     this.#head = from.#head;
     this.#freeCount = from.#freeCount;
+  }
+
+  carry(carrier: Carrier): void {
+    carrier.column(this.kind);
+    carrier.column(this.network);
+    carrier.column(this.mtu);
+    carrier.column(this.isolated);
+    carrier.column(this.guarded);
+    carrier.column(this.hostAtGateway);
+    carrier.column(this.learnLimit);
+    carrier.column(this.learned);
+    carrier.column(this.counters);
+    carrier.column(this.#stormLimit);
+    carrier.column(this.#stormTokens);
+    carrier.column(this.#stormSeen);
+    carrier.column(this.#free);
+    this.#head = carrier.number(this.#head);
+    this.#freeCount = carrier.number(this.#freeCount);
   }
 
   /**
@@ -110,6 +135,7 @@ export class Ports {
     this.mtu[port] = options.mtu ?? DEFAULT_MTU;
     this.isolated[port] = options.isolated ? 1 : 0;
     this.guarded[port] = options.guard ? 1 : 0;
+    this.hostAtGateway[port] = options.hostAtGateway ? 1 : 0;
     this.learnLimit[port] = options.guard ? 0 : (options.learnLimit ?? DEFAULT_LEARN_LIMIT);
     this.learned[port] = 0;
     this.counters.fill(0, port * PORT_STRIDE, (port + 1) * PORT_STRIDE);

@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hash2, hash4 } from '../wire/hash.ts';
 import type { Random } from '../wire/random.ts';
 
@@ -43,6 +44,13 @@ export class RateLimit {
     this.#filled = from.#filled;
     this.#saved.set(from.#saved);
     this.#seen.set(from.#seen);
+  }
+
+  carry(carrier: Carrier): void {
+    this.#credit = carrier.number(this.#credit);
+    this.#filled = carrier.number(this.#filled);
+    carrier.column(this.#saved);
+    carrier.column(this.#seen);
   }
 
   /** Whether an error may go to an IPv4 receiver in `network` now. */

@@ -1,5 +1,6 @@
 import { isIpv6Multicast } from '../wire/address.ts';
 import { get32 } from '../wire/bytes.ts';
+import type { Carrier } from '../wire/carrier.ts';
 import { ETHERTYPE_IPV4 } from '../wire/ethernet.ts';
 import { ICMP_EXCEEDED_REASSEMBLY, ICMP_TIME_EXCEEDED } from '../wire/icmp.ts';
 import { ICMPV6_EXCEEDED_REASSEMBLY, ICMPV6_TIME_EXCEEDED, icmpv6Type } from '../wire/icmpv6.ts';
@@ -70,6 +71,15 @@ export class Reassembly {
     this.#originator = originator;
     this.#icmp = icmp;
     this.#icmpv6 = icmpv6;
+  }
+
+  /** @param networks by id; those of the state are there already */
+  carry(carrier: Carrier, networks: readonly (Network | undefined)[]): void {
+    this.deadline = carrier.number(this.deadline);
+    for (const datagram of this.#datagrams) {
+      datagram.carry(carrier, this.#originator.arena.frames, networks);
+    }
+    this.#counts = carrier.grown(this.#counts);
   }
 
   /**

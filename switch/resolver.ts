@@ -1,4 +1,5 @@
 import { set16, set32 } from '../wire/bytes.ts';
+import { type Carrier, carryList } from '../wire/carrier.ts';
 import {
   DNS_AA,
   DNS_ANCOUNT,
@@ -24,7 +25,7 @@ import { setIpv6Address } from '../wire/ipv6.ts';
 import type { PortId } from './frame.ts';
 import { containsIpv6 } from './martian.ts';
 import type { Network } from './network.ts';
-import { isLocalName, ReverseName, type Zone } from './zone.ts';
+import { isLocalName, ReverseName, Zone } from './zone.ts';
 
 /**
  * Seconds for which an address may be remembered, that of Kubernetes' names. Containers come and go, and one that comes
@@ -93,6 +94,24 @@ export class Resolver {
     }
     for (const [port, search] of from.#search.entries()) this.#search[port] = search;
     for (const [port, zone] of from.#own.entries()) this.#own[port] = zone;
+  }
+
+  /**
+   * @param networks by id; those of the state are there already
+   * @param key of the zones
+   */
+  carry(carrier: Carrier, networks: readonly (Network | undefined)[], key: number): void {
+    Object.assign(this.counters, carrier.plain(this.counters));
+    const ids = carrier.plain(this.#known.flatMap((known, id) => (known === undefined ? [] : [id])));
+    for (const id of ids) {
+      this.#known[id] ??= { network: networks[id]!, zone: null };
+      this.#known[id].zone = carryZone(carrier, this.#known[id].zone, key);
+    }
+    carryList(carrier, this.#search);
+    const owners = carrier.plain(this.#own.flatMap((own, port) => (own === undefined ? [] : [port])));
+    for (const port of owners) {
+      this.#own[port] = carryZone(carrier, this.#own[port] ?? null, key) ?? undefined;
+    }
   }
 
   /** From now on the gateway of `network` answers. */
@@ -292,6 +311,14 @@ export class Resolver {
   fail(bytes: Uint8Array, out: Uint8Array, at: number): number {
     return this.#error(bytes, out, at, DnsRcode.SERVFAIL, DNS_RA);
   }
+}
+
+function carryZone(carrier: Carrier, zone: Zone | null, key: number): Zone | null {
+  const names = carrier.plain(zone?.names ?? null);
+  if (names === null) return null;
+  const carried = zone ?? new Zone(names, key);
+  carried.carry(carrier);
+  return carried;
 }
 
 /**

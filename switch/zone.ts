@@ -1,3 +1,4 @@
+import type { Carrier } from '../wire/carrier.ts';
 import { encodeDnsName, hashDnsName, isSameDnsName, isUnderDnsName } from '../wire/dns.ts';
 
 /** A name and its addresses: int32s, and four int32 words each. The same name may occur more than once. */
@@ -41,6 +42,8 @@ interface Entry {
  * suffix that makes it local exists, without records (RFC 8020 §2: below what does not exist there is nothing).
  */
 export class Zone {
+  /** What it was made of. */
+  readonly names: readonly ZoneName[];
   readonly #key: number;
   /** Entry + 1 by slot, 0 where there is none; at most half full. */
   readonly #slots: Int32Array;
@@ -62,6 +65,7 @@ export class Zone {
   /** Throws RangeError for a name that cannot be one. */
   constructor(names: readonly ZoneName[], key = 0) {
     const entries = Array.from(entriesOf(names).values());
+    this.names = names;
     this.#key = key;
     this.#bytes = joined(entries.map((entry) => entry.name));
     this.#starts = starts(entries.map((entry) => entry.name.length));
@@ -79,6 +83,10 @@ export class Zone {
       while (this.#slots[slot] !== 0) slot = (slot + 1) & (this.#slots.length - 1);
       this.#slots[slot] = i + 1;
     }
+  }
+
+  carry(carrier: Carrier): void {
+    carrier.column(this.#turns);
   }
 
   /** Names that it knows, those that lead back from addresses included. */

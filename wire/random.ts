@@ -1,3 +1,5 @@
+import type { Carrier } from './carrier.ts';
+
 /**
  * Seeded random numbers (xoshiro128**, Blackman and Vigna): the same on every machine, because only int32 arithmetic
  * is in it. For port choice, jitter and fault injection; not for secrets.
@@ -32,6 +34,13 @@ export class Random {
     this.#b = from.#b;
     this.#c = from.#c;
     this.#d = from.#d;
+  }
+
+  carry(carrier: Carrier): void {
+    this.#a = carrier.number(this.#a);
+    this.#b = carrier.number(this.#b);
+    this.#c = carrier.number(this.#c);
+    this.#d = carrier.number(this.#d);
   }
 
   /** The next number, 0 to 2^32 - 1. */

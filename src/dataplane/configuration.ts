@@ -7,6 +7,7 @@ import { Arena, type ArenaSize, type Frame, type PortId } from '../../switch/fra
 import { Gateway } from '../../switch/gateway.ts';
 import { Icmp } from '../../switch/icmp.ts';
 import { Icmpv6 } from '../../switch/icmpv6.ts';
+import type { Identifications } from '../../switch/identifications.ts';
 import { type ForwardedQuery, NameServer } from '../../switch/name-server.ts';
 import { Neighbors } from '../../switch/neighbors.ts';
 import { Network } from '../../switch/network.ts';
@@ -18,6 +19,7 @@ import { RateLimit } from '../../switch/rate-limit.ts';
 import { Reassembly } from '../../switch/reassembly.ts';
 import { Resolver } from '../../switch/resolver.ts';
 import { Zone, type ZoneName } from '../../switch/zone.ts';
+import { type Carrier, carryMap } from '../../wire/carrier.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { Random } from '../../wire/random.ts';
 import type {
@@ -93,9 +95,15 @@ export abstract class Configuration {
   protected readonly filter: Filter;
   protected readonly forwarding: Forwarding;
   protected readonly onException: (error: unknown, frame: Frame | null) => void;
+  protected readonly options: DataplaneOptions;
+  readonly #random: Random;
+  readonly #limit: RateLimit;
+  readonly #identifications: Identifications;
 
   constructor(options: DataplaneOptions = {}) {
     const random = new Random(options.seed ?? 0);
+    this.options = options;
+    this.#random = random;
     this.arena = new Arena(options.arena);
     this.ports = new Ports(options.ports);
     this.guard = new PortGuard(this.ports);
@@ -109,6 +117,8 @@ export abstract class Configuration {
     const originator = new Originator(this.arena, this.outbox);
     const fragmenter = new Fragmenter(originator, random);
     const limit = new RateLimit(random, key);
+    this.#limit = limit;
+    this.#identifications = fragmenter.identifications;
     const icmp = new Icmp(originator, fragmenter, limit);
     const icmpv6 = new Icmpv6(originator, fragmenter, limit);
     this.neighbors = new Neighbors(originator, icmp, icmpv6, random, { key });
@@ -136,8 +146,113 @@ export abstract class Configuration {
       icmpv6,
     );
   }
+
   /** Sends what the deck says by itself because of what it was told. */
   protected abstract sendOutbox(now: number): void;
+
+  /**
+   * Takes over all that another data plane with the same options is and knows, but for what is on its way: pieces of
+   * datagrams, conversations with the name server, and what waits for a device. Nothing that is written to later is common
+   * to both.
+   * @param deviceOf what stands behind a port here
+   */
+  protected copyFrom(from: Configuration, deviceOf: (port: PortId, device: Device) => Device): void {
+    this.arena.copyFrom(from.arena);
+    this.ports.copyFrom(from.ports);
+    this.fdb.copyFrom(from.fdb);
+    for (const network of from.networks) {
+      if (network === undefined) continue;
+      const { id, port, options } = network;
+      const bridge = new Bridge(id, this.ports, this.fdb);
+      bridge.copyFrom(network.bridge);
+      this.bridges[id] = bridge;
+      this.networks[id] = new Network(id, bridge, port, options);
+    }
+    // Holes between numbers are given to others first.
+    this.networks.length = from.networks.length;
+    for (const [id, uplink] of from.uplinks.entries()) this.uplinks[id] = uplink?.copyTo(this.networks[id]!);
+    for (const network of this.networks) {
+      if (network !== undefined) this.routes.add(network, this.uplinks[network.id] === undefined);
+    }
+    for (const [port, spec] of from.specs) {
+      this.specs.set(port, spec);
+      const device = from.egress.device(port);
+      if (device !== undefined) this.egress.add(port, deviceOf(port, device));
+    }
+    for (const network of from.apart) this.apart.add(network);
+    this.neighbors.copyFrom(from.neighbors, this.networks);
+    this.resolver.copyFrom(from.resolver, this.networks);
+    this.dhcp.copyFrom(from.dhcp);
+    this.guard.copyFrom(from.guard);
+    this.nat.copyFrom(from.nat, this.networks);
+    this.rules.copyFrom(from.rules);
+    this.filter.copyFrom(from.filter);
+    this.#limit.copyFrom(from.#limit);
+    this.#identifications.copyFrom(from.#identifications);
+    this.#random.copyFrom(from.#random);
+  }
+
+  /**
+   * Everything that is known, between two frames and with no batch unsent. It goes back into a data plane that was made with
+   * the same options and has not been used.
+   * @param device of a port on the way back
+   */
+  carry(carrier: Carrier, device: (port: PortId) => Device): void {
+    this.#random.carry(carrier);
+    this.#limit.carry(carrier);
+    this.#identifications.carry(carrier);
+    this.arena.carry(carrier);
+    this.ports.carry(carrier);
+    this.#carryNetworks(carrier);
+    carryMap(carrier, this.specs);
+    const apart = carrier.plain([...this.apart]);
+    for (const network of apart) this.apart.add(network);
+    this.fdb.carry(carrier);
+    this.ledger.carry(carrier);
+    this.outbox.carry(carrier);
+    this.egress.carry(carrier, this.specs.keys(), device);
+    this.neighbors.carry(carrier, this.networks);
+    this.reassembly.carry(carrier, this.networks);
+    this.resolver.carry(carrier, this.networks, this.zoneKey);
+    this.names.carry(carrier);
+    this.dhcp.carry(carrier);
+    this.rules.carry(carrier);
+    this.nat.carry(carrier, this.networks);
+    this.guard.carry(carrier);
+    this.filter.carry(carrier);
+  }
+
+  #carryNetworks(carrier: Carrier): void {
+    const segments = carrier.plain(
+      Array.from(this.networks, (network) =>
+        network === undefined
+          ? null
+          : {
+              port: network.port,
+              options: network.options,
+              isUplink: this.uplinks[network.id] !== undefined,
+            },
+      ),
+    );
+    const isNew = this.networks.length === 0;
+    for (const [id, segment] of segments.entries()) {
+      if (segment === null) {
+        this.bridges[id] = undefined;
+        this.networks[id] = undefined;
+        continue;
+      }
+      if (isNew) {
+        this.#putSegment(id, segment.port, segment.options);
+        if (segment.isUplink) this.uplinks[id] = new Uplink(this.networks[id]!, segment.options);
+      }
+      this.bridges[id]!.carry(carrier);
+      this.uplinks[id]?.carry(carrier);
+    }
+    // Their order decides between routes to the same prefix.
+    for (const id of carrier.plain(this.routes.networks.map((network) => network.id))) {
+      if (isNew) this.routes.add(this.networks[id]!, this.uplinks[id] === undefined);
+    }
+  }
 
   // ---- networks, ports, publishes ----
 
@@ -188,10 +303,14 @@ export abstract class Configuration {
     if (id < 0) id = this.networks.length;
     const port = this.ports.add(id, PortKind.GATEWAY, { mtu: options.mtu });
     if (port < 0) throw new RangeError(`all ${this.ports.capacity} ports are in use`);
+    this.fdb.addStatic(id, options.macHi, options.macLo, port);
+    return this.#putSegment(id, port, options);
+  }
+
+  #putSegment(id: number, port: PortId, options: NetworkOptions): Network {
     const bridge = new Bridge(id, this.ports, this.fdb);
     bridge.gateway = port;
     const network = new Network(id, bridge, port, options);
-    this.fdb.addStatic(id, options.macHi, options.macLo, port);
     this.bridges[id] = bridge;
     this.networks[id] = network;
     return network;

@@ -14,6 +14,7 @@ import {
   TX_FRAMES,
 } from '../../switch/ports.ts';
 import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import type { Carrier } from '../../wire/carrier.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import { Malformed } from '../../wire/malformed.ts';
 import { parse, parseEthernet, parseNetwork } from '../../wire/parse.ts';
@@ -52,6 +53,20 @@ export class Dataplane extends Configuration {
   constructor(options: DataplaneOptions = {}) {
     super(options);
     this.neighbors.mayTell = (frame) => this.#undo(frame);
+  }
+
+  /**
+   * A data plane of its own that is and knows what this one does: what is tried there leaves no trace here. It hears of no
+   * connections and asks nobody for names; it costs as much as there is in the tables.
+   * @param deviceOf what stands behind a port there, in place of its device
+   */
+  fork(
+    deviceOf: (port: PortId, device: Device) => Device,
+    onException: DataplaneOptions['onException'],
+  ): Dataplane {
+    const fork = new Dataplane({ ...this.options, ...(onException && { onException }) });
+    fork.copyFrom(this, deviceOf);
+    return fork;
   }
 
   // ---- the way of a frame ----
@@ -228,6 +243,11 @@ export class Dataplane extends Configuration {
     this.egress.sendBatches(now);
     return this.deadline();
   }
+  override carry(carrier: Carrier, device: (port: PortId) => Device): void {
+    super.carry(carrier, device);
+    this.#resting = carrier.number(this.#resting);
+  }
+
   // ---- what can be seen from outside ----
 
   /** The connections that match, all of them. */

@@ -5,6 +5,7 @@ import type { Arena, Frame, PortId } from '../../switch/frame.ts';
 import { FrameRing } from '../../switch/frame-ring.ts';
 import { PORT_STRIDE, type Ports, TX_BYTES, TX_DROPPED, TX_FRAMES } from '../../switch/ports.ts';
 import { type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import { type Carrier, carryFlag } from '../../wire/carrier.ts';
 import { ETH_LEN } from '../../wire/ethernet.ts';
 import { completeChecksum, segmentCount, segmentLength, writeSegment } from '../../wire/segmentation.ts';
 import { gsoType, needsChecksum, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
@@ -60,6 +61,21 @@ export class Egress {
     this.#devices = new Array(ports.capacity).fill(undefined);
     this.#queues = new Array(ports.capacity).fill(undefined);
     this.#batches = new Array(ports.capacity).fill(undefined);
+  }
+
+  /**
+   * The frames that wait. None are gathered: call `sendBatches` before.
+   * @param ports those that there are
+   * @param device of a port on the way back
+   */
+  carry(carrier: Carrier, ports: Iterable<PortId>, device: (port: PortId) => Device): void {
+    for (const port of ports) {
+      this.#devices[port] ??= device(port);
+      const size = this.#queues[port]?.size ?? 0;
+      if (!carryFlag(carrier, size > 0)) continue;
+      this.#queues[port] ??= new FrameRing(QUEUE);
+      this.#queues[port].carry(carrier, this.#arena.frames);
+    }
   }
 
   device(port: PortId): Device | undefined {

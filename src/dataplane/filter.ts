@@ -5,6 +5,7 @@ import type { Frame } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
 import { drop, PASS, type Verdict } from '../../switch/verdict.ts';
 import { get32 } from '../../wire/bytes.ts';
+import { type Carrier, carryFlag } from '../../wire/carrier.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { IPV4_SRC } from '../../wire/ipv4.ts';
 import { IPV6_SRC } from '../../wire/ipv6.ts';
@@ -51,6 +52,12 @@ export class Filter {
   copyFrom(from: Filter): void {
     this.isEmpty = from.isEmpty;
     this.#userRules.copyFrom(from.#userRules);
+  }
+
+  carry(carrier: Carrier): void {
+    this.isEmpty = carryFlag(carrier, this.isEmpty);
+    this.isAccepted = carryFlag(carrier, this.isAccepted);
+    this.#userRules.carry(carrier);
   }
 
   /** No rule that names the network matches any more. */

@@ -1,4 +1,5 @@
 import { DROP_REASONS, type DropReason } from '../../switch/drop-reason.ts';
+import type { Carrier } from '../../wire/carrier.ts';
 import type { LedgerSnapshot } from './commands.ts';
 
 /**
@@ -16,6 +17,16 @@ export class Ledger {
 
   drop(reason: DropReason): void {
     this.drops[reason]!++;
+  }
+
+  carry(carrier: Carrier): void {
+    this.ports = carrier.number(this.ports);
+    this.originated = carrier.number(this.originated);
+    this.copies = carrier.number(this.copies);
+    this.sent = carrier.number(this.sent);
+    this.consumed = carrier.number(this.consumed);
+    this.held = carrier.number(this.held);
+    carrier.column(this.drops);
   }
 
   /** 0 when the account balances: what came in less what became of it. */

@@ -30,10 +30,12 @@ import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
 import { SERVICES } from '../../switch/services.ts';
+import type { Carrier } from '../../wire/carrier.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import type { Random } from '../../wire/random.ts';
 import type { ConntrackOptions, FlowEvent, NetworkOptions, PublishOptions } from './commands.ts';
 import { describeFlow } from './flows.ts';
+import type { Uplink } from './uplink.ts';
 
 /** Connections that a deck tracks when nothing else is said. */
 export const DEFAULT_CONNTRACK_MAX = 262_144;
@@ -108,6 +110,33 @@ export class Nat {
     this.#now = from.#now;
   }
 
+  /** @param networks by id; those of the state are there already */
+  carry(carrier: Carrier, networks: readonly (Network | undefined)[]): void {
+    this.conntrack.carry(carrier);
+    this.mappings.carry(carrier);
+    this.publishes.carry(carrier);
+    carrier.column(this.#entry, Math.min(this.conntrack.high + 1, this.#entry.length));
+    carrier.column(this.#spoken);
+    const segments = carrier.plain(
+      Array.from(this.#segments, ([id, { indices, isUplink }]) => ({ id, indices, isUplink })),
+    );
+    this.#segments.clear();
+    for (const { id, ...segment } of segments) {
+      this.#segments.set(id, { ...segment, network: networks[id]! });
+    }
+    const exposed = carrier.plain(Array.from(this.#exposed, ([id, on]) => ({ id, on: [...on] })));
+    this.#exposed.clear();
+    for (const { id, on } of exposed) this.#exposed.set(id, new Set(on));
+    // A translation of prefixes has no state, and follows from what the network was made of.
+    this.#prefixes.clear();
+    for (const network of networks) {
+      const npt = network && prefixTranslation(network.options);
+      if (npt) this.#prefixes.set(network.id, npt);
+    }
+    this.#nextPublish = carrier.number(this.#nextPublish);
+    this.#now = carrier.number(this.#now);
+  }
+
   // ---- the destination of a new connection ----
 
   /** The publish to which the packet goes, whose destination is an address of `owner`; or -1. */
@@ -158,6 +187,15 @@ export class Nat {
     invertTuple(words, 0, REPLY_AT, mappings.insideZone(row));
     mappings.copyInside(row, words, REPLY_AT + TUPLE_SRC);
     words[REPLY_AT + TUPLE_PORTS] = portsWord(mappings.insidePort(row), sourcePort(words[TUPLE_PORTS]));
+  }
+
+  /** The connection goes to the next hop of an uplink; false when there is none of the IP version. */
+  toNextHop({ network, hasGateway4, gateway4, hasGateway6, gateway6 }: Uplink, isIpv4: boolean): boolean {
+    if (isIpv4 ? !hasGateway4 : !hasGateway6) return false;
+    invertTuple(this.words, 0, REPLY_AT, network.id);
+    if (isIpv4) this.words[REPLY_AT + TUPLE_SRC_IPV4] = gateway4;
+    else for (let i = 0; i < 4; i++) this.words[REPLY_AT + TUPLE_SRC + i] = gateway6[i];
+    return true;
   }
 
   // ---- its source, and its beginning ----

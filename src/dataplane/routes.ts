@@ -29,6 +29,11 @@ export class Routes {
   #ipv4 = new PrefixTable([], 1);
   #ipv6 = new PrefixTable([], 4);
 
+  /** The networks to which there are routes, in the order in which they were added. */
+  get networks(): Network[] {
+    return [...new Set([...this.#ipv4.rows, ...this.#ipv6.rows].map(({ network }) => network))];
+  }
+
   /** Adds the gateway's addresses and, unless it is an uplink's, the network's own prefixes. */
   add(network: Network, subnets = true): void {
     if (network.hasIpv4) {

@@ -1,3 +1,4 @@
+import { type Carrier, carryMap } from '../../wire/carrier.ts';
 import { RULE_KINDS, type RuleCounter, type RuleKind } from './commands.ts';
 
 /** The number of each kind of rule: its place in `RULE_KINDS`. Written out, for the engine to see constants. */
@@ -63,6 +64,13 @@ export class Rules {
     this.#publishes = from.#publishes.slice();
     for (const [network, kinds] of from.#networkRules) this.#networkRules.set(network, kinds);
     for (const [publish, row] of from.#publishRules) this.#publishRules.set(publish, row);
+  }
+
+  carry(carrier: Carrier): void {
+    carrier.column(this.#networks);
+    this.#publishes = carrier.grown(this.#publishes);
+    carryMap(carrier, this.#networkRules);
+    carryMap(carrier, this.#publishRules);
   }
 
   /** Begins to count for a network; `kinds` are the rules that it has. */

@@ -1,6 +1,7 @@
 import { IPV4_MAPPED } from '../../nat/tuple.ts';
 import { containsIpv6, prefixWord } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
+import type { Carrier } from '../../wire/carrier.ts';
 import type { DeniedPrefix, Filtering, UplinkOptions } from './commands.ts';
 
 /** First word of 64:ff9b::/96, behind which are IPv4 addresses (RFC 6052 §2.1): what DNS64 answers with. */
@@ -40,6 +41,10 @@ export class Uplink {
     const copy = new Uplink(network, this.options);
     copy.#denied = this.#denied;
     return copy;
+  }
+
+  carry(carrier: Carrier): void {
+    this.#denied = carrier.grown(this.#denied);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { IPV4_MAPPED, sourcePort, TUPLE_PORTS, TUPLE_SRC } from '../../nat/tuple.ts';
 import type { Frame } from '../../switch/frame.ts';
 import { prefixWord } from '../../switch/martian.ts';
+import type { Carrier } from '../../wire/carrier.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { icmpType } from '../../wire/icmp.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
@@ -77,6 +78,14 @@ export class UserRules {
   #counters = new Float64Array(0);
   /** The rule that matched last. */
   #matched = 0;
+
+  carry(carrier: Carrier): void {
+    this.size = carrier.number(this.size);
+    this.#rows = carrier.grown(this.#rows);
+    this.#ids = carrier.plain(this.#ids);
+    this.#counters = carrier.grown(this.#counters);
+    this.#matched = carrier.number(this.#matched);
+  }
 
   /** How the rule that matched last rejects: a place in `REJECTIONS`, or REJECT_BY_PROTOCOL. */
   get rejection(): number {
