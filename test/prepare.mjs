@@ -36,6 +36,7 @@ const TOOLS = {
 const INTEGRATIONS = {
   busybox: 'busybox',
   dockerd: 'docker.io',
+  'docker-compose': 'docker-compose',
 };
 if (process.argv.includes('integrations')) Object.assign(TOOLS, INTEGRATIONS);
 

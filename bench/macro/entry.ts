@@ -67,6 +67,7 @@ export const UNITS: Record<Measurement, string> = {
   'sockets-tcp': 'Gbit/s',
   'sockets-http': 'requests/s',
   'sockets-first': 'µs p50',
+  'docker-tcp': 'Gbit/s',
 };
 
 export function wantedOf(target: Target): number {

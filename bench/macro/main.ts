@@ -7,7 +7,8 @@
  * What many of them cost is measured by 500 containers on 50 networks of one daemon.
  * The way out and back in is measured beside the bridge with nftables' masquerade and DNAT.
  * The way through sockets of the host is measured beside slirp4netns and pasta, all three as an ordinary user.
- * Needs root, iproute2, nftables, iperf3 and gcc, and for the last slirp4netns, passt and wrk. Exit code 1 when a target is missed, 2 for a wrong argument.
+ * Networks of driver tapdeck are measured beside docker0, between containers of a Docker Engine.
+ * Needs root, iproute2, nftables, iperf3 and gcc, for sockets slirp4netns, passt and wrk, for Docker docker.io and busybox. Exit code 1 when a target is missed, 2 for a wrong argument.
  */
 import { compile } from './c-program.ts';
 import { stopAll } from './command.ts';

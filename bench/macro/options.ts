@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/** What can be measured: between two containers, of names, of five hundred containers, by NAT, and by sockets of the host. */
+/** What can be measured: between two containers, of names, of five hundred containers, by NAT, by sockets of the host, and in Docker. */
 export const MEASUREMENTS = [
   ...(['tcp', 'udp', 'rr'] as const),
   ...(['dns', 'dns-bulk'] as const),
   ...(['scale-tcp', 'scale-dns', 'scale-attach', 'scale-api', 'scale-memory', 'scale-restart'] as const),
   ...(['nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const),
   ...(['sockets-tcp', 'sockets-http', 'sockets-first'] as const),
+  'docker-tcp',
 ] as const;
 export type Measurement = (typeof MEASUREMENTS)[number];
 
@@ -23,7 +24,7 @@ export interface Options {
   congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|scale|scale-tcp|scale-dns|scale-attach|scale-api|scale-memory|scale-restart|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first]... [--pairs N] [--congestion NAME]... [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|scale|scale-tcp|scale-dns|scale-attach|scale-api|scale-memory|scale-restart|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first|docker-tcp]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
 
 /** Linux's default, and this machine's own where somebody has set another. */

@@ -2,6 +2,8 @@ import { CForwarder } from './c-forwarder.ts';
 import type { CPrograms } from './c-program.ts';
 import type { Connected, Contender, Path } from './contender.ts';
 import { DNS_RATE, dnsBulk, dnsLatency } from './dns.ts';
+import { DockerHost } from './docker-host.ts';
+import { DockerNetwork } from './docker-network.ts';
 import type { Entry, Sample, Target } from './entry.ts';
 import { firstByte } from './first-byte.ts';
 import { httpRate } from './http.ts';
@@ -203,6 +205,17 @@ export function plan(options: Options, programs: CPrograms): Plan {
       },
     );
   }
+  const docker = new DockerHost();
+  const docker0 = new DockerNetwork(docker, 'docker0');
+  const dockerDeck = new DockerNetwork(docker, 'tapdeck');
+  for (const congestion of options.congestion) {
+    measure(
+      `TCP bulk between two containers of Docker (iperf3), ${congestion}, Gbit/s`,
+      'docker-tcp',
+      [[docker0], [dockerDeck, atLeast(1)]],
+      { congestion },
+    );
+  }
   const wanted = lines.filter((line) => options.only.includes(line.measurement));
   return {
     contenders: [...new Set(wanted.map((line) => line.contender))],
@@ -260,6 +273,7 @@ async function sample(
     case 'scale-tcp':
     case 'nat-tcp':
     case 'sockets-tcp':
+    case 'docker-tcp':
       return { value: await tcpBulk(path, lengths.tcpSeconds, congestion) };
     case 'dns':
     case 'scale-dns':

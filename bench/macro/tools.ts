@@ -19,13 +19,20 @@ const SOCKETS_PACKAGES: Readonly<Record<string, string>> = {
   wrk: 'wrk',
 };
 
+/** And those that it runs to measure networks of Docker. */
+const DOCKER_PACKAGES: Readonly<Record<string, string>> = {
+  busybox: 'busybox',
+  dockerd: 'docker.io',
+};
+
 /** One line that says what is missing and how to get it; undefined when everything is there. */
 export function missingTools(
   measurements: readonly Measurement[],
   path = process.env['PATH'] ?? '',
 ): string | undefined {
   const sockets = measurements.some((measurement) => measurement.startsWith('sockets-'));
-  const wanted = { ...PACKAGES, ...(sockets && SOCKETS_PACKAGES) };
+  const docker = measurements.includes('docker-tcp');
+  const wanted = { ...PACKAGES, ...(sockets && SOCKETS_PACKAGES), ...(docker && DOCKER_PACKAGES) };
   const missing = Object.keys(wanted).filter((tool) => !isThere(tool, path));
   if (missing.length === 0) return undefined;
   const packages = missing.map((tool) => wanted[tool]).join(' ');

@@ -111,6 +111,14 @@ export class DockerEngine {
     return out.trim();
   }
 
+  /** `docker-compose WORDS` for project `shop` in a folder; it must succeed. */
+  async compose(folder: string, ...words: string[]): Promise<void> {
+    const argv = ['docker-compose', '-H', this.#host, '--project-directory', folder, '-p', 'shop'];
+    const file = join(folder, 'docker-compose.yml');
+    const { code, out, err } = await this.account.spawn([...argv, '-f', file, ...words]).ended;
+    if (code !== 0) throw new Error(`docker-compose ${words.join(' ')} ended with ${code}: ${out}${err}`);
+  }
+
   /** Runs a container that sleeps. */
   run(name: string, ...options: string[]): Promise<string> {
     return this.ok(
