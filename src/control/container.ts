@@ -1,6 +1,6 @@
 import type { DefaultRoute, RouteTarget } from '../device/default-route.ts';
 import { formatAddress } from './address.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { Endpoint, LastingWishes } from './endpoint.ts';
 import type { NamespaceTarget } from './namespace.ts';
 import type { NetworkRecord } from './network.ts';
 import type { PublishedPort } from './published.ts';
@@ -30,8 +30,8 @@ export interface EndpointRecord {
   readonly network: NetworkRecord;
   readonly ipv4: bigint | null;
   readonly ipv6: bigint | null;
-  /** What is to go wrong on purpose. */
-  readonly faults: string | undefined;
+  /** Those of its options that can be seen nowhere else. */
+  readonly wishes: LastingWishes;
   /**
    * Takes the name that a handed-over interface has got in the container, as long as that is not known; null for all others.
    * Throws a `DeckError` when it is in use.

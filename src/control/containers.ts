@@ -143,7 +143,7 @@ export class Containers {
       namespace,
       ...(hostname !== null && { hostname }),
       labels: { ...labels },
-      endpoints: Array.from(endpoints.values()).flatMap(({ endpoint, leaving, faults, settle }) =>
+      endpoints: Array.from(endpoints.values()).flatMap(({ endpoint, leaving, wishes, settle }) =>
         leaving || settle
           ? []
           : {
@@ -158,7 +158,7 @@ export class Containers {
               links: [...endpoint.links],
               gatewayPriority: endpoint.gatewayPriority,
               allowSpoof: endpoint.allowSpoof,
-              ...(faults !== undefined && { faults }),
+              ...wishes,
             },
       ),
       publish: this.#parts.published.of(name).map(specOf),

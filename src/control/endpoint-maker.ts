@@ -7,8 +7,16 @@ import type { openTapFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { formatAddress, parseStationMac, toInt32, toWords } from './address.ts';
 import type { ContainerRecord, EndpointRecord } from './container.ts';
-import type { ConnectOptions, Endpoint } from './endpoint.ts';
-import { checkAliases, checkLinks, checkNoWishes, checkPriority, netnsOf } from './endpoint-wishes.ts';
+import type { ConnectOptions, Endpoint, LastingWishes } from './endpoint.ts';
+import {
+  checkAliases,
+  checkHostAtGateway,
+  checkLinks,
+  checkNoWishes,
+  checkPriority,
+  localAddresses,
+  netnsOf,
+} from './endpoint-wishes.ts';
 import { unavailable } from './error.ts';
 import { newId } from './id.ts';
 import { Ifnames } from './ifnames.ts';
@@ -51,6 +59,22 @@ export interface EndpointMakerParts {
   undo(): Undo;
   /** Whether nothing new may begin any more. */
   closing(): boolean;
+}
+
+function lastingWishes({
+  ipv6,
+  localAddresses,
+  hostAtGateway,
+  takeOver,
+  faults,
+}: ConnectOptions): LastingWishes {
+  return {
+    ...(ipv6 !== undefined && { ipv6 }),
+    ...(localAddresses && { localAddresses: [...localAddresses] }),
+    ...(hostAtGateway && { hostAtGateway }),
+    ...(takeOver && { takeOver }),
+    ...(faults !== undefined && { faults }),
+  };
 }
 
 /** Makes endpoints, in two steps: what has to be theirs alone is taken first, and at once. */
@@ -110,7 +134,10 @@ export class EndpointMaker {
       return { container, network, endpoint, options, handover, mac: null, ipv4: null, ipv6: null, undo };
     }
     const ipv4 = network.reserveAddress(4, options.ip, name, undo);
-    const ipv6 = network.reserveAddress(6, options.ip6, name, undo);
+    const hasIpv6 = options.ipv6 !== false || options.ip6 !== undefined;
+    const ipv6 = hasIpv6 ? network.reserveAddress(6, options.ip6, name, undo) : null;
+    localAddresses(network, options.localAddresses);
+    if (options.hostAtGateway) checkHostAtGateway(network);
     const mac = options.mac
       ? network.reserveMac(parseStationMac(options.mac), options.mac)
       : network.deriveMac(ipv4, ipv6);
@@ -147,7 +174,7 @@ export class EndpointMaker {
         network,
         ipv4,
         ipv6,
-        faults: options.faults,
+        wishes: lastingWishes(options),
         settle: handover ? (ifname) => this.#takeIfname(container, ifname, undo) : null,
         release: () => {
           network.releaseAddresses(ipv4, ipv6);
@@ -170,7 +197,7 @@ export class EndpointMaker {
     const { openTap, openHandover, plane } = this.#parts;
     const { ifname, mtu } = endpoint;
     // A namespace has one default route, and an internal network leads nowhere.
-    const leadsOut = isFirst && !network.way.internal;
+    const leadsOut = isFirst && !network.way.internal && !options.takeOver;
     const tap = handover
       ? openHandover({ ifname, mac: endpoint.mac, mtu })
       : await openTap({
@@ -181,7 +208,10 @@ export class EndpointMaker {
           addresses: [
             ...(ipv4 === null ? [] : [`${endpoint.ipv4}/${network.ipv4!.subnet.prefix}`]),
             ...(ipv6 === null ? [] : [`${endpoint.ipv6}/${network.ipv6!.subnet.prefix}`]),
+            // Behind its own, so that these are the source of what it sends.
+            ...localAddresses(network, options.localAddresses),
           ],
+          ...(options.takeOver && { replace: true }),
           ...(leadsOut && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
           ...(leadsOut && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
         });
@@ -191,6 +221,7 @@ export class EndpointMaker {
     }
     const spec: PortSpec = { network: network.number, mac, mtu };
     if (endpoint.allowSpoof) spec.guard = false;
+    if (options.hostAtGateway) spec.hostAtGateway = true;
     if (ipv4 !== null) spec.ipv4 = toInt32(ipv4);
     if (ipv6 !== null) spec.ipv6 = toWords(ipv6);
     return plane.addTap(tap, spec, options.faults);

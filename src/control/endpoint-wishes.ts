@@ -1,3 +1,4 @@
+import { ADDRESS_BITS, contains, familyOf, parseAddress } from './address.ts';
 import type { ContainerRecord } from './container.ts';
 import type { AttachOptions, ConnectOptions } from './endpoint.ts';
 import { conflict, type DeckError, invalid } from './error.ts';
@@ -49,12 +50,39 @@ export function checkCompany(who: string, networks: readonly NetworkRecord[]): v
 
 /** What an endpoint without an interface cannot have. */
 export function checkNoWishes({ name }: NetworkRecord, options: ConnectOptions): void {
-  const wish = (['ip', 'ip6', 'mac', 'ifname', 'faults'] as const).find((one) => options[one]);
+  const wish = (
+    ['ip', 'ip6', 'mac', 'ifname', 'localAddresses', 'hostAtGateway', 'takeOver', 'faults'] as const
+  ).find((one) => options[one]);
   if (wish) {
     throw invalid(
       `${wish} ${options[wish]}: network ${name} has no interface; leave it out or use another network`,
     );
   }
+}
+
+/** The interface's further addresses, with the length of the prefix. Throws a `DeckError` for what somebody else may have. */
+export function localAddresses(
+  { name, ipv4, ipv6 }: NetworkRecord,
+  wanted: readonly string[] = [],
+): string[] {
+  return wanted.map((text) => {
+    const family = familyOf(text);
+    const address = parseAddress(family, text);
+    const pool = family === 4 ? ipv4 : ipv6;
+    if (!pool || !contains(pool.subnet, address)) return `${text}/${ADDRESS_BITS[family]}`;
+    if (Array.from(pool.auxAddresses.values()).includes(address)) return `${text}/${pool.subnet.prefix}`;
+    throw invalid(
+      `local address ${text}: another endpoint of network ${name} may have it; make it an auxiliary address of the network`,
+    );
+  });
+}
+
+/** Whether the way out leads to the host's sockets, as it must for the host's loopback. Throws a `DeckError`. */
+export function checkHostAtGateway({ name, way }: NetworkRecord): void {
+  if (way.uplink?.sockets != null) return;
+  throw invalid(
+    `the gateway of network ${name} cannot stand for the host's loopback, to which only uplink socket leads; leave it out`,
+  );
 }
 
 export function netnsOf(target: NamespaceTarget): string | number {

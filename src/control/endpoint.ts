@@ -60,9 +60,29 @@ export interface ConnectOptions {
   gatewayPriority?: number;
   /** No by default. */
   allowSpoof?: boolean;
+  /** false: no IPv6 address, though the network has them. */
+  ipv6?: boolean;
+  /**
+   * Further addresses of the interface, of which nobody else hears: they are the container's own idea of itself. In the
+   * network's subnet they must be auxiliary addresses, which no endpoint gets.
+   */
+  localAddresses?: string[];
+  /** Whether TCP and UDP to the gateway's address lead to the loopback of the host; no by default, and only by uplink `socket`. */
+  hostAtGateway?: boolean;
+  /**
+   * Whether somebody else configures the interface besides: it takes the place of a TAP of its name that is there already,
+   * and no default route leads to it. No by default.
+   */
+  takeOver?: boolean;
   /** Faults to inject on purpose, as `loss=1%,delay=10ms,seed=7`: what `src/device/faults.ts` reads. */
   faults?: string;
 }
+
+/** Options that hold for as long as the endpoint is there, and are not to be seen in it. */
+export type LastingWishes = Pick<
+  ConnectOptions,
+  'ipv6' | 'localAddresses' | 'hostAtGateway' | 'takeOver' | 'faults'
+>;
 
 /** What a container and its first endpoint are to be. What is left out is chosen. */
 export interface AttachOptions extends ConnectOptions {

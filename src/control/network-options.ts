@@ -1,4 +1,4 @@
-import { formatAddress, formatSubnet, parseAddress } from './address.ts';
+import { familyOf, formatAddress, formatSubnet, parseAddress } from './address.ts';
 import { invalid } from './error.ts';
 import { quote } from './name.ts';
 import type { CreateNetworkOptions, NetworkRecord } from './network.ts';
@@ -13,6 +13,7 @@ const UPLINK = 'tapdeck.uplink';
 const NPT = 'tapdeck.npt';
 const HOST_LOOPBACK = 'tapdeck.host_loopback';
 const DHCP = 'tapdeck.dhcp';
+const DNS = 'tapdeck.dns';
 
 /** What the options say, where they say something. */
 export interface DriverOptions {
@@ -26,6 +27,8 @@ export interface DriverOptions {
   hostLoopback?: boolean;
   /** Whether the gateway answers DHCP. */
   dhcp?: boolean;
+  /** Further addresses of the gateway, where programs look for its name server that know no other. */
+  dns?: readonly string[];
 }
 
 const READERS: Readonly<Record<string, (text: string) => DriverOptions>> = {
@@ -37,6 +40,7 @@ const READERS: Readonly<Record<string, (text: string) => DriverOptions>> = {
   [NPT]: (npt) => ({ npt }),
   [HOST_LOOPBACK]: (text) => ({ hostLoopback: truth(text) }),
   [DHCP]: (text) => ({ dhcp: truth(text) }),
+  [DNS]: (text) => ({ dns: addresses(text) }),
 };
 
 /** Throws a `DeckError` for an option that there is not, and for a value that it cannot have. */
@@ -79,7 +83,7 @@ export function withDriverOptions(
 
 /** The options by which the same network would be made again. */
 export function describeOptions({ mtu, way, traits }: NetworkRecord): Record<string, string> {
-  const { icc, masquerade, hostBinding, dhcp } = traits;
+  const { icc, masquerade, hostBinding, dhcp, dns } = traits;
   return {
     ...(!icc && { [ICC]: 'false' }),
     ...(!masquerade && { [MASQUERADE]: 'false' }),
@@ -89,6 +93,7 @@ export function describeOptions({ mtu, way, traits }: NetworkRecord): Record<str
     ...(way.npt && { [NPT]: formatSubnet(way.npt) }),
     ...(way.hostLoopback && { [HOST_LOOPBACK]: 'true' }),
     ...(dhcp && { [DHCP]: 'true' }),
+    ...(dns.length > 0 && { [DNS]: dns.join(',') }),
   };
 }
 
@@ -102,6 +107,13 @@ function truth(text: string): boolean {
   if (/^(1|t|true)$/i.test(text)) return true;
   if (/^(0|f|false)$/i.test(text)) return false;
   throw invalid(`${quote(text)} is neither true nor false`);
+}
+
+function addresses(text: string): string[] {
+  return text.split(',').map((address) => {
+    const family = familyOf(address);
+    return formatAddress(family, parseAddress(family, address));
+  });
 }
 
 function binding(text: string): bigint | null {

@@ -4,6 +4,7 @@ import { formatMac, MAC_DOCKER_HI, type Mac } from '../../wire/address.ts';
 import type { NetworkOptions } from '../dataplane/commands.ts';
 import {
   type Family,
+  familyOf,
   formatAddress,
   formatSubnet,
   fromWords,
@@ -143,6 +144,8 @@ export interface NetworkTraits {
   readonly hostBinding: bigint | null;
   /** Whether the gateway answers DHCP. */
   readonly dhcp: boolean;
+  /** Addresses that the gateway has besides, of either family. */
+  readonly dns: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -298,12 +301,16 @@ export class NetworkRecord {
   options(): NetworkOptions {
     const { mac, ipv4, ipv6, mtu } = this;
     const { internal, uplink, npt, hostLoopback } = this.way;
-    const { icc, masquerade, dhcp } = this.traits;
+    const { icc, masquerade, dhcp, dns } = this.traits;
+    const dns4 = dns.filter((address) => familyOf(address) === 4);
+    const dns6 = dns.filter((address) => familyOf(address) === 6);
     return {
       macHi: mac.hi,
       macLo: mac.lo,
       ipv4: ipv4 && { address: toInt32(ipv4.gateway), prefix: ipv4.subnet.prefix },
       ipv6: ipv6 && { address: toWords(ipv6.gateway), prefix: ipv6.subnet.prefix },
+      ...(dns4.length > 0 && { ipv4Pool: dns4.map((address) => toInt32(parseAddress(4, address))) }),
+      ...(dns6.length > 0 && { ipv6Pool: dns6.map((address) => toWords(parseAddress(6, address))) }),
       mtu,
       ...(internal && { internal }),
       ...(!icc && { icc }),

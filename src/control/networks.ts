@@ -15,7 +15,7 @@ import {
   NetworkRecord,
 } from './network.ts';
 import { networkFilter, PRUNE_FILTERS } from './network-filter.ts';
-import { withDriverOptions } from './network-options.ts';
+import { type DriverOptions, withDriverOptions } from './network-options.ts';
 import type { HostAddress, PublishTarget } from './published.ts';
 import type { RuleNetwork } from './rules.ts';
 import type { Undo } from './undo.ts';
@@ -118,12 +118,16 @@ export class Networks {
       const aux = byFamily(options.auxAddresses ?? {});
       if (!ipv6) checkNoIpv6(name, options, aux[6]);
       const mtu = checkMtu(options.mtu ?? DEFAULT_MTU, ipv6);
+      const { subnet, gateway, ipRange, ipv6Subnet, ipv6Gateway, ipv6Range, dns = [] } = options;
       const pool = (family: 4 | 6, text: string | undefined, more: PoolOptions) => {
         const subnet = subnets.reserve(family, text, `network ${name}`);
         undo.add(() => subnets.release(subnet));
-        return new AddressPool(subnet, { ...more, auxAddresses: aux[family] });
+        const addresses = new AddressPool(subnet, { ...more, auxAddresses: aux[family] });
+        for (const address of dns) {
+          if (familyOf(address) === family) addresses.reserve(address, 'the name server', 0);
+        }
+        return addresses;
       };
-      const { subnet, gateway, ipRange, ipv6Subnet, ipv6Gateway, ipv6Range } = options;
       const pool4 = pool(4, subnet, { gateway, range: ipRange });
       const pool6 = ipv6 ? pool(6, ipv6Subnet, { gateway: ipv6Gateway, range: ipv6Range }) : null;
       const { icc = true, masquerade = true, hostBinding = null, dhcp = false, labels = {} } = options;
@@ -136,7 +140,7 @@ export class Networks {
         ipv4: pool4,
         ipv6: pool6,
         way: chooseWayOut(options, pool6?.subnet ?? null, uplinks, subnets, undo),
-        traits: { icc, masquerade, hostBinding, dhcp, labels: Object.freeze(checkLabels(labels)) },
+        traits: { icc, masquerade, hostBinding, dhcp, dns, labels: Object.freeze(checkLabels(labels)) },
         now: this.#parts.now,
       });
       network.number = await plane.addNetwork(network.options());
@@ -159,7 +163,7 @@ export class Networks {
         ipv4: null,
         ipv6: null,
         way: { internal: true, uplink: null, npt: null, hostLoopback: false },
-        traits: { icc: true, masquerade: true, hostBinding: null, dhcp: false, labels: {} },
+        traits: { icc: true, masquerade: true, hostBinding: null, dhcp: false, dns: [], labels: {} },
         now: this.#parts.now,
       });
       this.#enter(network, { name });
@@ -291,11 +295,16 @@ function checkDriver(driver = 'bridge'): void {
   throw invalid(`there is no network driver ${quote(driver)}; use bridge, or leave it out`);
 }
 
-function checkNoIpv6(name: string, options: CreateNetworkOptions, aux: Record<string, string>): void {
+function checkNoIpv6(
+  name: string,
+  options: CreateNetworkOptions & DriverOptions,
+  aux: Record<string, string>,
+): void {
   const wishes = [
     ['gateway', options.ipv6Gateway],
     ['range', options.ipv6Range],
     ['auxiliary address', Object.values(aux)[0]],
+    ['name server', options.dns?.find((address) => familyOf(address) === 6)],
   ];
   for (const [what, text] of wishes) {
     if (text === undefined) continue;

@@ -265,6 +265,13 @@ export class Forwarding {
       const publish = nat.findPublish(owner);
       if (publish >= 0) return this.#toTarget(frame, network, owner, publish, -1, isUplink, now);
     }
+    if (owner === network && this.#ports.hostAtGateway[frame.ingress] !== 0) {
+      const uplink = this.#uplinks[network.uplink];
+      const isStream = protocol === PROTO_TCP || protocol === PROTO_UDP;
+      if (isStream && uplink?.isHost && nat.toNextHop(uplink, frame.etherType === ETHERTYPE_IPV4)) {
+        return this.#toHost(frame, network, uplink, now);
+      }
+    }
     const mapping = nat.findMapping(owner);
     if (mapping >= 0) {
       if (!this.#mayEnter(mapping, frame, network, owner)) return drop(DropReason.NAT_FILTERED);
@@ -347,6 +354,22 @@ export class Forwarding {
       if (!this.#filter.isAccepted) this.#rules.countPublish(Rule.PUBLISHED, publish, bytes);
       if (!isUplink) this.#rules.countPublish(Rule.HAIRPIN, publish, bytes);
     }
+    return this.#send(row << 1, frame, network, egress, now);
+  }
+
+  /** DNAT and SNAT: from an endpoint for which the gateway stands for the host's loopback, which is the next hop of the uplink. */
+  #toHost(frame: Frame, network: Network, { network: egress }: Uplink, now: number): Verdict {
+    const fault = this.#firstFault(frame, network);
+    if (fault !== 0) return drop(fault as DropReason);
+    const filtered = this.#filter.first(frame, network, egress, STATE_NEW | STATE_DNAT, now);
+    if (filtered !== PASS) return filtered;
+    const verdict = this.#router.admit(frame, network, egress, now);
+    if (verdict !== PASS) return verdict;
+    const row = this.#nat.openMasqueraded(frame, DNAT | SNAT, egress, -1, -1, now);
+    if (row < 0) return this.#refuse(row, frame, network, now);
+    const bytes = frame.end - frame.l3;
+    this.#rules.count(Rule.MASQUERADE, network.id, bytes);
+    if (!this.#filter.isAccepted) this.#rules.count(Rule.OUTBOUND, network.id, bytes);
     return this.#send(row << 1, frame, network, egress, now);
   }
 

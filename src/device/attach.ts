@@ -43,6 +43,8 @@ export interface TapTarget {
   gateway4?: string;
   gateway6?: string;
   routes?: readonly TapRoute[];
+  /** Takes the place of a TAP of its name that is there already, as `ip tuntap add` makes it for whoever is to open it. */
+  replace?: boolean;
   /** Frames that the container's side holds for us before it drops; `QUEUE_LENGTH` when absent. */
   txqueuelen?: number;
 }
@@ -172,11 +174,12 @@ function bear(ifname: string): { fd: number; link: Link; cradle: Rtnetlink } {
 function prepare(
   rtnetlink: Rtnetlink,
   namespace: Namespace,
-  { ifname, addresses = [], exclusive = false }: TapTarget,
+  { ifname, addresses = [], exclusive = false, replace = false }: TapTarget,
 ): void {
   const links = rtnetlink.links();
   const taken = links.find((link) => link.name === ifname);
-  if (taken !== undefined) {
+  if (taken?.kind === 'tun' && replace) rtnetlink.deleteLink(taken);
+  else if (taken !== undefined) {
     throw new Error(
       `cannot make interface ${ifname} in the network namespace of ${namespace.label}: there is one of that name already; choose another name`,
     );

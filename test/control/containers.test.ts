@@ -549,3 +549,45 @@ describe('prune', () => {
     expect(deck.networks().map(({ name }) => name)).toEqual(['bridge', 'host', 'none', 'used']);
   });
 });
+
+describe('endpoints that somebody else believes to have fixed addresses', () => {
+  const NETWORK = {
+    name: 'slirp',
+    subnet: '10.0.2.0/24',
+    gateway: '10.0.2.2',
+    ipv6Subnet: 'fd00::/64',
+    auxAddresses: { guest: '10.0.2.100' },
+    options: { 'tapdeck.dns': '10.0.2.3,fd00::3' },
+  };
+
+  it('have local addresses besides, which no endpoint gets, and a gateway with a name server of its own address', async () => {
+    await deck.createNetwork(NETWORK);
+    expect(Array.from(plane.networks.values()).at(-1)).toMatchObject({
+      ipv4Pool: [0x0a000203],
+      ipv6Pool: [[0xfd000000 | 0, 0, 0, 3]],
+    });
+    await expect(deck.createNetwork({ ...NETWORK, name: 'two', subnet: '10.0.3.0/24' })).rejects.toThrow();
+    const attach = (more: object) =>
+      deck.attach({ netns: `/n/${opened.length}`, network: 'slirp', ifname: 'tap0', ...more });
+    await attach({ localAddresses: ['10.0.2.100', '192.0.2.9'], ipv6: false });
+    expect(opened[0]).toMatchObject({
+      addresses: ['10.0.2.1/24', '10.0.2.100/24', '192.0.2.9/32'],
+      gateway4: '10.0.2.2',
+    });
+    expect(opened[0]).not.toHaveProperty('gateway6');
+    await attach({ takeOver: true });
+    expect(opened[1]).toMatchObject({ addresses: ['10.0.2.4/24', 'fd00::2/64'], replace: true });
+    expect(opened[1]).not.toHaveProperty('gateway4');
+    await expect(attach({ localAddresses: ['10.0.2.7'] })).rejects.toThrow(
+      'another endpoint of network slirp',
+    );
+    await expect(attach({ ip: '10.0.2.3' })).rejects.toThrow('is in use by the name server');
+    await expect(attach({ hostAtGateway: true })).rejects.toThrow('only uplink socket leads');
+    // What a restart makes again is what was asked for.
+    expect(deck.save().containers.flatMap(({ endpoints }) => endpoints)).toMatchObject([
+      { ipv6: false, localAddresses: ['10.0.2.100', '192.0.2.9'] },
+      { takeOver: true },
+    ]);
+    expect(deck.network('slirp').options).toMatchObject({ 'tapdeck.dns': '10.0.2.3,fd00::3' });
+  });
+});

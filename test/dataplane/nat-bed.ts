@@ -41,6 +41,8 @@ export interface NatBedOptions extends Pick<MemoryDeckOptions, 'conntrack' | 'se
   npt?: string;
   /** Whether network a may reach the host's loopback. */
   hostLoopback?: boolean;
+  /** Whether the gateway stands for the host's loopback, for c1. */
+  hostAtGateway?: boolean;
   /** Whether the bridge keeps c1 and c2 apart. */
   isolated?: boolean;
   /** Whether a rule lets the two networks reach each other. */
@@ -52,6 +54,7 @@ export function natBed({
   uplink = {},
   npt,
   hostLoopback = false,
+  hostAtGateway = false,
   isolated = false,
   routed = false,
   ...rest
@@ -82,7 +85,7 @@ export function natBed({
       b: { ipv4: '10.1.0.1/24', ipv6: 'fd01::1/64', uplink: 'up' },
     },
     ports: {
-      c1: { network: 'a', station: C1, isolated },
+      c1: { network: 'a', station: C1, isolated, hostAtGateway },
       c2: { network: 'a', station: C2, isolated },
       d1: { network: 'b', station: D1 },
       ext: { network: 'up', station: R },

@@ -330,6 +330,28 @@ describe.each(FAMILIES)('IPv%i through an uplink that ends in the sockets of the
       expect(reach('c1', C1, VIA_GA, to)).toBe('IP_MARTIAN_DESTINATION');
     }
   });
+
+  test("the gateway's address stands for the host's loopback where a port has it so, but for its own services", () => {
+    const deck = natBed({ uplink: { isHost: true }, hostAtGateway: true });
+    const ask = (port: 'c1' | 'c2', from: Station, dstPort: number) =>
+      send(deck, port, tcp({ from, to: { ...R, ...GA }, via: VIA_GA, family, srcPort: 6000, dstPort }));
+    expect(ask('c1', C1, 8080)).toBe('FORWARD');
+    const { srcPort, ...asked } = arrived(deck, 'ext');
+    expect(asked).toEqual({ src: of(UP), dst: of(R), dstPort: 8080 });
+    const answer = { from: R, to: { ...UP }, family, srcPort: 8080, dstPort: srcPort };
+    send(deck, 'ext', tcp({ ...answer, flags: 'SA', sequence: 1, acknowledgment: 1 }));
+    expect(arrived(deck, 'c1')).toEqual({
+      src: of(GA as Required<Station>),
+      srcPort: 8080,
+      dst: of(C1),
+      dstPort: 6000,
+    });
+    // The name server's.
+    expect(ask('c1', C1, 53)).toBe('CONSUME');
+    expect(deck.take('ext')).toEqual([]);
+    expect(ask('c2', C2, 8080)).toBe('NO_SOCKET');
+    expect(deck.take('ext')).toEqual([]);
+  });
 });
 
 test('what is denied of IPv4 is denied by the spellings that IPv6 has for it', () => {
