@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CaptureError } from '../capture/capture-error.ts';
 import { PcapWriter } from '../capture/pcap-writer.ts';
+import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import { readRule } from '../dataplane/rule-spec.ts';
 import { FaultyDevice } from '../device/faulty.ts';
 import { earliest } from './capture-source.ts';
@@ -9,8 +10,9 @@ import { tablesDifference, writeExpectation } from './expectation.ts';
 import { frameLine } from './frame-difference.ts';
 import { nanoseconds, OutputCheck } from './output-check.ts';
 import { OutputFile } from './output-file.ts';
-import { EXPECTED_FILE, loadScenario, type Scenario } from './scenario.ts';
+import { EXPECTED_FILE, loadScenario, type Scenario, type ScenarioPort } from './scenario.ts';
 import { openInputs, type ScenarioSource } from './scenario-input.ts';
+import type { ScenarioPublish } from './scenario-outside.ts';
 import { imbalance, type Tables } from './tables.ts';
 import { verdictWords } from './verdict-words.ts';
 import { VirtualDeck } from './virtual-deck.ts';
@@ -62,8 +64,7 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
   const outputs = update ? new Updates(scenario) : new Checks(scenario);
   const teller = onStep && new StepTeller(onStep);
   const deck: VirtualDeck = new VirtualDeck({
-    seed: scenario.seed,
-    ...(scenario.ageing !== undefined && { ageing: scenario.ageing }),
+    ...deckOptions(scenario),
     onOutput: (port, now, bytes, at, length) => {
       outputs.see(port.name, now, bytes, at, length);
       file?.write(port.index, now, bytes, at, length);
@@ -107,14 +108,18 @@ export function runScenario(folder: string, options: ScenarioOptions = {}): Scen
 
 /** Gives an empty deck the networks, rules and ports of a scenario. */
 export function buildScenario(scenario: Scenario, deck: VirtualDeck): void {
-  for (const { name, options } of scenario.networks) deck.addNetwork(name, options);
+  for (const { name, options } of scenario.uplinks) deck.addUplink(name, options);
+  for (const { name, options, uplink } of scenario.networks) {
+    deck.addNetwork(name, { ...options, uplink: uplink === undefined ? null : deck.networkId(uplink) });
+  }
   const rules = scenario.rules.map((spec, id) => ({ id, ...readRule(spec, (name) => deck.networkId(name)) }));
   deck.dataplane.setUserRules(rules);
-  for (const { name, spec, faults } of scenario.ports) {
+  for (const { name, spec, faults, publishes } of scenario.ports) {
     deck.attach(name, {
       ...spec,
       ...(faults && { wrap: (device, arena) => new FaultyDevice(device, arena, faults) }),
     });
+    for (const publish of publishes) publishPort(deck, spec, publish);
   }
   // Whose first command is to be attached is not there from the beginning.
   const seen = new Set<string>();
@@ -122,6 +127,20 @@ export function buildScenario(scenario: Scenario, deck: VirtualDeck): void {
     if (action === 'attach' && !seen.has(port)) deck.detach(port);
     seen.add(port);
   }
+}
+
+/** Publishes ports of an endpoint, over each IP version that it has and the host address is of. */
+function publishPort(deck: VirtualDeck, spec: ScenarioPort['spec'], publish: ScenarioPublish): void {
+  const { host } = publish;
+  for (const address of [spec.ipv4, spec.ipv6]) {
+    if (address === undefined || (host !== null && typeof host !== typeof address)) continue;
+    deck.dataplane.publish({ network: deck.networkId(spec.network), address, ...publish });
+  }
+}
+
+/** What a scenario says of the data plane as a whole. */
+export function deckOptions({ seed, ageing, conntrack }: Scenario): DataplaneOptions {
+  return { seed, ...(ageing !== undefined && { ageing }), ...(conntrack && { conntrack }) };
 }
 
 /** Frames and commands, in the order of their times; a command comes before the frames of the same instant. */

@@ -1,19 +1,23 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import {
-  formatMac,
-  type Ipv6,
-  ipv4Mask,
-  isGroup,
-  isZeroMac,
-  type Mac,
-  parseIpv4,
-  parseIpv6,
-  parseMac,
-} from '../../wire/address.ts';
-import type { NetworkOptions, Rejection, RuleAction, RuleState } from '../dataplane/commands.ts';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { formatMac, type Ipv6, type Mac } from '../../wire/address.ts';
+import type {
+  ConntrackOptions,
+  NetworkOptions,
+  Rejection,
+  RuleAction,
+  RuleState,
+} from '../dataplane/commands.ts';
 import { type RuleSpec, readRule } from '../dataplane/rule-spec.ts';
 import { FaultsError, type LineFaults, parseFaults } from '../device/faulty.ts';
+import { inIpv4Subnet, inIpv6Subnet, ipv4Of, ipv6Of, macOf, prefixOf } from './scenario-address.ts';
+import {
+  conntrackOf,
+  publishOf,
+  type ScenarioPublish,
+  type ScenarioUplink,
+  uplinkOf,
+} from './scenario-outside.ts';
 import type { VirtualPortSpec } from './virtual-port.ts';
 import { YamlValue } from './yaml-value.ts';
 
@@ -57,6 +61,15 @@ export interface ScenarioPort {
   inputs: ScenarioInput[];
   output: ScenarioOutput | undefined;
   faults: LineFaults | undefined;
+  /** Ports of the deck that are this endpoint's. */
+  publishes: readonly ScenarioPublish[];
+}
+
+/** A network, and by which uplink its packets leave. */
+export interface ScenarioNetwork {
+  name: string;
+  options: Omit<NetworkOptions, 'uplink'>;
+  uplink: string | undefined;
 }
 
 export const ACTIONS = ['attach', 'detach', 'block', 'unblock'] as const;
@@ -74,7 +87,8 @@ export interface Scenario {
   folder: string;
   /** The file as messages name it. */
   file: string;
-  networks: { name: string; options: NetworkOptions }[];
+  uplinks: ScenarioUplink[];
+  networks: ScenarioNetwork[];
   /** Chain DOCKER-USER. */
   rules: RuleSpec[];
   ports: ScenarioPort[];
@@ -82,6 +96,7 @@ export interface Scenario {
   seed: number;
   /** Milliseconds; the deck's default when left out. */
   ageing: number | undefined;
+  conntrack: ConntrackOptions | undefined;
   /** Virtual milliseconds at which it ends; with its last frame or command when left out. */
   duration: number | undefined;
 }
@@ -114,37 +129,63 @@ export function loadScenario(folder: string): Scenario {
 }
 
 /**
+ * Reads a file that says how a deck is to be, and nothing of what is to come in: a policy. A scenario is one, too.
+ * @throws YamlError with file, line and column; or the system's error when there is no such file
+ */
+export function loadPolicy(path: string): Scenario {
+  const file = statSync(path).isDirectory() ? join(path, SCENARIO_FILE) : path;
+  return new ScenarioReader(dirname(file), file, YamlValue.parse(file, readFileSync(file, 'utf8')), false)
+    .scenario;
+}
+
+/**
  * Reads and checks the text of a scenario.
  * @param folder where its captures are
  * @param file what messages call it
  * @throws YamlError with file, line and column
  */
 export function parseScenario(folder: string, file: string, text: string): Scenario {
-  return new ScenarioReader(folder, file, YamlValue.parse(file, text)).scenario;
+  return new ScenarioReader(folder, file, YamlValue.parse(file, text), true).scenario;
 }
 
 class ScenarioReader {
   readonly scenario: Scenario;
   readonly #folder: string;
-  constructor(folder: string, file: string, root: YamlValue) {
+
+  /** @param needsService whether somebody is to send and receive */
+  constructor(folder: string, file: string, root: YamlValue, needsService: boolean) {
     this.#folder = folder;
     const top = root.fields(['name', 'networks', 'services', 'x-tapdeck'] as const, ['version']);
-    const keys = ['seed', 'ageing', 'duration', 'ports', 'commands', 'rules'] as const;
+    const keys = [
+      'seed',
+      'ageing',
+      'duration',
+      'ports',
+      'commands',
+      'rules',
+      'uplinks',
+      'conntrack',
+    ] as const;
     const own = top['x-tapdeck']?.fields(keys) ?? {};
     this.scenario = {
       folder,
       file,
+      uplinks: [],
       networks: [],
       rules: [],
       ports: [],
       commands: [],
       seed: own.seed?.integer(0, 0xffff_ffff) ?? 0,
       ageing: own.ageing?.duration(),
+      conntrack: own.conntrack && conntrackOf(own.conntrack),
       duration: own.duration?.duration(),
     };
+    for (const [name, value] of own.uplinks?.entries() ?? []) {
+      this.scenario.uplinks.push(uplinkOf(name, value, this.scenario.uplinks.length));
+    }
     for (const [name, value] of top.networks?.entries() ?? []) this.#network(name, value);
     for (const [name, value] of top.services?.entries() ?? []) this.#service(name, value);
-    if (this.scenario.ports.length === 0)
+    if (needsService && this.scenario.ports.length === 0)
       (top.services ?? root).fail('a scenario needs at least one service');
     for (const [name, value] of own.ports?.entries() ?? []) this.#port(name, value);
     this.scenario.rules = (own.rules?.list() ?? []).map((value) => this.#rule(value));
@@ -179,7 +220,23 @@ class ScenarioReader {
       } else setting.failKey(`unknown driver option; allowed: ${MTU_OPTION}, ${ICC_OPTION}`);
     }
     const { ipv4, ipv6 } = this.#ipam(fields.ipam);
-    const own = fields['x-tapdeck']?.fields(['gateway_mac'] as const);
+    const own = fields['x-tapdeck']?.fields([
+      'gateway_mac',
+      'uplink',
+      'masquerade',
+      'dhcp',
+      'npt',
+      'host_loopback',
+    ] as const);
+    if (this.#segment(name)) value.fail(`there is an uplink '${name}' already`);
+    const uplink = own?.uplink?.text();
+    const { uplinks } = this.scenario;
+    if (uplink !== undefined && !uplinks.some((each) => each.name === uplink)) {
+      const names = uplinks.map((each) => each.name).join(', ') || 'none';
+      own!.uplink!.fail(`there is no uplink '${uplink}' in x-tapdeck.uplinks; there are: ${names}`);
+    }
+    const npt = own?.npt && prefixOf(own.npt);
+    if (npt && 'v4' in npt) own.npt!.fail('must be an IPv6 prefix');
     const mac = own?.gateway_mac ? macOf(own.gateway_mac) : gatewayMac(ipv4, this.scenario.networks.length);
     this.scenario.networks.push({
       name,
@@ -191,7 +248,12 @@ class ScenarioReader {
         mtu,
         icc,
         internal: fields.internal?.boolean() ?? false,
+        ...(own?.masquerade && { masquerade: own.masquerade.boolean() }),
+        ...(own?.dhcp && { dhcp: own.dhcp.boolean() }),
+        ...(own?.host_loopback && { hostLoopback: own.host_loopback.boolean() }),
+        ...(npt && 'v6' in npt && { npt: npt.v6 }),
       },
+      uplink,
     });
   }
 
@@ -203,41 +265,56 @@ class ScenarioReader {
       const { subnet, gateway } = entry.fields(['subnet', 'gateway'] as const);
       if (!subnet) return entry.fail('needs a subnet, such as 10.0.0.0/24 or fd00::/64');
       const text = subnet.text();
-      const [address = '', length = ''] = text.split('/');
-      const prefix = /^\d{1,3}$/.test(length) ? Number(length) : Number.NaN;
-      const base4 = parseIpv4(address);
-      const base6 = parseIpv6(address);
-      if (base4 !== undefined && prefix <= 32) {
+      const base = prefixOf(subnet);
+      if ('v4' in base) {
         if (found.ipv4) subnet.fail('a network has one IPv4 subnet');
-        const chosen = gateway ? ipv4Of(gateway) : (base4 | 1) >> 0;
-        found.ipv4 = { address: chosen, prefix };
-        if (((chosen ^ base4) & ipv4Mask(prefix)) !== 0) gateway!.fail(`is outside the subnet ${text}`);
-      } else if (base6 !== undefined && prefix <= 128) {
+        const chosen = gateway ? ipv4Of(gateway) : (base.v4.address | 1) >> 0;
+        found.ipv4 = { address: chosen, prefix: base.v4.prefix };
+        if (!inIpv4Subnet(chosen, base.v4)) gateway!.fail(`is outside the subnet ${text}`);
+      } else {
         if (found.ipv6) subnet.fail('a network has one IPv6 subnet');
-        const chosen: Ipv6 = gateway ? ipv6Of(gateway) : [base6[0], base6[1], base6[2], base6[3] | 1];
-        found.ipv6 = { address: chosen, prefix };
-        if (!inIpv6Subnet(chosen, base6, prefix)) gateway!.fail(`is outside the subnet ${text}`);
-      } else subnet.fail(`must be a subnet such as 10.0.0.0/24 or fd00::/64, not '${text}'`);
+        const [w0, w1, w2, w3] = base.v6.address;
+        const chosen: Ipv6 = gateway ? ipv6Of(gateway) : [w0, w1, w2, w3 | 1];
+        found.ipv6 = { address: chosen, prefix: base.v6.prefix };
+        if (!inIpv6Subnet(chosen, base.v6)) gateway!.fail(`is outside the subnet ${text}`);
+      }
     }
     return found;
   }
 
   #service(name: string, value: YamlValue): void {
     if (name.includes('.')) value.fail('a service has no dot in its name: ports are called service.network');
-    const { networks } = value.fields(['networks'] as const, OTHER_SERVICE_KEYS);
+    const { networks, ports } = value.fields(['networks', 'ports'] as const, OTHER_SERVICE_KEYS);
+    const before = this.scenario.ports.length;
     const attachments: [string, YamlValue | undefined][] = networks?.isList
       ? networks.list().map((item) => [item.text(), undefined])
       : (networks?.entries() ?? [['default', undefined]]);
     for (const [network, attachment] of attachments) {
-      const known = this.scenario.networks.find((each) => each.name === network);
+      const known = this.#segment(network);
       if (!known && network === 'default') this.#network('default', YamlValue.parse('', ''));
       else if (!known) {
-        const names = this.scenario.networks.map((each) => each.name).join(', ') || 'none';
+        const { networks: own, uplinks } = this.scenario;
+        const names = [...own, ...uplinks].map((each) => each.name).join(', ') || 'none';
         (attachment ?? networks ?? value).fail(`there is no network '${network}'; there are: ${names}`);
       }
       const port = attachments.length === 1 ? name : `${name}.${network}`;
       this.#attachment(port, network, attachment);
     }
+    if (ports) this.#publishes(ports, this.scenario.ports.slice(before));
+  }
+
+  /** Published ports lead to the service's first endpoint in a network, as Docker has it. */
+  #publishes(value: YamlValue, own: readonly ScenarioPort[]): void {
+    const endpoint = own.find(({ spec }) => this.scenario.networks.some(({ name }) => name === spec.network));
+    if (!endpoint || (endpoint.spec.ipv4 === undefined && endpoint.spec.ipv6 === undefined)) {
+      value.fail('a service that publishes ports needs an ipv4_address or ipv6_address in its network');
+    } else endpoint.publishes = value.list().map(publishOf);
+  }
+
+  /** What a port can be attached to: a network, or an uplink. */
+  #segment(name: string): { name: string; options: Omit<NetworkOptions, 'uplink'> } | undefined {
+    const byName = (each: { name: string }) => each.name === name;
+    return this.scenario.networks.find(byName) ?? this.scenario.uplinks.find(byName);
   }
 
   #attachment(name: string, network: string, value: YamlValue | undefined): void {
@@ -250,16 +327,16 @@ class ScenarioReader {
       'storm_limit',
       'mtu',
     ] as const);
-    const { options } = this.scenario.networks.find((each) => each.name === network)!;
+    const { options } = this.#segment(network)!;
     const mac = fields.mac_address && macOf(fields.mac_address);
     const ipv4 = fields.ipv4_address && ipv4Of(fields.ipv4_address);
     const ipv6 = fields.ipv6_address && ipv6Of(fields.ipv6_address);
     const subnet = options.ipv4;
-    if (ipv4 !== undefined && (!subnet || ((ipv4 ^ subnet.address) & ipv4Mask(subnet.prefix)) !== 0)) {
+    if (ipv4 !== undefined && (!subnet || !inIpv4Subnet(ipv4, subnet))) {
       fields.ipv4_address!.fail(`is in no subnet of the network '${network}'`);
     }
     const subnet6 = options.ipv6;
-    if (ipv6 && (!subnet6 || !inIpv6Subnet(ipv6, subnet6.address, subnet6.prefix))) {
+    if (ipv6 && (!subnet6 || !inIpv6Subnet(ipv6, subnet6))) {
       fields.ipv6_address!.fail(`is in no subnet of the network '${network}'`);
     }
     this.scenario.ports.push({
@@ -278,6 +355,7 @@ class ScenarioReader {
       inputs: [],
       output: undefined,
       faults: undefined,
+      publishes: [],
     });
   }
 
@@ -307,7 +385,7 @@ class ScenarioReader {
     if (icmp_type) spec.icmpType = icmp_type.text();
     if (state) spec.state = (state.isList ? state.list() : [state]).map((each) => each.text() as RuleState);
     try {
-      const known = this.scenario.networks.map(({ name }) => name);
+      const known = [...this.scenario.networks, ...this.scenario.uplinks].map(({ name }) => name);
       readRule(spec, (name) => (known.includes(name) ? known.indexOf(name) : undefined));
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
@@ -407,31 +485,4 @@ class ScenarioReader {
 /** Docker's way: 02:42 and the IPv4 address; without one, a number. */
 function gatewayMac(ipv4: NetworkOptions['ipv4'], index: number): Mac {
   return { hi: 0x0242, lo: ipv4 ? ipv4.address : index + 1 };
-}
-
-function macOf(value: YamlValue): Mac {
-  const mac = parseMac(value.text());
-  if (!mac || isGroup(mac.hi) || isZeroMac(mac.hi, mac.lo)) {
-    return value.fail(`must be the MAC of a station, such as 02:42:0a:00:00:02, not '${value.text()}'`);
-  }
-  return mac;
-}
-
-function ipv4Of(value: YamlValue): number {
-  return (
-    parseIpv4(value.text()) ?? value.fail(`must be an IPv4 address such as 10.0.0.2, not '${value.text()}'`)
-  );
-}
-
-function ipv6Of(value: YamlValue): Ipv6 {
-  return (
-    parseIpv6(value.text()) ?? value.fail(`must be an IPv6 address such as fd00::2, not '${value.text()}'`)
-  );
-}
-
-function inIpv6Subnet(address: readonly number[], base: readonly number[], prefix: number): boolean {
-  return [0, 1, 2, 3].every((word) => {
-    const bits = Math.min(32, Math.max(0, prefix - 32 * word));
-    return ((address[word]! ^ base[word]!) & ipv4Mask(bits)) === 0;
-  });
 }

@@ -39,5 +39,6 @@ export {
   type ScenarioNetwork,
   type ScenarioRule,
   type ScenarioSpec,
+  type ScenarioUplink,
   scenario,
 } from './scenario.ts';

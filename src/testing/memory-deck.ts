@@ -11,7 +11,7 @@ import type { Filtering, FlowEntry, NetworkOptions, UplinkOptions, UserRule } fr
 import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import type { Scenario } from '../replay/scenario.ts';
-import { buildScenario } from '../replay/scenario-run.ts';
+import { buildScenario, deckOptions } from '../replay/scenario-run.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
 import { verdictWords } from '../replay/verdict-words.ts';
 import { VirtualDeck } from '../replay/virtual-deck.ts';
@@ -89,6 +89,8 @@ export interface MemoryPort {
   station?: Station;
   /** Port security: on when there is a `station`, and the port is none of an uplink. */
   guard?: boolean;
+  /** The gateway's address stands for the next hop of an uplink that ends in the host's sockets. */
+  hostAtGateway?: boolean;
   isolated?: boolean;
   learnLimit?: number;
   /** Flooded frames a second. */
@@ -138,7 +140,8 @@ export class MemoryDeck {
       },
     });
     if ('folder' in options) {
-      for (const network of options.networks) this.#networks.set(network.name, network.options);
+      for (const { name, options: own } of [...options.networks, ...options.uplinks])
+        this.#networks.set(name, own);
       this.#only = options.networks[0]!.name;
       buildScenario(options, this.virtual);
       return;
@@ -412,10 +415,9 @@ export function memoryDeck(options: MemoryDeckOptions): MemoryDeck {
 }
 
 function dataplaneOptions(options: MemoryDeckOptions | Scenario): DataplaneOptions {
-  const { seed, ageing } = options;
+  if ('folder' in options) return deckOptions(options);
+  const { seed, ageing, arena, conntrack } = options;
   const own = { ...(seed !== undefined && { seed }), ...(ageing !== undefined && { ageing }) };
-  if ('folder' in options) return own;
-  const { arena, conntrack } = options;
   return { ...own, ...(arena && { arena }), ...(conntrack && { conntrack }) };
 }
 

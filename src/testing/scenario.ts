@@ -10,7 +10,26 @@ export interface ScenarioNetwork {
   enable_ipv6?: boolean;
   internal?: boolean;
   ipam?: { config: { subnet: string; gateway?: string }[] };
-  'x-tapdeck'?: { gateway_mac: string };
+  'x-tapdeck'?: {
+    gateway_mac?: string;
+    uplink?: string;
+    masquerade?: boolean;
+    dhcp?: boolean;
+    npt?: string;
+    host_loopback?: boolean;
+  };
+}
+
+/** A way out of the deck. */
+export interface ScenarioUplink {
+  address: string | string[];
+  gateway?: string | string[];
+  pool?: string[];
+  filtering?: string;
+  host?: boolean;
+  deny?: string[];
+  mtu?: number;
+  mac_address?: string;
 }
 
 /** A service's end in one network. */
@@ -45,11 +64,16 @@ export interface ScenarioRule {
 /** A scenario without a folder: the networks and ports of a deck to which a test sends the frames itself. */
 export interface ScenarioSpec {
   networks?: Record<string, ScenarioNetwork | null>;
-  services: Record<string, { networks?: string[] | Record<string, ScenarioAttachment | null> }>;
+  services: Record<
+    string,
+    { networks?: string[] | Record<string, ScenarioAttachment | null>; ports?: string[] }
+  >;
   'x-tapdeck'?: {
     seed?: number;
     /** `300s`. */
     ageing?: string;
+    uplinks?: Record<string, ScenarioUplink>;
+    conntrack?: { capacity?: number; quota?: number; loose?: boolean };
     rules?: ScenarioRule[];
     ports?: Record<string, { faults: string }>;
   };

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { loadScenario } from '../../src/replay/scenario.ts';
+import { dissect, eth, scenario } from '../../src/testing/index.ts';
+import '../../src/testing/vitest.ts';
 import { formatIpv4, formatMac } from '../../wire/address.ts';
 
 let folder: string;
@@ -26,6 +28,76 @@ function refusal(text: string): string {
   }
   throw new Error('accepted');
 }
+
+test('uplinks and published ports, in words and in packets', () => {
+  const { uplinks, networks, ports, conntrack } = load(`
+networks:
+  lan:
+    ipam: { config: [ { subnet: 10.0.0.0/24 }, { subnet: "fd00::/64" } ] }
+    x-tapdeck: { uplink: wan, masquerade: false, dhcp: true, npt: "2001:db8:1::/64", host_loopback: true }
+services:
+  web:
+    networks: { lan: { mac_address: 02:00:00:00:00:02, ipv4_address: 10.0.0.2, ipv6_address: "fd00::2" } }
+    ports: ["8080:80", "203.0.113.9:53-54:1053-1054/udp", "[2001:db8::9]:443:443"]
+  internet: { networks: [wan] }
+x-tapdeck:
+  conntrack: { capacity: 16, quota: 4, loose: false }
+  uplinks:
+    wan:
+      address: [203.0.113.2/24, "2001:db8::2/64"]
+      gateway: [203.0.113.1, "2001:db8::1"]
+      pool: [203.0.113.9, "2001:db8::9"]
+      filtering: address-and-port-dependent
+      deny: [10.9.0.0/16, "fc00::/7"]
+`);
+  expect(uplinks[0]).toMatchObject({
+    name: 'wan',
+    options: {
+      macHi: 0x0242,
+      macLo: 0xcb007102 | 0,
+      ipv4: { address: 0xcb007102 | 0, prefix: 24 },
+      gateway4: 0xcb007101 | 0,
+      gateway6: [0x20010db8, 0, 0, 1],
+      ipv4Pool: [0xcb007109 | 0],
+      ipv6Pool: [[0x20010db8, 0, 0, 9]],
+      filtering: 'address-and-port-dependent',
+      isHost: false,
+      denied: [{ prefix: 16 }, { prefix: 7 }],
+    },
+  });
+  expect(networks[0]).toMatchObject({
+    uplink: 'wan',
+    options: { masquerade: false, dhcp: true, hostLoopback: true, npt: { prefix: 64 } },
+  });
+  expect(conntrack).toEqual({ capacity: 16, quota: 4, loose: false });
+  expect(ports.map(({ name, spec }) => [name, spec.network])).toEqual([
+    ['web', 'lan'],
+    ['internet', 'wan'],
+  ]);
+  expect(ports[0]!.publishes).toEqual([
+    { host: null, from: 8080, to: 8080, target: 80, protocol: 6 },
+    { host: 0xcb007109 | 0, from: 53, to: 54, target: 1053, protocol: 17 },
+    { host: [0x20010db8, 0, 0, 9], from: 443, to: 443, target: 443, protocol: 6 },
+  ]);
+
+  // The same as a deck: who comes from outside to a published port is let in, and translated.
+  const deck = scenario({
+    networks: { lan: { ipam: { config: [{ subnet: '10.0.0.0/24' }] }, 'x-tapdeck': { uplink: 'wan' } } },
+    services: {
+      web: {
+        networks: { lan: { mac_address: '02:00:00:00:00:02', ipv4_address: '10.0.0.2' } },
+        ports: ['8080:80'],
+      },
+      internet: { networks: ['wan'] },
+    },
+    'x-tapdeck': { uplinks: { wan: { address: '203.0.113.2/24', gateway: '203.0.113.1' } } },
+  });
+  const { mac } = deck.gateway('wan');
+  const syn = eth({ dst: mac }).ip({ src: '203.0.113.7', dst: '203.0.113.2' });
+  expect(deck.fateOf('internet', syn.tcp({ dport: 8080, flags: 'S' }))).toForwardTo('web');
+  expect(dissect(deck.take('web')[0]!)).toMatchObject({ ip: { dst: '10.0.0.2' }, tcp: { dport: 80 } });
+  expect(deck.fateOf('internet', syn.tcp({ dport: 81, flags: 'S' }))).toBeDroppedBecause('NOT_PUBLISHED');
+});
 
 test('everything a scenario can say', () => {
   const scenario = load(`
@@ -200,6 +272,28 @@ describe('refused with file, line and column', () => {
       /networks.n.driver_opts.mtu: unknown driver option; allowed: com.docker/,
     ],
     ['services: { a: }\nservices: { b: }\n', /^scenario.yaml:2:1: /],
+    [
+      'networks: { n: { x-tapdeck: { uplink: wan } } }\nservices: { a: }\n',
+      "scenario.yaml:1:39: networks.n.x-tapdeck.uplink: there is no uplink 'wan' in x-tapdeck.uplinks; there are: none",
+    ],
+    [
+      'x-tapdeck: { uplinks: { w: { gateway: 203.0.113.1 } } }\nservices: { a: { networks: [w] } }\n',
+      /x-tapdeck.uplinks.w: needs an address/,
+    ],
+    [
+      'networks: { w: }\nx-tapdeck: { uplinks: { w: { address: 203.0.113.2/24 } } }\nservices: { a: }\n',
+      /networks.w: there is an uplink 'w' already/,
+    ],
+    [
+      'services: { a: { networks: [default], ports: ["80:80"] } }\n',
+      /services.a.ports: a service that publishes ports needs an ipv4_address/,
+    ],
+    ...['80', '80-90:80', '0:80', '80:80/sctp', 'x:80:80'].map((spec): [string, RegExp] => [
+      `networks: { n: { ipam: { config: [ { subnet: 10.0.0.0/24 } ] } } }
+services: { a: { networks: { n: { ipv4_address: 10.0.0.2 } }, ports: ["${spec}"] } }
+`,
+      /^scenario.yaml:2:71: services.a.ports\[0\]: /,
+    ]),
   ])('%j', (text, expected) => {
     expect(refusal(text)).toMatch(expected);
   });
