@@ -25,9 +25,12 @@ const ABSENT = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSO
 /** The daemon's API from outside. Every call is a connection of its own. Methods throw a `DeckError`. */
 export class DaemonClient {
   readonly socket: string;
+  readonly #timeout: number | undefined;
 
-  constructor(socket: string) {
+  /** @param timeout milliseconds in which an answer must be there as a whole; for as long as it takes when left out */
+  constructor(socket: string, timeout?: number) {
     this.socket = socket;
+    this.#timeout = timeout;
   }
 
   version(): Promise<VersionInfo> {
@@ -51,6 +54,20 @@ export class DaemonClient {
     const response = await this.#send('GET', path);
     if (response.statusCode !== 200) throw await this.#refusal(response);
     return { lines: parse<T>(linesOf(response)), destroy: () => void response.destroy() };
+  }
+
+  /** An answer of bytes, which come for as long as the connection stands. */
+  async bytes(path: string): Promise<ByteStream> {
+    const response = await this.#send('GET', path);
+    if (response.statusCode !== 200) throw await this.#refusal(response);
+    // Said to whoever reads; nobody may be at that moment.
+    response.on('error', () => {});
+    return {
+      chunks: response,
+      closed: new Promise((resolve) => response.once('close', resolve)),
+      header: (name) => String(response.headers[name] ?? ''),
+      destroy: () => void response.destroy(),
+    };
   }
 
   /** The elements of an array that is answered with one of them per line. Throws when the answer breaks off. */
@@ -111,7 +128,14 @@ export class DaemonClient {
       const content = body && Buffer.from(JSON.stringify(body));
       const headers = content && { 'content-type': 'application/json', 'content-length': content.length };
       const sent: ClientRequest = request(
-        { socketPath: this.socket, method, path, agent: false, ...(headers && { headers }) },
+        {
+          socketPath: this.socket,
+          method,
+          path,
+          agent: false,
+          ...(headers && { headers }),
+          ...(this.#timeout !== undefined && { signal: AbortSignal.timeout(this.#timeout) }),
+        },
         resolve,
       );
       sent.on('error', reject);
@@ -140,6 +164,10 @@ export class DaemonClient {
   }
 
   #connectionError(error: NodeJS.ErrnoException): DeckError {
+    if (error.name === 'AbortError') {
+      const seconds = this.#timeout! / 1000;
+      return unavailable(`the daemon at ${this.socket} has not answered within ${seconds} s; see its log`);
+    }
     if (error.code && ABSENT.has(error.code)) return new DaemonAbsent(this.socket);
     if (error.code === 'EACCES' || error.code === 'EPERM') {
       return new DeckError(
@@ -154,6 +182,15 @@ export class DaemonClient {
 export interface LineStream<T> {
   /** Ends with the connection, however it ends. */
   readonly lines: AsyncIterable<T>;
+  destroy(): void;
+}
+
+export interface ByteStream {
+  /** Throws when the connection breaks. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+  /** Settles when the connection has ended, however. */
+  readonly closed: Promise<void>;
+  header(name: string): string;
   destroy(): void;
 }
 

@@ -29,12 +29,17 @@ export interface RuntimePaths {
 /**
  * Where the daemon listens: `unix://PATH` if given, else what TAPDECK_HOST says, else the user's own place.
  * Throws a `DeckError`.
+ * @param uid whose place it is; our own by default
  */
-export function runtimePaths(host?: string, env: NodeJS.ProcessEnv = process.env): RuntimePaths {
+export function runtimePaths(
+  host?: string,
+  env: NodeJS.ProcessEnv = process.env,
+  uid = process.getuid!(),
+): RuntimePaths {
   const given = host ?? (env['TAPDECK_HOST'] || undefined);
   if (given === undefined) {
     return {
-      ...pathsIn(defaultFolder(env), true, 'tapdeck.sock'),
+      ...pathsIn(defaultFolder(env, uid), true, 'tapdeck.sock'),
       state: join(stateFolder(env), 'state.json'),
     };
   }
@@ -74,8 +79,7 @@ function stateFolder(env: NodeJS.ProcessEnv): string {
   return join(xdg?.startsWith('/') ? xdg : join(env['HOME'] || homedir(), '.local/state'), 'tapdeck');
 }
 
-function defaultFolder(env: NodeJS.ProcessEnv): string {
-  const uid = process.getuid!();
+function defaultFolder(env: NodeJS.ProcessEnv, uid: number): string {
   // Root's place is one for all, also with the XDG_RUNTIME_DIR that sudo may have left it.
   if (uid === 0) return '/run/tapdeck';
   const xdg = env['XDG_RUNTIME_DIR'];
