@@ -32,7 +32,8 @@ const SHORT_ID = 8;
  * Endpoints for container runtimes (CNI, OCI hooks, netavark), which connect one network after the other, are started anew for
  * every call and remember nothing: an endpoint has an id that follows from what the runtime says, so that the next call finds it.
  *
- * A container is made with its first attachment and goes with its last endpoint. Removing is idempotent.
+ * A container is made with its first attachment and goes with its last endpoint. Removing is idempotent. Runtimes ask for a
+ * container's ports with each of its networks, in any order: they are published with the first that leads out, and once.
  */
 export class Attachments {
   readonly #deck: Deck;
@@ -99,16 +100,17 @@ export class Attachments {
       .find((one) => (netns === undefined ? one.pid !== null && one.pid === pid : one.netns === netns));
     if (!container) {
       const free = name === undefined || !this.#isTaken(name) ? name : `${name}-${id.slice(-SHORT_ID)}`;
-      const { name: _taken, ...others } = options;
+      const { name: _taken, publish: _ports, ...others } = options;
+      const ports = this.#deck.network(network).internal ? [] : publish;
       return this.#deck.attach(
-        { ...others, ...(free !== undefined && { name: free }) },
+        { ...others, ...(free !== undefined && { name: free }), publish: ports },
         { id: newId(), createdAt: new Date().toISOString(), endpointId: id },
       );
     }
     const endpoint = await this.#deck.connect(network, container.id, wishes, { endpointId: id });
     try {
-      // Runtimes publish the ports of a container for each of its networks.
-      const missing = publish.filter((spec) => !isPublished(spec, container));
+      const isInternal = this.#deck.network(network).internal;
+      const missing = isInternal ? [] : publish.filter((spec) => !isPublished(spec, container));
       if (missing.length > 0) await this.#deck.publish(container.id, missing);
     } catch (error) {
       await this.#drop(endpoint);

@@ -58,11 +58,19 @@ async function join(id: string, state: Fields, reach: () => Daemon): Promise<voi
   if (pid <= 0) throw invalid(`the state of container ${quote(id)} has no process; it is gone`);
   const daemon = reach();
   const made: string[] = [];
+  let leadsOut = false;
   try {
     for (const [index, network] of networks.entries()) {
       const body = bodyOf({ id, pid, network, isFirst: index === 0 }, annotations);
-      await daemon.post<Attachment>('/v1/attachments', body);
+      const attachment = await daemon.post<Attachment>('/v1/attachments', body);
       made.push(body.id);
+      leadsOut ||= !attachment.network.internal;
+    }
+    const ports = annotations.get('publish');
+    if (ports !== undefined && !leadsOut) {
+      throw invalid(
+        `ports ${quote(ports)} cannot be published: no network of ${networks.join(', ')} leads out`,
+      );
     }
   } catch (error) {
     for (const one of made) await daemon.delete(`/v1/attachments/${one}`).catch(() => {});
