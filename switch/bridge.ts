@@ -5,6 +5,7 @@ import { DropReason } from './drop-reason.ts';
 import { type Fdb, Learned } from './fdb.ts';
 import type { Frame, PortId } from './frame.ts';
 import type { Ports } from './ports.ts';
+import { Action, Stage } from './trace.ts';
 import { drop, flood, forward, type Verdict } from './verdict.ts';
 
 /**
@@ -68,7 +69,20 @@ export class Bridge {
     const hi = ethDstHi(bytes, at);
     const lo = ethDstLo(bytes, at);
     if (isReserved(hi, lo)) return drop(DropReason.MAC_RESERVED);
+    const { trace } = frame;
+    const before = trace === null ? ingress : this.#fdb.lookup(this.id, sourceHi, sourceLo, now);
     const learned = this.#fdb.learn(this.id, sourceHi, sourceLo, ingress, now);
+    if (trace !== null && learned === Learned.OK && before !== ingress) {
+      trace.point(
+        frame,
+        Stage.BRIDGE,
+        before < 0 ? Action.LEARNED : Action.MOVED,
+        sourceHi,
+        sourceLo,
+        ingress,
+        before,
+      );
+    }
     if (learned !== Learned.OK) {
       if (learned === Learned.FOREIGN) {
         const owner = this.#fdb.lookup(this.id, sourceHi, sourceLo, now);
@@ -99,10 +113,25 @@ export class Bridge {
         if (port === ingress) return drop(DropReason.FDB_SAME_PORT);
         if (this.#ports.isolated[port] && this.#ports.isolated[ingress])
           return drop(DropReason.PORT_ISOLATED);
+        if (frame.trace !== null) frame.trace.point(frame, Stage.BRIDGE, Action.KNOWN, hi, lo, port);
         return forward(port);
       }
     }
     if (ingress !== this.gateway && !this.#ports.mayFlood(ingress, now)) return drop(DropReason.STORM_LIMIT);
+    if (frame.trace !== null) {
+      frame.trace.point(frame, Stage.BRIDGE, Action.FLOODED, hi, lo, this.id, this.#listeners(ingress));
+    }
     return flood(this.id);
+  }
+
+  /** How many ports a frame is flooded to that came in by `ingress`. */
+  #listeners(ingress: PortId): number {
+    const { isolated } = this.#ports;
+    let count = 0;
+    for (let i = 0; i < this.memberCount; i++) {
+      const port = this.members[i]!;
+      if (port !== ingress && !(isolated[port] && isolated[ingress])) count++;
+    }
+    return count;
   }
 }

@@ -1,6 +1,7 @@
 import { type Carrier, carryFlag } from '../wire/carrier.ts';
 import { Packet } from '../wire/packet.ts';
 import { VNET_LEN } from '../wire/virtio-net.ts';
+import type { Trace } from './trace.ts';
 
 /** Free bytes in front of every received frame: room for a virtio-net header, tags and encapsulation. */
 export const HEADROOM = 256;
@@ -25,6 +26,13 @@ export class Frame extends Packet {
   readonly limit: number;
   /** The port by which the frame came in. */
   ingress: PortId = 0;
+  /**
+   * The packet's id: the next number for every frame that comes in, and for every one that the deck makes; copies keep it. It wraps
+   * at 32 bits and is never 0, which is no packet.
+   */
+  packet = 0;
+  /** Who hears what becomes of it; null while nobody looks. */
+  trace: Trace | null = null;
   /** What is to become of it; set by whoever puts the frame into an outbox. */
   verdict = 0;
   /**
@@ -86,6 +94,8 @@ export class Frame extends Packet {
   /** Takes over what is known of `from` beyond its bytes: where it came from, and whose it is. */
   inherit(from: Frame): void {
     this.ingress = from.ingress;
+    this.packet = from.packet;
+    this.trace = from.trace;
     this.largestFragment = from.largestFragment;
     this.fragmentIdentification = from.fragmentIdentification;
     this.flow = from.flow;
@@ -184,6 +194,8 @@ export class Arena {
       this.bytes.copyWithin(copy.at - VNET_LEN, frame.at - VNET_LEN, frame.at + frame.length);
       copy.moveHeaders(frame);
       copy.inherit(frame);
+      // What becomes of it once it goes on is another story.
+      copy.trace = null;
       return copy;
     }
     if (frame.limit - frame.base === BIG_SLOT && this.scarce) return undefined;
@@ -206,6 +218,7 @@ export class Arena {
     frame.length = length;
     frame.largestFragment = 0;
     frame.flow = -1;
+    frame.trace = null;
     return frame;
   }
 

@@ -21,4 +21,5 @@ export * from './originator.ts';
 export * from './outbox.ts';
 export * from './ports.ts';
 export * from './rate-limit.ts';
+export * from './trace.ts';
 export * from './verdict.ts';

@@ -10,6 +10,8 @@ export const Provenance = {
   RESUMED: 1,
   /** A further piece of a frame that has a verdict of its own, such as its second fragment: one more copy. */
   COPIED: 2,
+  /** Put together from fragments, of which the last has a verdict of its own. It is new in the ledger, but no new packet. */
+  REASSEMBLED: 3,
 } as const;
 export type Provenance = (typeof Provenance)[keyof typeof Provenance];
 
@@ -20,6 +22,8 @@ export type Provenance = (typeof Provenance)[keyof typeof Provenance];
 export class Outbox {
   /** How the frame that `shift` gave last had come in. */
   provenance: Provenance = Provenance.ORIGINATED;
+  /** The packet in hand, because of which frames are made; 0 when there is none. */
+  cause = 0;
   readonly #ring: (Frame | undefined)[];
   readonly #provenances: Uint8Array;
   readonly #mask: number;
@@ -44,14 +48,20 @@ export class Outbox {
     this.#tail = this.#head;
   }
 
-  /** A frame that the deck made. Takes over the caller's reference; false (and nothing taken) when there is no room. */
+  /** A frame that the deck made; until it leaves, its packet is the cause. Takes over the caller's reference; false (and nothing taken) when there is no room. */
   originate(frame: Frame, verdict: Verdict): boolean {
+    frame.packet = this.cause;
     return this.#offer(frame, verdict, Provenance.ORIGINATED);
   }
 
   /** One more piece of another frame. Takes over the caller's reference; false (and nothing taken) when there is no room. */
   copy(frame: Frame, verdict: Verdict): boolean {
     return this.#offer(frame, verdict, Provenance.COPIED);
+  }
+
+  /** A datagram that was put together. Takes over the caller's reference; false (and nothing taken) when there is no room. */
+  reassembled(frame: Frame, verdict: Verdict): boolean {
+    return this.#offer(frame, verdict, Provenance.REASSEMBLED);
   }
 
   /**

@@ -38,6 +38,7 @@ import { flowMatch } from './flow-match.ts';
 import { Forwarding } from './forwarding.ts';
 import { Ledger } from './ledger.ts';
 import { addressWords, Nat, prefixTranslation } from './nat.ts';
+import { Observer } from './observer.ts';
 import { Reject } from './reject.ts';
 import { Router } from './router.ts';
 import { Routes } from './routes.ts';
@@ -73,6 +74,8 @@ export abstract class Configuration {
   readonly ports: Ports;
   readonly fdb: Fdb;
   readonly ledger = new Ledger();
+  /** Who looks at packets. */
+  readonly observer: Observer;
   readonly egress: Egress;
   readonly neighbors: Neighbors;
   protected readonly bridges: (Bridge | undefined)[] = [];
@@ -113,7 +116,15 @@ export abstract class Configuration {
     this.fdb = new Fdb(this.ports, key ?? drawn);
     if (options.ageing !== undefined) this.fdb.ageing = options.ageing;
     this.onException = options.onException ?? (() => {});
-    this.egress = new Egress(this.arena, this.ports, this.ledger, this.bridges, this.onException);
+    this.observer = new Observer(this.arena);
+    this.egress = new Egress(
+      this.arena,
+      this.ports,
+      this.ledger,
+      this.bridges,
+      this.observer,
+      this.onException,
+    );
     const originator = new Originator(this.arena, this.outbox);
     const fragmenter = new Fragmenter(originator, random);
     const limit = new RateLimit(random, key);
@@ -399,7 +410,7 @@ export abstract class Configuration {
     this.dhcp.removePort(port);
     network.bridge.remove(port);
     this.guard.remove(port);
-    this.egress.remove(port);
+    this.egress.remove(port, now);
     this.reassembly.removePort(port);
     if (spec.ipv4 !== undefined) this.neighbors.remove(network, [spec.ipv4]);
     if (spec.ipv6 !== undefined) this.neighbors.remove(network, spec.ipv6);

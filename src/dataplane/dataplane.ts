@@ -47,6 +47,8 @@ const PORT_ISOLATED = drop(DropReason.PORT_ISOLATED);
 export class Dataplane extends Configuration {
   /** Verdict on the frame received last; for replay, traces and tests. */
   lastVerdict: Verdict = PASS;
+  /** Id of the packet that came in or was made last. */
+  #packet = 0;
   /** Until when timers rest. */
   #resting = Number.NEGATIVE_INFINITY;
 
@@ -110,8 +112,11 @@ export class Dataplane extends Configuration {
     counters[row + RX_BYTES]! += frame.length;
     this.ledger.ports++;
     frame.ingress = port;
+    frame.packet = this.#nextPacket();
+    this.outbox.cause = frame.packet;
     let verdict: Verdict;
     try {
+      if (this.observer.isOn) this.observer.received(frame, now);
       verdict = this.ingress(frame, now);
     } catch (error) {
       // Whatever is wrong with our code must cost this frame and nothing else.
@@ -122,6 +127,13 @@ export class Dataplane extends Configuration {
     this.lastVerdict = verdict;
     this.egress.settle(frame, verdict, now);
     this.sendOutbox(now);
+    this.outbox.cause = 0;
+  }
+
+  #nextPacket(): number {
+    const next = (this.#packet + 1) | 0;
+    this.#packet = next === 0 ? 1 : next;
+    return this.#packet;
   }
 
   /** What is to become of a frame: every stage of the switch, in order. */
@@ -180,7 +192,7 @@ export class Dataplane extends Configuration {
     if (whole === null) return verdict;
     // In front of what it causes: its verdict is written where the outbox reads it later. Until then it is what becomes of
     // the datagram if its handling throws.
-    if (!this.outbox.originate(whole, drop(DropReason.EXCEPTION))) {
+    if (!this.outbox.reassembled(whole, drop(DropReason.EXCEPTION))) {
       this.arena.release(whole);
       return verdict;
     }
@@ -198,18 +210,26 @@ export class Dataplane extends Configuration {
       this.ledger.copies++;
       if (verdictKind(heard) === VerdictKind.DROP) this.ledger.drop(verdictArgument(heard) as DropReason);
       else this.ledger.consumed++;
+      if (frame.trace !== null) this.observer.verdict(frame, heard);
     }
     return verdict;
   }
 
   protected sendOutbox(now: number): void {
-    const outbox = this.outbox;
+    const { outbox, observer } = this;
     for (let frame = outbox.shift(); frame; frame = outbox.shift()) {
-      if (outbox.provenance === Provenance.ORIGINATED) this.ledger.originated++;
-      else if (outbox.provenance === Provenance.RESUMED) this.ledger.held--;
+      const { provenance } = outbox;
+      const cause = frame.packet;
+      if (provenance === Provenance.ORIGINATED) {
+        this.ledger.originated++;
+        frame.packet = this.#nextPacket();
+      } else if (provenance === Provenance.REASSEMBLED) this.ledger.originated++;
+      else if (provenance === Provenance.RESUMED) this.ledger.held--;
       else this.ledger.copies++;
+      if (observer.isOn) observer.left(frame, provenance, cause, now);
       this.egress.settle(frame, frame.verdict, now);
     }
+    if (observer.isOn) observer.commit();
   }
 
   // ---- time ----

@@ -4,6 +4,7 @@ import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame, PortId } from '../../switch/frame.ts';
 import { FrameRing } from '../../switch/frame-ring.ts';
 import { PORT_STRIDE, type Ports, TX_BYTES, TX_DROPPED, TX_FRAMES } from '../../switch/ports.ts';
+import { Action, Stage } from '../../switch/trace.ts';
 import { type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { type Carrier, carryFlag } from '../../wire/carrier.ts';
 import { ETH_LEN } from '../../wire/ethernet.ts';
@@ -11,6 +12,7 @@ import { completeChecksum, segmentCount, segmentLength, writeSegment } from '../
 import { gsoType, needsChecksum, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
 import { VLAN_LEN } from '../../wire/vlan.ts';
 import type { Ledger } from './ledger.ts';
+import type { Observer } from './observer.ts';
 
 /** Frames that may wait for one device that has no room. */
 const QUEUE = 64;
@@ -38,6 +40,7 @@ export class Egress {
   readonly #ports: Ports;
   readonly #ledger: Ledger;
   readonly #bridges: readonly (Bridge | undefined)[];
+  readonly #observer: Observer;
   readonly #onException: (error: unknown, frame: Frame) => void;
   readonly #devices: (Device | undefined)[];
   readonly #queues: (FrameRing | undefined)[];
@@ -51,12 +54,14 @@ export class Egress {
     ports: Ports,
     ledger: Ledger,
     bridges: readonly (Bridge | undefined)[],
+    observer: Observer,
     onException: (error: unknown, frame: Frame) => void,
   ) {
     this.#arena = arena;
     this.#ports = ports;
     this.#ledger = ledger;
     this.#bridges = bridges;
+    this.#observer = observer;
     this.#onException = onException;
     this.#devices = new Array(ports.capacity).fill(undefined);
     this.#queues = new Array(ports.capacity).fill(undefined);
@@ -87,15 +92,15 @@ export class Egress {
   }
 
   /** Forgets the port's device; what waited for it is dropped. The caller closes the device. */
-  remove(port: PortId): void {
+  remove(port: PortId, now: number): void {
     const queue = this.#queues[port];
     for (let frame = queue?.shift(); frame; frame = queue?.shift()) {
       this.#ledger.held--;
-      this.#drop(port, DropReason.PORT_GONE);
+      this.#drop(port, frame, DropReason.PORT_GONE, now);
       this.#arena.release(frame);
     }
     const batch = this.#batches[port];
-    if (batch !== undefined) this.#cancel(port, batch, DropReason.PORT_GONE);
+    if (batch !== undefined) this.#cancel(port, batch, DropReason.PORT_GONE, now);
     this.#queues[port] = undefined;
     this.#batches[port] = undefined;
     this.#devices[port] = undefined;
@@ -119,7 +124,9 @@ export class Egress {
         break;
       default:
         this.#ledger.drop(argument as DropReason);
+        if (frame.trace === null) this.#observer.dropped(frame, verdict, now);
     }
+    if (frame.trace !== null) this.#observer.settled(frame, verdict);
     this.#arena.release(frame);
   }
 
@@ -138,8 +145,10 @@ export class Egress {
       if (status === Transmit.BLOCKED) return false;
       queue.shift();
       this.#ledger.held--;
-      if (status === undefined) this.#drop(port, DropReason.EXCEPTION);
-      else this.#account(port, frame, status);
+      if (this.#observer.isOn) this.#observer.resumed(frame, now);
+      if (status === undefined) this.#drop(port, frame, DropReason.EXCEPTION, now);
+      else this.#account(port, frame, status, now);
+      if (frame.trace !== null) this.#observer.concluded(frame);
       this.#arena.release(frame);
     }
     return true;
@@ -165,7 +174,9 @@ export class Egress {
       if (copies++ > 0) this.#ledger.copies++;
       this.#send(port, frame, now);
     }
-    if (copies === 0) this.#ledger.drop(DropReason.NO_EGRESS);
+    if (copies > 0) return;
+    this.#ledger.drop(DropReason.NO_EGRESS);
+    this.#observer.lost(frame, ingress, DropReason.NO_EGRESS, now);
   }
 
   #send(port: PortId, frame: Frame, now: number): void {
@@ -173,7 +184,7 @@ export class Egress {
       this.#deliver(port, frame, now);
     } catch (error) {
       // Thrown before the frame (or the segment of it that was on its way) was accounted for: nothing comes after that.
-      this.#drop(port, DropReason.EXCEPTION);
+      this.#drop(port, frame, DropReason.EXCEPTION, now);
       this.#onException(error, frame);
     }
   }
@@ -182,6 +193,7 @@ export class Egress {
     const device = this.#devices[port];
     if (!device) {
       this.#ledger.drop(DropReason.PORT_GONE);
+      this.#observer.lost(frame, port, DropReason.PORT_GONE, now);
       return;
     }
     const vnet = frame.at - VNET_LEN;
@@ -190,7 +202,7 @@ export class Egress {
     const tags = frame.vlan >= 0 ? VLAN_LEN : 0;
     const longest = this.#ports.mtu[port]! + ETH_LEN + tags;
     if (frame.length > longest && (!gso || segmentLength(frame) > longest)) {
-      this.#drop(port, DropReason.PKT_TOO_BIG);
+      this.#drop(port, frame, DropReason.PKT_TOO_BIG, now);
       return;
     }
     if (!device.offload) {
@@ -199,7 +211,7 @@ export class Egress {
         return;
       }
       if (needsChecksum(bytes, vnet) && !completeChecksum(frame)) {
-        this.#drop(port, DropReason.VNET_INHDR);
+        this.#drop(port, frame, DropReason.VNET_INHDR, now);
         return;
       }
     }
@@ -209,19 +221,22 @@ export class Egress {
   /** One frame in many pieces, for a device without segmentation offload. */
   #sendSegments(port: PortId, device: Device, frame: Frame, now: number): void {
     const count = segmentCount(frame);
-    if (count === 0) this.#drop(port, DropReason.VNET_INHDR);
+    if (count === 0) this.#drop(port, frame, DropReason.VNET_INHDR, now);
     for (let index = 0; index < count; index++) {
       if (index > 0) this.#ledger.copies++;
       const segment = this.#arena.allocate(segmentLength(frame));
       if (!segment) {
-        this.#drop(port, DropReason.NOMEM);
+        this.#drop(port, frame, DropReason.NOMEM, now);
         continue;
       }
       try {
         segment.ingress = frame.ingress;
+        segment.packet = frame.packet;
+        segment.trace = frame.trace;
         writeSegment(frame, index, segment);
         this.#transmit(port, device, segment, now);
       } finally {
+        segment.trace = null;
         this.#arena.release(segment);
       }
     }
@@ -231,7 +246,7 @@ export class Egress {
     const queue = this.#queues[port];
     // Frames that wait go first: order is kept per port.
     if (queue !== undefined && queue.size > 0) {
-      this.#enqueue(port, frame);
+      this.#enqueue(port, frame, now);
       return;
     }
     if (device.transmitBatch !== undefined && frame.length <= BATCHED) {
@@ -244,12 +259,12 @@ export class Egress {
       this.#transmit(port, device, frame, now);
       return;
     }
-    this.#conclude(port, frame, device.transmit(frame, now));
+    this.#conclude(port, frame, device.transmit(frame, now), now);
   }
 
-  #conclude(port: PortId, frame: Frame, status: Transmit): void {
-    if (status === Transmit.BLOCKED) this.#enqueue(port, frame);
-    else this.#account(port, frame, status);
+  #conclude(port: PortId, frame: Frame, status: Transmit, now: number): void {
+    if (status === Transmit.BLOCKED) this.#enqueue(port, frame, now);
+    else this.#account(port, frame, status, now);
   }
 
   /** Keeps a small frame until `sendBatches`, or until there are enough of them. */
@@ -263,6 +278,7 @@ export class Egress {
     this.#arena.retain(frame);
     this.#ledger.held++;
     batch.frames[batch.size++] = frame;
+    if (frame.trace !== null) this.#observer.sent(frame, port, now);
     if (batch.size === BATCH) this.#sendBatch(port, now);
   }
 
@@ -274,28 +290,28 @@ export class Egress {
       device.transmitBatch!(frames, size, outcomes, now);
     } catch (error) {
       this.#onException(error, frames[0]!);
-      this.#cancel(port, batch, DropReason.EXCEPTION);
+      this.#cancel(port, batch, DropReason.EXCEPTION, now);
       return;
     }
     batch.size = 0;
     for (let i = 0; i < size; i++) {
       const frame = frames[i]!;
       this.#ledger.held--;
-      this.#conclude(port, frame, outcomes[i]!);
+      this.#conclude(port, frame, outcomes[i]!, now);
       this.#arena.release(frame);
     }
   }
 
-  #cancel(port: PortId, batch: Batch, reason: DropReason): void {
+  #cancel(port: PortId, batch: Batch, reason: DropReason, now: number): void {
     for (let i = 0; i < batch.size; i++) {
       this.#ledger.held--;
-      this.#drop(port, reason);
+      this.#drop(port, batch.frames[i]!, reason, now);
       this.#arena.release(batch.frames[i]!);
     }
     batch.size = 0;
   }
 
-  #enqueue(port: PortId, frame: Frame): void {
+  #enqueue(port: PortId, frame: Frame, now: number): void {
     let queue = this.#queues[port];
     if (!queue) {
       queue = new FrameRing(QUEUE);
@@ -303,25 +319,28 @@ export class Egress {
     }
     const kept = queue.full ? undefined : this.#arena.park(frame);
     if (!kept) {
-      this.#drop(port, DropReason.FULL_RING);
+      this.#drop(port, frame, DropReason.FULL_RING, now);
       return;
     }
     if (queue.size === 0) this.blocked.push(port);
     queue.push(kept);
     this.#ledger.held++;
+    if (frame.trace !== null) frame.trace.point(frame, Stage.EGRESS, Action.QUEUED, port);
   }
 
-  #account(port: PortId, frame: Frame, status: Transmit): void {
+  #account(port: PortId, frame: Frame, status: Transmit, now: number): void {
     if (status === Transmit.SENT) {
       this.#ledger.sent++;
       const row = port * PORT_STRIDE;
       this.#ports.counters[row + TX_FRAMES]!++;
       this.#ports.counters[row + TX_BYTES]! += frame.length;
-    } else this.#drop(port, reasonOf(status));
+      if (frame.trace !== null) this.#observer.sent(frame, port, now);
+    } else this.#drop(port, frame, reasonOf(status), now);
   }
 
-  #drop(port: PortId, reason: DropReason): void {
+  #drop(port: PortId, frame: Frame, reason: DropReason, now: number): void {
     this.#ledger.drop(reason);
+    this.#observer.lost(frame, port, reason, now);
     this.#ports.counters[port * PORT_STRIDE + TX_DROPPED]!++;
   }
 }

@@ -1,0 +1,316 @@
+import type { Frame } from '../../switch/frame.ts';
+import { ROW_WORDS } from '../../switch/trace.ts';
+
+/**
+ * What is observed of packets, on its way to another thread: a ring in shared memory with one writer, which never waits, and one
+ * reader.
+ *
+ * The unit is a **story**: what is observed of one packet in one go, from the frame as it came in to the verdict. A story is in
+ * the ring as a whole or not at all, and then it is counted: `kept + missed` stories were there, exactly. A packet whose pieces
+ * leave the deck later (after waiting for a neighbor or for room) has a story for each time, under the same packet id.
+ */
+export const RecordKind = {
+  /** Head of a story. */
+  STORY: 0,
+  /** The frame as it came in (or was made), before a byte of it is rewritten. */
+  FRAME_IN: 1,
+  /** A copy as it went out. */
+  FRAME_OUT: 2,
+  /** A row of `switch/trace.ts`. */
+  ROW: 3,
+  /** The row of a verdict: one for every account in the ledger. */
+  END: 4,
+  /** Nothing: the rest of the ring up to its end. */
+  PAD: 5,
+} as const;
+export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
+
+/** Bytes in front of the records. */
+const HEADER = 64;
+// Words of the header. Positions count units of 8 bytes and wrap at 32 bits.
+const HEAD = 0;
+const TAIL = 1;
+const MISSED = 2;
+const KEPT = 3;
+const WAITING = 4;
+
+const UNIT = 8;
+const UNIT_SHIFT = 3;
+// Words of a record.
+const LENGTH = 0;
+const KIND = 1;
+/** STORY, FRAME_IN and FRAME_OUT: */
+const PACKET = 2;
+const PORT = 3;
+/** in doubles from the record's beginning */
+const NOW = 2;
+/** FRAME_…: bytes on the wire. STORY: units of 8 bytes of the whole story. */
+const ORIGINAL = 6;
+const CAPTURED = 7;
+const FRAME_HEADER = 32;
+/** ROW and END: where the row begins. */
+const ROW = 2;
+const ROW_BYTES = 4 * (ROW + ROW_WORDS);
+
+/** Smallest and largest ring, in bytes. */
+export const LEAST_RING = 4096;
+export const MOST_RING = 1 << 30;
+
+/** Memory for a ring of at least `bytes`: a power of two and a header. */
+export function makeObservationRing(bytes: number): SharedArrayBuffer {
+  if (!(bytes >= 1 && bytes <= MOST_RING))
+    throw new RangeError(`a ring of ${bytes} bytes: from 1 to ${MOST_RING} are possible`);
+  let size = LEAST_RING;
+  while (size < bytes) size *= 2;
+  return new SharedArrayBuffer(HEADER + size);
+}
+
+/** The writing end. */
+export class ObservationWriter {
+  readonly #header: Int32Array;
+  readonly #words: Int32Array;
+  readonly #doubles: Float64Array;
+  readonly #view: DataView;
+  /** Units of the ring, and their number less one. */
+  readonly #size: number;
+  readonly #mask: number;
+  /** Where the story in hand begins, and where its next record goes: positions. */
+  #begin = 0;
+  #at = 0;
+  /** The story in hand does not fit. */
+  #isFull = false;
+
+  constructor(ring: SharedArrayBuffer) {
+    this.#header = new Int32Array(ring, 0, HEADER / 4);
+    this.#words = new Int32Array(ring, HEADER);
+    this.#doubles = new Float64Array(ring, HEADER);
+    this.#view = new DataView(ring, HEADER);
+    this.#size = this.#words.length >> 1;
+    this.#mask = this.#size - 1;
+  }
+
+  /** Whether the story in hand has been given up for want of room. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** Begins a story. The one in hand, if there is any, is forgotten and not counted. */
+  begin(packet: number, port: number, now: number): void {
+    this.#at = this.#begin;
+    this.#isFull = false;
+    const at = this.#reserve(FRAME_HEADER);
+    if (at < 0) return;
+    this.#head(at, RecordKind.STORY, FRAME_HEADER, packet, port, now);
+  }
+
+  /** Adds a frame, its first `snaplen` bytes. */
+  frame(kind: RecordKind, frame: Frame, port: number, now: number, snaplen: number): void {
+    if (this.#isFull) return;
+    const { length } = frame;
+    const captured = Math.min(length, snaplen);
+    const at = this.#reserve(FRAME_HEADER + captured);
+    if (at < 0) return;
+    this.#head(at, kind, FRAME_HEADER + captured, frame.packet, port, now);
+    this.#words[at + ORIGINAL] = length;
+    this.#words[at + CAPTURED] = captured;
+    copyOut(frame.view, frame.at, this.#view, 4 * at + FRAME_HEADER, captured);
+  }
+
+  /** Adds a row. */
+  row(kind: RecordKind, row: Int32Array): void {
+    if (this.#isFull) return;
+    const at = this.#reserve(ROW_BYTES);
+    if (at < 0) return;
+    const words = this.#words;
+    words[at + LENGTH] = ROW_BYTES;
+    words[at + KIND] = kind;
+    for (let i = 0; i < ROW_WORDS; i++) words[at + ROW + i] = row[i]!;
+  }
+
+  /** Gives the story to the reader, or counts it as missed; answers whether the reader sleeps and is to be told. */
+  commit(): boolean {
+    const header = this.#header;
+    if (this.#isFull) {
+      Atomics.store(header, MISSED, (Atomics.load(header, MISSED) + 1) | 0);
+      this.#at = this.#begin;
+    } else {
+      this.#words[this.#storyAt() + ORIGINAL] = (this.#at - this.#begin) | 0;
+      this.#begin = this.#at;
+      Atomics.store(header, KEPT, (Atomics.load(header, KEPT) + 1) | 0);
+      Atomics.store(header, HEAD, this.#at);
+    }
+    return Atomics.load(header, WAITING) !== 0 && Atomics.exchange(header, WAITING, 0) !== 0;
+  }
+
+  /** Forgets the story in hand: nobody wants it. */
+  rollBack(): void {
+    this.#at = this.#begin;
+  }
+
+  /** The word at which the story in hand begins: behind the padding, if there is any. */
+  #storyAt(): number {
+    const at = (this.#begin & this.#mask) << 1;
+    return this.#words[at + KIND] === RecordKind.PAD ? 0 : at;
+  }
+
+  /** The word at which a record of `bytes` may be written; -1, and the story is given up, when there is no room. */
+  #reserve(bytes: number): number {
+    const units = (bytes + UNIT - 1) >> UNIT_SHIFT;
+    const place = this.#at & this.#mask;
+    // Records do not wrap: what is left at the end is padded.
+    const padding = place + units > this.#size ? this.#size - place : 0;
+    const used = (this.#at - Atomics.load(this.#header, TAIL)) | 0;
+    if (used + padding + units > this.#size) {
+      this.#isFull = true;
+      return -1;
+    }
+    if (padding > 0) {
+      this.#words[2 * place + LENGTH] = padding << UNIT_SHIFT;
+      this.#words[2 * place + KIND] = RecordKind.PAD;
+    }
+    this.#at = (this.#at + padding + units) | 0;
+    return padding > 0 ? 0 : 2 * place;
+  }
+
+  #head(at: number, kind: RecordKind, length: number, packet: number, port: number, now: number): void {
+    const words = this.#words;
+    words[at + LENGTH] = length;
+    words[at + KIND] = kind;
+    words[at + PACKET] = packet;
+    words[at + PORT] = port;
+    this.#doubles[(at >> 1) + NOW] = now;
+    words[at + ORIGINAL] = 0;
+    words[at + CAPTURED] = 0;
+  }
+}
+
+/**
+ * The reading end. `nextStory` goes to a story, `nextRecord` through its records; what a record has is in the fields, and lies in
+ * the ring: copy what is to be kept before `release`, which gives all that was read so far back to the writer.
+ *
+ *     while (reader.nextStory()) {
+ *       while (reader.nextRecord()) if (reader.kind === RecordKind.FRAME_OUT) …
+ *       reader.release();
+ *     }
+ */
+export class ObservationReader {
+  /** Of the story: the packet's id (32 bits, wrapping), the port by which it came in, when (monotonic ms of the data plane). */
+  packet = 0;
+  port = 0;
+  now = 0;
+  /** Of the record. */
+  kind: RecordKind = RecordKind.PAD;
+  /** FRAME_IN, FRAME_OUT: id, port, bytes on the wire, bytes here, and where they begin in `bytes`. */
+  framePacket = 0;
+  framePort = 0;
+  length = 0;
+  captured = 0;
+  at = 0;
+  /** ROW, END: where the row begins in `words`. */
+  row = 0;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly #header: Int32Array;
+  readonly #doubles: Float64Array;
+  readonly #mask: number;
+  /** Positions: of the next record, behind the story, behind everything that is there. */
+  #at = 0;
+  #end = 0;
+  #missed = 0;
+  #missedSeen = 0;
+  #kept = 0;
+  #keptSeen = 0;
+
+  constructor(ring: SharedArrayBuffer) {
+    this.#header = new Int32Array(ring, 0, HEADER / 4);
+    this.bytes = new Uint8Array(ring, HEADER);
+    this.words = new Int32Array(ring, HEADER);
+    this.#doubles = new Float64Array(ring, HEADER);
+    this.#mask = (this.words.length >> 1) - 1;
+    this.#at = Atomics.load(this.#header, TAIL);
+    this.#end = this.#at;
+  }
+
+  /** Stories that the writer had no room for, since the ring was made. Exact as long as it is asked every 2^32 of them. */
+  get missed(): number {
+    const missed = Atomics.load(this.#header, MISSED);
+    this.#missed += (missed - this.#missedSeen) >>> 0;
+    this.#missedSeen = missed;
+    return this.#missed;
+  }
+
+  /** Stories that were written, read or not. */
+  get kept(): number {
+    const kept = Atomics.load(this.#header, KEPT);
+    this.#kept += (kept - this.#keptSeen) >>> 0;
+    this.#keptSeen = kept;
+    return this.#kept;
+  }
+
+  /** Goes to the next story, past what is left of this one; false when there is none yet. */
+  nextStory(): boolean {
+    this.#at = this.#end;
+    const head = Atomics.load(this.#header, HEAD);
+    if (this.#at === head) return false;
+    const begin = this.#at;
+    const at = this.#skipPadding();
+    this.packet = this.words[at + PACKET]!;
+    this.port = this.words[at + PORT]!;
+    this.now = this.#doubles[(at >> 1) + NOW]!;
+    this.#end = (begin + this.words[at + ORIGINAL]!) | 0;
+    this.#advance(FRAME_HEADER);
+    return true;
+  }
+
+  /** Goes to the story's next record; false behind the last. */
+  nextRecord(): boolean {
+    if (this.#at === this.#end) return false;
+    const at = this.#skipPadding();
+    const words = this.words;
+    this.kind = words[at + KIND] as RecordKind;
+    if (this.kind === RecordKind.ROW || this.kind === RecordKind.END) this.row = at + ROW;
+    else {
+      this.framePacket = words[at + PACKET]!;
+      this.framePort = words[at + PORT]!;
+      this.length = words[at + ORIGINAL]!;
+      this.captured = words[at + CAPTURED]!;
+      this.at = 4 * at + FRAME_HEADER;
+    }
+    this.#advance(words[at + LENGTH]!);
+    return true;
+  }
+
+  /** Gives the room of the stories gone through, this one included, back to the writer. */
+  release(): void {
+    this.#at = this.#end;
+    Atomics.store(this.#header, TAIL, this.#end);
+  }
+
+  /**
+   * Says that nothing is left to read, and that the writer is to tell when there is; false when there is something by now.
+   */
+  wait(): boolean {
+    Atomics.store(this.#header, WAITING, 1);
+    if (Atomics.load(this.#header, HEAD) === this.#end) return true;
+    Atomics.store(this.#header, WAITING, 0);
+    return false;
+  }
+
+  #skipPadding(): number {
+    const at = (this.#at & this.#mask) << 1;
+    if (this.words[at + KIND] !== RecordKind.PAD) return at;
+    this.#advance(this.words[at + LENGTH]!);
+    return 0;
+  }
+
+  #advance(bytes: number): void {
+    this.#at = (this.#at + ((bytes + UNIT - 1) >> UNIT_SHIFT)) | 0;
+  }
+}
+
+/** Copies between two buffers without a view of a part of either, which would be an object per frame. */
+function copyOut(from: DataView, fromAt: number, to: DataView, toAt: number, length: number): void {
+  const whole = length & ~3;
+  for (let i = 0; i < whole; i += 4) to.setInt32(toAt + i, from.getInt32(fromAt + i, true), true);
+  for (let i = whole; i < length; i++) to.setUint8(toAt + i, from.getUint8(fromAt + i));
+}

@@ -1,0 +1,94 @@
+import type { Frame, PortId } from '../../switch/frame.ts';
+import type { Ports } from '../../switch/ports.ts';
+import { ObservationWriter, RecordKind } from './observation.ts';
+import type { Subscriber } from './observer.ts';
+
+/** What somebody wants to see; all that is said must hold. */
+export interface ObservationWants {
+  /** Bytes of each frame that are wanted; 0 for rows alone. */
+  snaplen: number;
+  /** Packets that come in or go out by one of these ports. */
+  ports?: readonly PortId[];
+  /** Packets that come in or go out by a port of this network, its gateway's included. */
+  network?: number;
+  /** Packets of which a copy at one of these ports matches; all their copies are wanted then. It must not throw or keep the bytes. */
+  filter?: (bytes: Uint8Array, at: number, length: number) => boolean;
+}
+
+/**
+ * Writes the stories that somebody wants into a ring. A story is written as it happens and taken back at its end when no copy of
+ * the packet was wanted; whether one was is judged on the frame itself, also when the ring is full: the count of what was missed
+ * is of what was wanted.
+ */
+export class RingSubscriber implements Subscriber {
+  readonly #writer: ObservationWriter;
+  readonly #ports: Ports;
+  readonly #snaplen: number;
+  readonly #network: number;
+  /** By port; null for all. */
+  readonly #wanted: Uint8Array | null = null;
+  readonly #filter: ((bytes: Uint8Array, at: number, length: number) => boolean) | null;
+  readonly #wake: () => void;
+  /** Whether the story in hand is wanted by what was seen of it. */
+  #isWanted = false;
+
+  /** @param wake told when the reader sleeps and there is something for it */
+  constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports, wake: () => void) {
+    this.#writer = new ObservationWriter(ring);
+    this.#ports = ports;
+    this.#snaplen = wants.snaplen;
+    this.#network = wants.network ?? -1;
+    if (wants.ports !== undefined) {
+      this.#wanted = new Uint8Array(ports.capacity);
+      for (const port of wants.ports) this.#wanted[port] = 1;
+    }
+    this.#filter = wants.filter ?? null;
+    this.#wake = wake;
+  }
+
+  begin(frame: Frame, port: PortId, now: number): void {
+    this.#isWanted = false;
+    this.#judge(frame, port);
+    this.#writer.begin(frame.packet, port, now);
+  }
+
+  frameIn(frame: Frame, port: PortId, now: number): void {
+    this.#frame(RecordKind.FRAME_IN, frame, port, now);
+  }
+
+  frameOut(frame: Frame, port: PortId, now: number): void {
+    this.#frame(RecordKind.FRAME_OUT, frame, port, now);
+  }
+
+  lost(frame: Frame, port: PortId): void {
+    this.#judge(frame, port);
+  }
+
+  row(row: Int32Array): void {
+    this.#writer.row(RecordKind.ROW, row);
+  }
+
+  end(row: Int32Array): void {
+    this.#writer.row(RecordKind.END, row);
+  }
+
+  commit(): void {
+    if (!this.#isWanted) this.#writer.rollBack();
+    else if (this.#writer.commit()) this.#wake();
+  }
+
+  #frame(kind: RecordKind, frame: Frame, port: PortId, now: number): void {
+    this.#judge(frame, port);
+    if (this.#snaplen > 0) this.#writer.frame(kind, frame, port, now, this.#snaplen);
+  }
+
+  #judge(frame: Frame, port: PortId): void {
+    if (this.#isWanted || !this.#isAt(port)) return;
+    this.#isWanted = this.#filter === null || this.#filter(frame.bytes, frame.at, frame.length);
+  }
+
+  #isAt(port: PortId): boolean {
+    if (this.#network >= 0 && this.#ports.network[port] !== this.#network) return false;
+    return this.#wanted === null || this.#wanted[port] !== 0;
+  }
+}

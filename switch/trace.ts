@@ -1,0 +1,251 @@
+import type { Frame } from './frame.ts';
+
+/** Where a packet is on its way, in netfilter's and Docker's words. Numbers are stable: new stages are appended. */
+export const Stage = {
+  /** By which port it came in. */
+  INGRESS: 0,
+  /** Port security. */
+  GUARD: 1,
+  BRIDGE: 2,
+  /** Connection tracking and DNAT. */
+  PREROUTING: 3,
+  /** The deck itself is the destination. */
+  INPUT: 4,
+  DOCKER_USER: 5,
+  ISOLATION_1: 6,
+  ISOLATION_2: 7,
+  /** What is published, and what belongs to a connection. */
+  DOCKER: 8,
+  FORWARD: 9,
+  /** SNAT, fragments. */
+  POSTROUTING: 10,
+  NEIGHBOR: 11,
+  EGRESS: 12,
+  /** Frames that the deck makes by itself. */
+  ORIGIN: 13,
+  UPLINK: 14,
+  /** The verdict. */
+  END: 15,
+} as const;
+export type Stage = (typeof Stage)[keyof typeof Stage];
+
+/**
+ * What happened there; `a0` to `a10` are the row's arguments. Addresses are four words (IPv4 mapped, as in `nat/tuple.ts`), two
+ * ports are one word (`first << 16 | second`), a MAC is two words. Numbers are stable: new actions are appended.
+ *
+ * `ENDS` below is a0–a3 source, a4–a7 destination, a8 ports (of ICMP: type and code), a9 EtherType | protocol << 16.
+ */
+export const Action = {
+  /** INGRESS: ENDS, a10 length. */
+  RECEIVED: 0,
+  /** END: ENDS, a10 verdict. One for every account in the ledger. */
+  VERDICT: 1,
+
+  /** BRIDGE: the source a0–a1 is new on port a2. */
+  LEARNED: 2,
+  /** BRIDGE: the source a0–a1 is on port a2 and was on port a3. */
+  MOVED: 3,
+  /** BRIDGE: the destination a0–a1 is behind port a2. */
+  KNOWN: 4,
+  /** BRIDGE: the destination a0–a1 is everybody or nobody knows where; to a3 ports of network a2. */
+  FLOODED: 5,
+
+  /** PREROUTING: a packet of connection a0 (row), direction a1, state a2 (`PacketState`), TCP state a3. */
+  CONNECTION: 6,
+  /** PREROUTING: connection a0 begins. */
+  OPENED: 7,
+  /** PREROUTING: no connection for the drop reason a0. */
+  REFUSED: 8,
+  /** PREROUTING: destination a0–a3 becomes a4–a7, ports a8 (before, after); by a9 (`By`), which a10. */
+  DNAT: 9,
+  /** POSTROUTING: source a0–a3 becomes a4–a7, ports a8 (before, after); by a9 (`By`), which a10. */
+  SNAT: 10,
+  /** PREROUTING: a fragment waits for the others. */
+  FRAGMENT_HELD: 11,
+  /** PREROUTING: the fragment was the last; a0 bytes of IP packet. */
+  REASSEMBLED: 12,
+
+  /** INPUT: the deck's service a0 (`Service`) is asked. */
+  SERVICE: 13,
+
+  /** DOCKER_USER: rule a0 (the first is 1) says a1 (a place in `RULE_ACTIONS`). */
+  RULE: 14,
+  /** DOCKER_USER, ISOLATION_1, ISOLATION_2: no rule stops it; a0 rules were asked, from network a1 to a2. */
+  RETURNED: 15,
+  /** ISOLATION_1, ISOLATION_2, DOCKER: dropped, from network a0 to a1, by the rule of kind a2 (a place in `RULE_KINDS`). */
+  DROPPED: 16,
+  /** DOCKER: accepted, from network a0 to a1, by the rule of kind a2 (a place in `RULE_KINDS`), publish a3 or -1. */
+  ACCEPTED: 17,
+
+  /** FORWARD: from network a0 to network a1, TTL or hop limit a2 when it came. */
+  ROUTED: 18,
+
+  /** POSTROUTING: cut into pieces of at most a0 bytes. */
+  FRAGMENTED: 19,
+  /** POSTROUTING: its a0 segments are cut. */
+  SEGMENTED: 20,
+
+  /** NEIGHBOR: next hop a0–a3 of network a4 has MAC a5–a6. */
+  RESOLVED: 21,
+  /** NEIGHBOR: next hop a0–a3 of network a4 is asked for its MAC, and the packet waits. */
+  ASKED: 22,
+  /** NEIGHBOR: next hop a0–a3 of network a4 is being asked already, and the packet waits. */
+  WAITS: 23,
+  /** NEIGHBOR, EGRESS: what it waited for has come, or is given up. */
+  RESUMED: 24,
+
+  /** EGRESS: a1 bytes to port a0. */
+  SENT: 25,
+  /** EGRESS: port a0 has no room now, and the frame waits. */
+  QUEUED: 26,
+  /** EGRESS: lost to port a0 for the drop reason a1. */
+  LOST: 27,
+
+  /** ORIGIN: ENDS; because of packet a10, or by itself when that is 0. */
+  MADE: 28,
+  /** ORIGIN: no answer to the packet, because too many were sent. */
+  LIMITED: 29,
+
+  /** UPLINK: a socket of the host takes it; a0 protocol. */
+  SOCKET: 30,
+} as const;
+export type Action = (typeof Action)[keyof typeof Action];
+
+/** What decided about a translation. */
+export const By = {
+  /** The connection: decided with its first packet. */
+  CONNECTION: 0,
+  /** A publish, by its id. */
+  PUBLISH: 1,
+  /** A mapping, by its row. */
+  MAPPING: 2,
+  /** Prefix translation, by its network. */
+  PREFIX: 3,
+  /** The host's loopback at the gateway's address. */
+  HOST: 4,
+  /** Masquerade, by the network of the new source. */
+  MASQUERADE: 5,
+} as const;
+export type By = (typeof By)[keyof typeof By];
+
+/** Services of the deck. */
+export const Service = { ARP: 0, ND: 1, ICMP: 2, DNS: 3, DHCP: 4, DNS_STREAM: 5, CLOSED: 6 } as const;
+export type Service = (typeof Service)[keyof typeof Service];
+
+/** Words of a row: packet, stage and action, `now` (a double), the port by which the packet came in, arguments. */
+export const ROW_WORDS = 16;
+export const ROW_PACKET = 0;
+/** `stage | action << 8` */
+export const ROW_POINT = 1;
+/** In doubles, not words. */
+export const ROW_NOW = 1;
+export const ROW_PORT = 4;
+export const ROW_ARGUMENTS = 5;
+
+/** Takes rows; the array is the trace's own and written again for the next row. */
+export interface RowSink {
+  row(row: Int32Array): void;
+}
+
+/**
+ * What stages say about a packet that is observed. A frame has one only while somebody looks: where nobody does, a stage
+ * costs a load and a branch (`if (frame.trace !== null) frame.trace.point(…)`). Nothing is allocated for a row.
+ */
+export class Trace {
+  /** The port by which the packet in hand came in, and when. Set by whoever begins with a packet. */
+  port = 0;
+  /** The row written last. */
+  readonly row = new Int32Array(ROW_WORDS);
+  readonly #doubles = new Float64Array(this.row.buffer);
+  readonly #sink: RowSink;
+
+  constructor(sink: RowSink) {
+    this.#sink = sink;
+  }
+
+  set now(now: number) {
+    this.#doubles[ROW_NOW] = now;
+  }
+
+  get now(): number {
+    return this.#doubles[ROW_NOW]!;
+  }
+
+  /** Says what a stage has done, in at most seven words. */
+  point(
+    frame: Frame,
+    stage: Stage,
+    action: Action,
+    a0 = 0,
+    a1 = 0,
+    a2 = 0,
+    a3 = 0,
+    a4 = 0,
+    a5 = 0,
+    a6 = 0,
+  ): void {
+    const { row } = this;
+    row[5] = a0;
+    row[6] = a1;
+    row[7] = a2;
+    row[8] = a3;
+    row[9] = a4;
+    row[10] = a5;
+    row[11] = a6;
+    row[12] = 0;
+    row[13] = 0;
+    row[14] = 0;
+    row[15] = 0;
+    this.#give(frame.packet, stage, action);
+  }
+
+  /**
+   * Says that one address and its port became others.
+   * @param ports before and after, in one word
+   */
+  translated(
+    frame: Frame,
+    stage: Stage,
+    action: Action,
+    before: Int32Array,
+    beforeAt: number,
+    after: Int32Array,
+    afterAt: number,
+    ports: number,
+    by: By,
+    which: number,
+  ): void {
+    const { row } = this;
+    for (let i = 0; i < 4; i++) {
+      row[ROW_ARGUMENTS + i] = before[beforeAt + i]!;
+      row[ROW_ARGUMENTS + 4 + i] = after[afterAt + i]!;
+    }
+    row[13] = ports;
+    row[14] = by;
+    row[15] = which;
+    this.#give(frame.packet, stage, action);
+  }
+
+  /** Says something of which the caller has written the arguments into `row`. */
+  written(packet: number, stage: Stage, action: Action): void {
+    this.#give(packet, stage, action);
+  }
+
+  #give(packet: number, stage: Stage, action: Action): void {
+    const { row } = this;
+    row[ROW_PACKET] = packet;
+    row[ROW_POINT] = stage | (action << 8);
+    row[ROW_PORT] = this.port;
+    this.#sink.row(row);
+  }
+}
+
+/** Of a row at `at`. */
+export function rowStage(rows: Int32Array, at: number): Stage {
+  return (rows[at + ROW_POINT]! & 0xff) as Stage;
+}
+
+/** Of a row at `at`. */
+export function rowAction(rows: Int32Array, at: number): Action {
+  return (rows[at + ROW_POINT]! >>> 8) as Action;
+}
