@@ -136,24 +136,6 @@ export class Conntrack {
     this.#owners = new FlowOwners(rows);
   }
 
-  /** Takes over the flows of another with the same limits and key; it costs as much as there are rows in use. */
-  copyFrom(from: Conntrack): void {
-    const rows = from.high;
-    this.size = from.size;
-    this.high = rows;
-    this.#free = from.#free;
-    this.tuples.set(from.tuples.subarray(0, rows * ROW_WORDS));
-    this.status.set(from.status.subarray(0, rows));
-    this.owner.set(from.owner.subarray(0, rows));
-    this.mapping.set(from.mapping.subarray(0, rows));
-    this.publish.set(from.publish.subarray(0, rows));
-    this.serial.set(from.serial.subarray(0, rows));
-    this.tcp.state.set(from.tcp.state.subarray(0, rows));
-    this.#index.copyFrom(from.#index);
-    this.#wheel.copyFrom(from.#wheel, rows);
-    this.#owners.copyFrom(from.#owners, rows);
-  }
-
   carry(carrier: Carrier): void {
     this.size = carrier.number(this.size);
     this.high = carrier.number(this.high);

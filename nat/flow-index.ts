@@ -50,11 +50,6 @@ export class FlowIndex {
     this.#tagMask = -(2 ** (refBits + DISTANCE_BITS)) | 0;
   }
 
-  /** Takes over the state of another of the same capacity and key, whose tuples are the same. */
-  copyFrom(from: FlowIndex): void {
-    this.#slots.set(from.#slots);
-  }
-
   carry(carrier: Carrier): void {
     carrier.column(this.#slots);
   }

@@ -27,20 +27,6 @@ export class FlowOwners {
     this.#previous = new Int32Array(rows);
   }
 
-  /**
-   * Takes over the state of others.
-   * @param rows that were ever in a queue there: those below
-   */
-  copyFrom(from: FlowOwners, rows: number): void {
-    this.#flows = from.#flows.slice();
-    this.#oldest = from.#oldest.slice();
-    this.#newest = from.#newest.slice();
-    this.#sparable = from.#sparable.slice();
-    this.#high = from.#high;
-    this.#next.set(from.#next.subarray(0, rows));
-    this.#previous.set(from.#previous.subarray(0, rows));
-  }
-
   /** @param rows that were ever in a queue: those below */
   carry(carrier: Carrier, rows: number): void {
     this.#flows = carrier.grown(this.#flows);

@@ -39,15 +39,6 @@ export class Hosts {
     this.#buckets = new Int32Array(bucketCount(capacity));
   }
 
-  /** Takes over the state of others of the same capacity and key. */
-  copyFrom(from: Hosts): void {
-    this.#rows.set(from.#rows.subarray(0, from.#high * STRIDE));
-    this.#buckets.set(from.#buckets);
-    this.#size = from.#size;
-    this.#high = from.#high;
-    this.#free = from.#free;
-  }
-
   get size(): number {
     return this.#size;
   }

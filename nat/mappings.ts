@@ -128,30 +128,6 @@ export class Mappings {
     this.#peers = new Peers(key, flows);
   }
 
-  /** Takes over the state of others of the same capacity and key. */
-  copyFrom(from: Mappings): void {
-    this.#rows.set(from.#rows.subarray(0, from.#high * STRIDE));
-    this.#inside.set(from.#inside);
-    this.#outside.set(from.#outside);
-    this.#hosts.copyFrom(from.#hosts);
-    this.#peers.copyFrom(from.#peers);
-    this.#size = from.#size;
-    this.#high = from.#high;
-    this.#free = from.#free;
-    for (const [uplink, { ipv4, ipv6 }] of from.#uplinks) {
-      this.#uplinks.set(uplink, { ipv4: [...ipv4], ipv6: [...ipv6] });
-    }
-    this.#addresses = from.#addresses.slice();
-    for (const pool of from.#pools) {
-      const copy = new PortPool(this.#key);
-      copy.copyFrom(pool);
-      this.#pools.push(copy);
-    }
-    this.#uses.push(...from.#uses);
-    this.#owners.push(...from.#owners);
-    for (const [key, row] of from.#retired) this.#retired.set(key, row);
-  }
-
   carry(carrier: Carrier): void {
     this.#size = carrier.number(this.#size);
     this.#high = carrier.number(this.#high);

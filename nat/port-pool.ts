@@ -73,13 +73,6 @@ export class PortPool {
     this.#key1 = key[1];
   }
 
-  /** Takes over the state of another with the same key. */
-  copyFrom(from: PortPool): void {
-    this.#tcp = copyOf(from.#tcp);
-    this.#udp = copyOf(from.#udp);
-    this.#icmp = copyOf(from.#icmp);
-  }
-
   carry(carrier: Carrier): void {
     this.#tcp = carryPorts(carrier, this.#tcp, false);
     this.#udp = carryPorts(carrier, this.#udp, false);
@@ -154,10 +147,6 @@ export class PortPool {
         throw new RangeError(`protocol ${protocol} has no ports`);
     }
   }
-}
-
-function copyOf(ports: Ports | null): Ports | null {
-  return ports && { taken: ports.taken.slice(), free: ports.free.slice(), all: ports.all };
 }
 
 function carryPorts(carrier: Carrier, before: Ports | null, hasZero: boolean): Ports | null {

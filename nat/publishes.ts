@@ -53,17 +53,6 @@ export class Publishes {
     wildcards: new Int32Array(0),
   }));
 
-  /** Takes over the publishes of another table. */
-  copyFrom(from: Publishes): void {
-    this.#rows.push(...from.#rows);
-    this.#ids = from.#ids.slice();
-    this.#networks = from.#networks.slice();
-    this.#addresses = from.#addresses.slice();
-    this.#offsets = from.#offsets.slice();
-    // Both are replaced, never written to.
-    for (const [i, { hosts, wildcards }] of from.#indices.entries()) this.#indices[i] = { hosts, wildcards };
-  }
-
   carry(carrier: Carrier): void {
     const rows = carrier.plain(this.#rows);
     this.#rows.splice(0, this.#rows.length, ...rows);

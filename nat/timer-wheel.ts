@@ -41,21 +41,6 @@ export class TimerWheel {
     this.#previous = new Int32Array(rows);
   }
 
-  /**
-   * Takes over the state of another.
-   * @param rows that were ever scheduled there: those below
-   */
-  copyFrom(from: TimerWheel, rows: number): void {
-    this.deadline = from.deadline;
-    this.#first.set(from.#first);
-    this.#occupied.set(from.#occupied);
-    this.#next.set(from.#next.subarray(0, rows));
-    this.#previous.set(from.#previous.subarray(0, rows));
-    this.#count = from.#count;
-    this.#base = from.#base;
-    this.#due = from.#due;
-  }
-
   /** @param rows that were ever scheduled: those below */
   carry(carrier: Carrier, rows: number): void {
     this.deadline = carrier.number(this.deadline);

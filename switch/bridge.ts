@@ -28,13 +28,6 @@ export class Bridge {
     this.#fdb = fdb;
   }
 
-  /** Takes over the ports of the same bridge of another deck. */
-  copyFrom(from: Bridge): void {
-    this.gateway = from.gateway;
-    this.members = from.members.slice();
-    this.memberCount = from.memberCount;
-  }
-
   carry(carrier: Carrier): void {
     this.gateway = carrier.number(this.gateway);
     this.members = carrier.grown(this.members);

@@ -59,12 +59,6 @@ export class DhcpServer {
     this.#originator = originator;
   }
 
-  /** Takes over the state of another. */
-  copyFrom(from: DhcpServer): void {
-    for (const [network, on] of from.#serving.entries()) this.#serving[network] = on;
-    for (const [port, lease] of from.#leases.entries()) this.#leases[port] = lease && { ...lease };
-  }
-
   carry(carrier: Carrier): void {
     carryList(carrier, this.#serving);
     carryList(carrier, this.#leases);

@@ -88,22 +88,6 @@ export class Fdb {
     this.#networkLimit = networkLimit;
   }
 
-  /** Takes over the state of another with the same capacity and key. */
-  copyFrom(from: Fdb): void {
-    this.ageing = from.ageing;
-    this.deadline = from.deadline;
-    this.overflows = from.overflows;
-    this.#rows.set(from.#rows.subarray(0, from.#high * STRIDE));
-    this.#seen.set(from.#seen.subarray(0, from.#high));
-    this.#buckets.set(from.#buckets);
-    this.#sources.set(from.#sources);
-    this.#destinations.set(from.#destinations);
-    this.#networkLearned.set(from.#networkLearned);
-    this.#high = from.#high;
-    this.#freeRow = from.#freeRow;
-    this.#size = from.#size;
-  }
-
   carry(carrier: Carrier): void {
     this.ageing = carrier.number(this.ageing);
     this.deadline = carrier.number(this.deadline);

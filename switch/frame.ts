@@ -56,18 +56,6 @@ export class Frame extends Packet {
     this.limit = base + size;
   }
 
-  /** Makes this the same slot's description in another arena, its bytes included. */
-  copyFrom(from: Frame): void {
-    this.references = from.references;
-    this.at = from.at;
-    this.length = from.length;
-    this.moveHeaders(from);
-    this.inherit(from);
-    this.verdict = from.verdict;
-    const first = from.at - VNET_LEN;
-    this.bytes.set(from.bytes.subarray(first, from.at + from.length), first);
-  }
-
   carry(carrier: Carrier): void {
     this.references = carrier.number(this.references);
     this.at = carrier.number(this.at);
@@ -121,31 +109,21 @@ export class Arena {
   #smallFree = 0;
   #bigFree = 0;
 
-  constructor(size: ArenaSize = { small: 2048, big: 256 }) {
+  /** @param shared another arena whose slots this one stands for; it then has none of its own */
+  constructor(size: ArenaSize = { small: 2048, big: 256 }, shared?: Arena) {
     const { small, big } = size;
     const bytes = new Uint8Array(small * SMALL_SLOT + big * BIG_SLOT);
     const frames: Frame[] = [];
-    this.bytes = bytes;
+    this.bytes = shared?.bytes ?? bytes;
     this.#small = new Int32Array(small);
     this.#big = new Int32Array(big);
     for (let i = 0; i < big; i++) frames.push(new Frame(bytes, frames.length, i * BIG_SLOT, BIG_SLOT));
     for (let i = 0; i < small; i++) {
       frames.push(new Frame(bytes, frames.length, big * BIG_SLOT + i * SMALL_SLOT, SMALL_SLOT));
     }
-    this.frames = frames;
+    this.frames = shared?.frames ?? frames;
     // Filled from the end, so that slot 0 is the first to be taken.
     for (let slot = frames.length - 1; slot >= 0; slot--) this.#give(frames[slot]!);
-  }
-
-  /** Takes over the state of another of the same size: who is held, and what lies in those. */
-  copyFrom(from: Arena): void {
-    this.#small.set(from.#small);
-    this.#big.set(from.#big);
-    this.#smallFree = from.#smallFree;
-    this.#bigFree = from.#bigFree;
-    for (const [slot, frame] of from.frames.entries()) {
-      if (frame.references > 0) this.frames[slot]!.copyFrom(frame);
-    }
   }
 
   /** Who is held, and what lies in those. */

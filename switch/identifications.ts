@@ -35,12 +35,6 @@ export class Identifications {
     this.#random = random;
   }
 
-  /** Takes over the state of another. */
-  copyFrom(from: Identifications): void {
-    this.#key = from.#key;
-    this.#next = from.#next.slice();
-  }
-
   carry(carrier: Carrier): void {
     this.#key = carrier.plain(this.#key);
     this.#next = carrier.grown(this.#next);

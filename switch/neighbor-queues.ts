@@ -30,24 +30,6 @@ export class NeighborQueues {
   readonly #opened = new Map<PortId, number>();
 
   /**
-   * Takes over the state of others.
-   * @param frames those of the arena in which the waiting frames lie now, by slot
-   * @param networks by id
-   */
-  copyFrom(from: NeighborQueues, frames: readonly Frame[], networks: readonly (Network | undefined)[]): void {
-    for (const [i, frame] of from.#frames.entries()) {
-      this.#frames[i] = frame === null ? null : frames[frame.slot]!;
-      this.#froms[i] = networks[from.#froms[i]?.id ?? -1] ?? null;
-    }
-    this.#sizes.set(from.#sizes);
-    this.#ports.set(from.#ports);
-    this.#free.set(from.#free);
-    this.#freeCount = from.#freeCount;
-    this.#extra = from.#extra;
-    for (const [port, count] of from.#opened) this.#opened.set(port, count);
-  }
-
-  /**
    * @param frames those of the arena, by slot
    * @param networks by id
    */

@@ -114,21 +114,6 @@ export class NeighborTable {
     this.#buckets = new Int32Array(rows * 2).fill(NONE);
   }
 
-  /** Takes over the state of another with the same limits and key. */
-  copyFrom(from: NeighborTable): void {
-    this.rows = from.rows.slice();
-    this.confirmed = from.confirmed.slice();
-    this.used = from.used.slice();
-    this.high = from.high;
-    this.#buckets = from.#buckets.slice();
-    this.#recent.set(from.#recent);
-    this.#freeRow = from.#freeRow;
-    this.#permanent = from.#permanent;
-    this.#learned = from.#learned;
-    for (const [network, count] of from.#networkLearned) this.#networkLearned.set(network, count);
-    this.#hand = from.#hand;
-  }
-
   carry(carrier: Carrier): void {
     this.rows = carrier.grown(this.rows);
     this.confirmed = carrier.grown(this.confirmed);

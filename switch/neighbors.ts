@@ -109,22 +109,6 @@ export class Neighbors {
     this.#questionDue = new Float64Array(capacity);
   }
 
-  /**
-   * Takes over the state of others with the same limits and key.
-   * @param networks by id
-   */
-  copyFrom(from: Neighbors, networks: readonly (Network | undefined)[]): void {
-    this.reachableTime = from.reachableTime;
-    this.deadline = from.deadline;
-    this.#table.copyFrom(from.#table);
-    this.#queues.copyFrom(from.#queues, this.#originator.arena.frames, networks);
-    for (const id of from.#networks.keys()) this.#networks.set(id, networks[id]!);
-    this.#questions = from.#questions;
-    this.#questionRow.set(from.#questionRow);
-    this.#questionDue.set(from.#questionDue);
-    this.#now = from.#now;
-  }
-
   /** @param networks by id; those of the state are there already */
   carry(carrier: Carrier, networks: readonly (Network | undefined)[]): void {
     this.reachableTime = carrier.number(this.reachableTime);

@@ -114,14 +114,6 @@ export class PortGuard {
     this.#identifierCount = new Uint8Array(ports.capacity);
   }
 
-  /** Takes over the state of another of as many ports. */
-  copyFrom(from: PortGuard): void {
-    this.#ipv4.set(from.#ipv4);
-    this.#ipv6.set(from.#ipv6);
-    this.#identifiers.set(from.#identifiers);
-    this.#identifierCount.set(from.#identifierCount);
-  }
-
   carry(carrier: Carrier): void {
     carrier.column(this.#ipv4);
     carrier.column(this.#ipv6);

@@ -84,25 +84,6 @@ export class Ports {
     this.#freeCount = capacity;
   }
 
-  /** Takes over the state of others of the same capacity. */
-  copyFrom(from: Ports): void {
-    this.kind.set(from.kind);
-    this.network.set(from.network);
-    this.mtu.set(from.mtu);
-    this.isolated.set(from.isolated);
-    this.guarded.set(from.guarded);
-    this.hostAtGateway.set(from.hostAtGateway);
-    this.learnLimit.set(from.learnLimit);
-    this.learned.set(from.learned);
-    this.counters.set(from.counters);
-    this.#stormLimit.set(from.#stormLimit);
-    this.#stormTokens.set(from.#stormTokens);
-    this.#stormSeen.set(from.#stormSeen);
-    this.#free.set(from.#free);
-    this.#head = from.#head;
-    this.#freeCount = from.#freeCount;
-  }
-
   carry(carrier: Carrier): void {
     carrier.column(this.kind);
     carrier.column(this.network);
@@ -119,6 +100,11 @@ export class Ports {
     carrier.column(this.#free);
     this.#head = carrier.number(this.#head);
     this.#freeCount = carrier.number(this.#freeCount);
+  }
+
+  /** The port that `add` answers next, or -1 when all are taken. */
+  get next(): PortId {
+    return this.#freeCount === 0 ? -1 : this.#free[this.#head]!;
   }
 
   /**

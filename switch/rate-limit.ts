@@ -38,14 +38,6 @@ export class RateLimit {
     this.#key1 = key[1];
   }
 
-  /** Takes over the state of another with the same key. */
-  copyFrom(from: RateLimit): void {
-    this.#credit = from.#credit;
-    this.#filled = from.#filled;
-    this.#saved.set(from.#saved);
-    this.#seen.set(from.#seen);
-  }
-
   carry(carrier: Carrier): void {
     this.#credit = carrier.number(this.#credit);
     this.#filled = carrier.number(this.#filled);

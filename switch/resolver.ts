@@ -84,19 +84,6 @@ export class Resolver {
   #entry = -1;
 
   /**
-   * Takes over what another knows; zones are never written to.
-   * @param networks by id
-   */
-  copyFrom(from: Resolver, networks: readonly (Network | undefined)[]): void {
-    Object.assign(this.counters, from.counters);
-    for (const [id, known] of from.#known.entries()) {
-      this.#known[id] = known && { network: networks[id]!, zone: known.zone };
-    }
-    for (const [port, search] of from.#search.entries()) this.#search[port] = search;
-    for (const [port, zone] of from.#own.entries()) this.#own[port] = zone;
-  }
-
-  /**
    * @param networks by id; those of the state are there already
    * @param key of the zones
    */

@@ -28,14 +28,6 @@ export class Random {
     this.#d = next();
   }
 
-  /** Goes on where `from` is now. */
-  copyFrom(from: Random): void {
-    this.#a = from.#a;
-    this.#b = from.#b;
-    this.#c = from.#c;
-    this.#d = from.#d;
-  }
-
   carry(carrier: Carrier): void {
     this.#a = carrier.number(this.#a);
     this.#b = carrier.number(this.#b);

@@ -162,48 +162,6 @@ export abstract class Configuration {
   protected abstract sendOutbox(now: number): void;
 
   /**
-   * Takes over all that another data plane with the same options is and knows, but for what is on its way: pieces of
-   * datagrams, conversations with the name server, and what waits for a device. Nothing that is written to later is common
-   * to both.
-   * @param deviceOf what stands behind a port here
-   */
-  protected copyFrom(from: Configuration, deviceOf: (port: PortId, device: Device) => Device): void {
-    this.arena.copyFrom(from.arena);
-    this.ports.copyFrom(from.ports);
-    this.fdb.copyFrom(from.fdb);
-    for (const network of from.networks) {
-      if (network === undefined) continue;
-      const { id, port, options } = network;
-      const bridge = new Bridge(id, this.ports, this.fdb);
-      bridge.copyFrom(network.bridge);
-      this.bridges[id] = bridge;
-      this.networks[id] = new Network(id, bridge, port, options);
-    }
-    // Holes between numbers are given to others first.
-    this.networks.length = from.networks.length;
-    for (const [id, uplink] of from.uplinks.entries()) this.uplinks[id] = uplink?.copyTo(this.networks[id]!);
-    for (const network of this.networks) {
-      if (network !== undefined) this.routes.add(network, this.uplinks[network.id] === undefined);
-    }
-    for (const [port, spec] of from.specs) {
-      this.specs.set(port, spec);
-      const device = from.egress.device(port);
-      if (device !== undefined) this.egress.add(port, deviceOf(port, device));
-    }
-    for (const network of from.apart) this.apart.add(network);
-    this.neighbors.copyFrom(from.neighbors, this.networks);
-    this.resolver.copyFrom(from.resolver, this.networks);
-    this.dhcp.copyFrom(from.dhcp);
-    this.guard.copyFrom(from.guard);
-    this.nat.copyFrom(from.nat, this.networks);
-    this.rules.copyFrom(from.rules);
-    this.filter.copyFrom(from.filter);
-    this.#limit.copyFrom(from.#limit);
-    this.#identifications.copyFrom(from.#identifications);
-    this.#random.copyFrom(from.#random);
-  }
-
-  /**
    * Everything that is known, between two frames and with no batch unsent. It goes back into a data plane that was made with
    * the same options and has not been used.
    * @param device of a port on the way back

@@ -57,20 +57,6 @@ export class Dataplane extends Configuration {
     this.neighbors.mayTell = (frame) => this.#undo(frame);
   }
 
-  /**
-   * A data plane of its own that is and knows what this one does: what is tried there leaves no trace here. It hears of no
-   * connections and asks nobody for names; it costs as much as there is in the tables.
-   * @param deviceOf what stands behind a port there, in place of its device
-   */
-  fork(
-    deviceOf: (port: PortId, device: Device) => Device,
-    onException: DataplaneOptions['onException'],
-  ): Dataplane {
-    const fork = new Dataplane({ ...this.options, ...(onException && { onException }) });
-    fork.copyFrom(this, deviceOf);
-    return fork;
-  }
-
   // ---- the way of a frame ----
 
   /**

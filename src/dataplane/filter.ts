@@ -48,12 +48,6 @@ export class Filter {
     this.isAccepted = false;
   }
 
-  /** Takes over the rules of the user of another, with what they have counted. */
-  copyFrom(from: Filter): void {
-    this.isEmpty = from.isEmpty;
-    this.#userRules.copyFrom(from.#userRules);
-  }
-
   carry(carrier: Carrier): void {
     this.isEmpty = carryFlag(carrier, this.isEmpty);
     this.isAccepted = carryFlag(carrier, this.isAccepted);

@@ -89,27 +89,6 @@ export class Nat {
     this.#spoken = new Int32Array(2 * capacity + 1);
   }
 
-  /**
-   * Takes over the state of another with the same limits and key; who listens there hears nothing of what happens here.
-   * @param networks by id
-   */
-  copyFrom(from: Nat, networks: readonly (Network | undefined)[]): void {
-    const { high } = from.conntrack;
-    this.conntrack.copyFrom(from.conntrack);
-    this.mappings.copyFrom(from.mappings);
-    this.publishes.copyFrom(from.publishes);
-    this.#entry.set(from.#entry.subarray(0, high));
-    this.#spoken.set(from.#spoken);
-    // A translation of prefixes is arithmetic, and has no state.
-    for (const [id, prefix] of from.#prefixes) this.#prefixes.set(id, prefix);
-    for (const [id, segment] of from.#segments) {
-      this.#segments.set(id, { ...segment, network: networks[id]! });
-    }
-    for (const [publish, segments] of from.#exposed) this.#exposed.set(publish, new Set(segments));
-    this.#nextPublish = from.#nextPublish;
-    this.#now = from.#now;
-  }
-
   /** @param networks by id; those of the state are there already */
   carry(carrier: Carrier, networks: readonly (Network | undefined)[]): void {
     this.conntrack.carry(carrier);

@@ -58,14 +58,6 @@ export class Rules {
     this.#networks = new Float64Array(networks * KINDS * STRIDE);
   }
 
-  /** Takes over the rules of another of as many networks, with what they have counted. */
-  copyFrom(from: Rules): void {
-    this.#networks.set(from.#networks);
-    this.#publishes = from.#publishes.slice();
-    for (const [network, kinds] of from.#networkRules) this.#networkRules.set(network, kinds);
-    for (const [publish, row] of from.#publishRules) this.#publishRules.set(publish, row);
-  }
-
   carry(carrier: Carrier): void {
     carrier.column(this.#networks);
     this.#publishes = carrier.grown(this.#publishes);

@@ -36,13 +36,6 @@ export class Uplink {
     this.deny(options.denied ?? []);
   }
 
-  /** The same, of another data plane. */
-  copyTo(network: Network): Uplink {
-    const copy = new Uplink(network, this.options);
-    copy.#denied = this.#denied;
-    return copy;
-  }
-
   carry(carrier: Carrier): void {
     this.#denied = carrier.grown(this.#denied);
   }

@@ -115,15 +115,6 @@ export class UserRules {
     this.size = rules.length;
   }
 
-  /** Takes over the rules of another table, with what they have counted. */
-  copyFrom(from: UserRules): void {
-    this.size = from.size;
-    this.#rows = from.#rows.slice();
-    this.#ids = from.#ids;
-    this.#counters = from.#counters.slice();
-    this.#matched = from.#matched;
-  }
-
   /** From now on no rule matches that names the network: its number may become another's. */
   forget(network: number): void {
     const rows = this.#rows;
