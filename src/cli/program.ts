@@ -3,10 +3,12 @@ import { runtimePaths } from '../control/paths.ts';
 import { packageVersion } from '../control/version.ts';
 import { type Cli, type CommonFlags, examples, hostOption } from './cli.ts';
 import { attachCommands } from './commands/attach.ts';
+import { completionCommand } from './commands/completion.ts';
 import { conntrackCommand } from './commands/conntrack.ts';
 import { daemonCommand } from './commands/daemon.ts';
 import { demoCommand } from './commands/demo.ts';
 import { eventsCommand } from './commands/events.ts';
+import { execCommand } from './commands/exec.ts';
 import { labCommands } from './commands/lab.ts';
 import { listCommands } from './commands/lists.ts';
 import { networkCommands } from './commands/network.ts';
@@ -50,7 +52,7 @@ function reportUsage(error: CommanderError & { command?: Command }): number {
     .replace(/\.$/, '');
   say(`${style('red', 'error', process.stderr)}: ${message}; see ${pathOf(error.command)} --help`);
   // All other codes are its command's own, as in Docker.
-  return error.command?.name() === 'run' ? EXIT_DECK_FAILED : EXIT_USAGE;
+  return ['run', 'exec'].includes(error.command?.name() ?? '') ? EXIT_DECK_FAILED : EXIT_USAGE;
 }
 
 /** What commander found to be similar, as far as it begins like what was typed: --fast is no slip for --host. */
@@ -102,6 +104,7 @@ export function buildProgram(done: (code: number) => void): Command {
   // In this order in the help.
   daemonCommand(program, cli);
   runCommand(program, cli);
+  execCommand(program, cli);
   attachCommands(program, cli);
   listCommands(program, cli);
   publishCommands(program, cli);
@@ -114,6 +117,7 @@ export function buildProgram(done: (code: number) => void): Command {
   systemCommands(program, cli);
   replayCommand(program, cli);
   demoCommand(program, cli);
+  completionCommand(program, cli);
 
   finish(program, true);
   return program;

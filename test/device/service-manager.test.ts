@@ -50,7 +50,7 @@ describe('ServiceManager', () => {
       asked++;
       // The second question is answered late, all later ones never.
       if (asked === 1) return Promise.reject(new Error('no answer'));
-      return new Promise((resolve) => {
+      return new Promise<void>((resolve) => {
         if (asked === 2) well = resolve;
       });
     });
