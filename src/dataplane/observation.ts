@@ -247,6 +247,11 @@ export class ObservationReader {
     return this.#kept;
   }
 
+  /** Whether there is a story behind the one in hand. */
+  get isBehind(): boolean {
+    return Atomics.load(this.#header, HEAD) !== this.#end;
+  }
+
   /** Goes to the next story, past what is left of this one; false when there is none yet. */
   nextStory(): boolean {
     this.#at = this.#end;

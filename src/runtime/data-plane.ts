@@ -14,6 +14,9 @@ import type {
   UplinkOptions,
   UserRule,
 } from '../dataplane/commands.ts';
+import type { ObservationReader } from '../dataplane/observation.ts';
+import type { PastFilter } from '../dataplane/past.ts';
+import type { ObservationWants } from '../dataplane/ring-subscriber.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 import type { Segment } from '../uplink/segment.ts';
@@ -24,6 +27,24 @@ export interface HostSockets {
   uplink: number;
   /** The only interface of the host by which they are reached; null for all. */
   ifname: string | null;
+}
+
+/** What somebody wants to see of packets. */
+export interface ObserveOptions extends Omit<ObservationWants, 'filter'> {
+  /** A filter in tcpdump's language (`src/capture/filter`): packets of which a copy at one of the ports matches. */
+  filter?: string;
+  /** Bytes that wait for the reader, at least. */
+  ring: number;
+}
+
+/** Packets that are being observed. */
+export interface Observation {
+  /** What `reader` reads, for whoever would rather read it in another thread, and then alone. */
+  readonly ring: SharedArrayBuffer;
+  /** Reads what was observed; whoever has read all says so by `wait`. */
+  readonly reader: ObservationReader;
+  /** Ends it; what is in the ring can still be read. */
+  close(): Promise<void>;
 }
 
 /**
@@ -83,6 +104,15 @@ export interface DataPlane {
   onFlow(listener: (event: FlowEvent) => void): void;
   /** `listener` is told how many events were lost, because they were more than can be told, at the place where they are missing. */
   onFlowsLost(listener: (count: number) => void): void;
+  /**
+   * Begins to observe packets; others may do so at the same time. Rejected when the filter has a mistake.
+   * @param onReadable called when there is something to read again after `reader.wait()` has answered true
+   */
+  observe(options: ObserveOptions, onReadable: () => void): Promise<Observation>;
+  /** Remembers the whole way of every packet from now on, or only the end of those that are dropped; what was remembered is forgotten. */
+  remember(everything: boolean): Promise<void>;
+  /** The rows (`switch/trace.ts`) of the latest `most` packets that match and are remembered, oldest first. */
+  past(filter: PastFilter, most: number): Promise<Int32Array>;
   snapshot(wants: SnapshotWants): Promise<Snapshot>;
   /** `listener` is told about ports whose device has vanished; they are removed already. */
   onPortGone(listener: (port: PortId) => void): void;

@@ -35,6 +35,8 @@ export type Notice =
   | { notice: 'flows'; events: readonly FlowEvent[]; lost: number }
   /** A question about a name outside; to be answered with `answerQuery`. */
   | { notice: 'query'; query: ForwardedQuery }
+  /** There is something in the ring of an observation whose reader waits. */
+  | { notice: 'observed'; observation: number }
   /** The descriptor is no longer used; closing a TAP takes 15 ms, so the data plane does not do it. */
   | { notice: 'close'; fd: number }
   | { notice: 'log'; level: 'warn' | 'error'; message: string };

@@ -18,11 +18,13 @@ import type {
   UplinkOptions,
   UserRule,
 } from '../dataplane/commands.ts';
+import { makeObservationRing, ObservationReader } from '../dataplane/observation.ts';
+import type { PastFilter } from '../dataplane/past.ts';
 import { EventFd } from '../device/eventfd.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 import type { Segment } from '../uplink/segment.ts';
-import type { DataPlane, HostSockets } from './data-plane.ts';
+import type { DataPlane, HostSockets, Observation, ObserveOptions } from './data-plane.ts';
 import type { Method, Notice, Reply, ThreadData } from './messages.ts';
 import type { WorkerMethods } from './worker.ts';
 
@@ -47,6 +49,8 @@ export class DataPlaneThread implements DataPlane {
   readonly #queryListeners: ((query: ForwardedQuery) => void)[] = [];
   readonly #flowListeners: ((event: FlowEvent) => void)[] = [];
   readonly #lossListeners: ((count: number) => void)[] = [];
+  /** By observation, who is told that there is something to read. */
+  readonly #readable = new Map<number, () => void>();
   readonly #exited: Promise<void>;
   /** Descriptors that the thread has, or is to have. */
   readonly #descriptors = new Set<number>();
@@ -179,6 +183,29 @@ export class DataPlaneThread implements DataPlane {
     this.#lossListeners.push(listener);
   }
 
+  async observe({ ring: bytes, ...wants }: ObserveOptions, onReadable: () => void): Promise<Observation> {
+    const ring = makeObservationRing(bytes);
+    const id = await this.#call('observe', wants, ring);
+    this.#readable.set(id, onReadable);
+    return {
+      ring,
+      reader: new ObservationReader(ring),
+      close: async () => {
+        this.#readable.delete(id);
+        // With the thread everything ends that it observed.
+        if (!this.#dead) await this.#call('stopObserving', id);
+      },
+    };
+  }
+
+  remember(everything: boolean): Promise<void> {
+    return this.#call('remember', everything);
+  }
+
+  past(filter: PastFilter, most: number): Promise<Int32Array> {
+    return this.#call('past', filter, most);
+  }
+
   snapshot(wants: SnapshotWants): Promise<Snapshot> {
     return this.#call('snapshot', wants);
   }
@@ -237,6 +264,9 @@ export class DataPlaneThread implements DataPlane {
           return;
         case 'query':
           for (const listener of this.#queryListeners) listener(message.query);
+          return;
+        case 'observed':
+          this.#readable.get(message.observation)?.();
           return;
         case 'close':
           this.#closeDescriptor(message.fd);

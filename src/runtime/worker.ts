@@ -8,6 +8,7 @@ import type { Frame, PortId } from '../../switch/frame.ts';
 import type { ZoneName } from '../../switch/zone.ts';
 import { describe } from '../../wire/describe.ts';
 import type { HashKey } from '../../wire/hash.ts';
+import { compileFilter } from '../capture/filter/filter.ts';
 import type {
   DeniedPrefix,
   FlowFilter,
@@ -21,6 +22,8 @@ import type {
   UserRule,
 } from '../dataplane/commands.ts';
 import { Dataplane } from '../dataplane/dataplane.ts';
+import type { PastFilter } from '../dataplane/past.ts';
+import { RingSubscriber } from '../dataplane/ring-subscriber.ts';
 import { EventFd } from '../device/eventfd.ts';
 import { FaultyDevice, parseFaults } from '../device/faulty.ts';
 import { PacketDevice } from '../device/packet.ts';
@@ -29,7 +32,7 @@ import { SyscallError } from '../device/syscall-error.ts';
 import { type OpenTap, TapDevice } from '../device/tap.ts';
 import type { Segment } from '../uplink/segment.ts';
 import { SocketUplink } from '../uplink/socket-uplink.ts';
-import type { HostSockets } from './data-plane.ts';
+import type { HostSockets, ObserveOptions } from './data-plane.ts';
 import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
 import type { Notice, Reply, Request, ThreadData } from './messages.ts';
@@ -50,6 +53,9 @@ class DataPlaneWorker {
   readonly #logged = new Set<string>();
   /** Uplinks of sockets, by number. */
   readonly #sockets = new Map<number, { device: SocketUplink; port: PortId }>();
+
+  readonly #observations = new Map<number, RingSubscriber>();
+  #nextObservation = 0;
 
   constructor(data: ThreadData) {
     this.#dataplane = new Dataplane({
@@ -208,6 +214,31 @@ class DataPlaneWorker {
     this.#flows.taken(performance.now());
   }
 
+  observe({ filter, ...wants }: Omit<ObserveOptions, 'ring'>, ring: SharedArrayBuffer): number {
+    const observation = this.#nextObservation++;
+    const compiled = filter === undefined ? {} : { filter: compileFilter(filter) };
+    const wake = () => this.#notify({ notice: 'observed', observation });
+    const { observer, ports } = this.#dataplane;
+    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports, wake);
+    observer.subscribe(subscriber);
+    this.#observations.set(observation, subscriber);
+    return observation;
+  }
+
+  stopObserving(observation: number): void {
+    const subscriber = this.#observations.get(observation);
+    if (subscriber) this.#dataplane.observer.unsubscribe(subscriber);
+    this.#observations.delete(observation);
+  }
+
+  remember(everything: boolean): void {
+    this.#dataplane.observer.remember(everything);
+  }
+
+  past(filter: PastFilter, most: number): Int32Array {
+    return this.#dataplane.observer.past.list(filter, most);
+  }
+
   snapshot(wants: SnapshotWants): Snapshot {
     for (const { device, port } of this.#sockets.values()) {
       this.#dataplane.discarded(port, DropReason.SOCKET_EXHAUSTED, device.takeRefused());
@@ -296,6 +327,10 @@ export type WorkerMethods = Pick<
   | 'closeFlows'
   | 'watchFlows'
   | 'takenFlows'
+  | 'observe'
+  | 'stopObserving'
+  | 'remember'
+  | 'past'
   | 'snapshot'
   | 'stop'
 >;

@@ -13,8 +13,9 @@ import type {
   UplinkOptions,
   UserRule,
 } from '../../src/dataplane/commands.ts';
+import { makeObservationRing, ObservationReader } from '../../src/dataplane/observation.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
-import type { DataPlane, HostSockets } from '../../src/runtime/data-plane.ts';
+import type { DataPlane, HostSockets, Observation, ObserveOptions } from '../../src/runtime/data-plane.ts';
 import type { Segment } from '../../src/uplink/segment.ts';
 import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
@@ -200,6 +201,22 @@ export class FakeDataPlane implements DataPlane {
     await this.#turn('removePort');
     this.ports.delete(port);
     this.searches.delete(port);
+  }
+
+  /** Nothing is ever observed. */
+  async observe({ ring: bytes }: ObserveOptions): Promise<Observation> {
+    await this.#turn('observe');
+    const ring = makeObservationRing(bytes);
+    return { ring, reader: new ObservationReader(ring), close: () => this.#turn('stopObserving') };
+  }
+
+  async remember(): Promise<void> {
+    await this.#turn('remember');
+  }
+
+  async past(): Promise<Int32Array> {
+    await this.#turn('past');
+    return new Int32Array(0);
   }
 
   async snapshot(): Promise<Snapshot> {
