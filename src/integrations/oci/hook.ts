@@ -137,11 +137,9 @@ function annotationsOf(state: Fields): ReadonlyMap<Annotation, string> {
   return found;
 }
 
+/** Between commas or white space: Podman takes commas in an annotation for itself. */
 function listed(value = ''): string[] {
-  return value
-    .split(',')
-    .map((one) => one.trim())
-    .filter((one) => one !== '');
+  return value.split(/[\s,]+/).filter((one) => one !== '');
 }
 
 /** Engines that have one hook for several stages give the same arguments to all. */
