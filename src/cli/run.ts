@@ -117,7 +117,7 @@ class Attempt {
   async run(command: readonly string[], options: RunOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
       reachDaemon(this.#paths, this.#host, this.#id, this.#wish),
-      Sandbox.start({ command, id: this.#id, hostname: options.name! }),
+      Sandbox.start({ command, id: this.#id, hostname: options.hostname ?? options.name! }),
     ]);
     if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
     if (made.status === 'fulfilled') this.#sandbox = made.value;
