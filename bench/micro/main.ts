@@ -16,25 +16,38 @@ import { mappingFigures } from './mappings.ts';
 import { natFigures } from './nat.ts';
 import { natScaling } from './nat-scaling.ts';
 import { operations } from './operations.ts';
+import { replayFigures } from './replay.ts';
 import { portScaling } from './scaling.ts';
 
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     format: { type: 'string', default: 'table' },
+    only: { type: 'string' },
   },
 });
+const { quick } = values;
+
+/** In this order. NAT is first, while the engine has seen no other data plane than one: as in a daemon. */
+const SUITES: Readonly<Record<string, () => Figure[] | Promise<Figure[]>>> = {
+  nat: () => natFigures(quick),
+  'nat-scaling': () => natScaling(quick),
+  operations: () => operations(quick),
+  scaling: () => [portScaling(quick)],
+  flows: () => flowFigures(quick),
+  mappings: () => mappingFigures(quick),
+  allocation: () => allocationPerFrame(quick ? 1e6 : 1e7),
+  copies: () => payloadAccesses(),
+  replay: () => replayFigures(quick),
+};
+if (values.only !== undefined && !(values.only in SUITES)) {
+  throw new RangeError(`--only takes one of ${Object.keys(SUITES).join(', ')}, not ${values.only}`);
+}
 
 const figures: Figure[] = [];
-// First, while the engine has seen no other data plane than one: as in a daemon.
-figures.push(...(await natFigures(values.quick)));
-figures.push(...natScaling(values.quick));
-figures.push(...(await operations(values.quick)));
-figures.push(portScaling(values.quick));
-figures.push(...(await flowFigures(values.quick)));
-figures.push(...(await mappingFigures(values.quick)));
-figures.push(...(await allocationPerFrame(values.quick ? 1e6 : 1e7)));
-figures.push(...payloadAccesses());
+for (const [name, run] of Object.entries(SUITES)) {
+  if (values.only === undefined || values.only === name) figures.push(...(await run()));
+}
 
 if (values.format === 'json') console.log(JSON.stringify(figures, null, 2));
 else {

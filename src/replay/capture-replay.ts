@@ -1,29 +1,15 @@
-import { statSync } from 'node:fs';
-import { formatMac, isGroup, isZeroMac, type Mac, parseIpv4, parseIpv6 } from '../../wire/address.ts';
-import { get16, get32 } from '../../wire/bytes.ts';
-import { ETH_SRC } from '../../wire/ethernet.ts';
-import { CaptureError } from '../capture/capture-error.ts';
-import { type CaptureRecord, PacketFlags } from '../capture/capture-record.ts';
-import type { NetworkOptions } from '../dataplane/commands.ts';
+import type { CaptureError } from '../capture/capture-error.ts';
+import { CapturePlan, LEFT_THE_DECK } from './capture-plan.ts';
 import { CaptureSource, type Unreplayed } from './capture-source.ts';
+import { captureSize, surveyCapture } from './capture-survey.ts';
 import { OutputFile } from './output-file.ts';
+import type { Scenario } from './scenario.ts';
 import type { Tables } from './tables.ts';
 import { type VerdictName, verdictName, verdictWords } from './verdict-words.ts';
-import { type ReplayException, VirtualDeck } from './virtual-deck.ts';
-import type { VirtualPort } from './virtual-port.ts';
+import type { ReplayException } from './virtual-deck.ts';
 
-/** The network that every capture is replayed into: what a fresh deck has. */
-const BRIDGE: NetworkOptions = {
-  macHi: 0x0242,
-  macLo: parseIpv4('172.17.0.1')!,
-  ipv4: { address: parseIpv4('172.17.0.1')!, prefix: 16 },
-  ipv6: { address: parseIpv6('fd74:6170:6465::1')!, prefix: 64 },
-  mtu: 65520,
-};
-
-/** Stations beyond this many share the port `others`: flooding to more ports says nothing more. */
-const MOST_STATIONS = 256;
-const OTHERS = 'others';
+/** Records between two words about how much is done. */
+export const STRIDE = 1024;
 
 /** One frame of the capture, for whoever wants to see every decision. `bytes` is borrowed. */
 export interface ReplayStep {
@@ -38,7 +24,10 @@ export interface ReplayStep {
 }
 
 export interface CaptureReplayOptions {
+  /** The policy's, or 0, when left out. */
   seed?: number;
+  /** The deck; without it, one network of a fresh deck. */
+  policy?: Scenario;
   /** Path of a pcapng for everything that the deck sent: an interface per port, the capture's times. */
   output?: string;
   onStep?: (step: ReplayStep) => void;
@@ -52,7 +41,9 @@ export interface CaptureReplayOptions {
 export interface CaptureReplayResult {
   file: string;
   /** One port per source MAC, or per interface when the capture has several. */
-  portsBy: 'source MAC' | 'interface';
+  portsBy: CapturePlan['by'];
+  /** The policy's file, or null. */
+  policy: string | null;
   seed: number;
   /** Frames and bytes that the deck received. */
   frames: number;
@@ -70,64 +61,67 @@ export interface CaptureReplayResult {
 }
 
 /**
- * Replays a capture through one network of a fresh deck, in virtual time. The file is read twice, first to see
- * who is in it (flooding is only worth seeing when all ports are there), and in constant memory.
+ * Replays a capture through a deck, in virtual time: a policy's, or one network of a fresh deck. The file is read twice,
+ * first to see who is in it, and in constant memory.
  * @throws CaptureError when the file cannot be read or is no capture, or the output cannot be written
  */
 export function replayCapture(path: string, options: CaptureReplayOptions = {}): CaptureReplayResult {
-  const { seed = 0, output, onStep, warn, onProgress } = options;
-  const size = regularFileSize(path);
-  const progress = (record: CaptureRecord, from: number): void => {
-    if (onProgress && record.number % 1024 === 0) onProgress(from + record.offset / size / 2);
-  };
+  const { policy, output, onStep, warn, onProgress } = options;
+  const seed = options.seed ?? policy?.seed ?? 0;
+  const size = captureSize(path);
+  const progress = onProgress ?? (() => {});
 
-  const plan = survey(path, (record) => progress(record, 0));
+  const survey = surveyCapture(path, ({ number, offset }) => {
+    if (number % STRIDE === 0) progress(offset / size / 2);
+  });
+  const plan = new CapturePlan(survey, policy);
   const source = new CaptureSource(path, { ...(warn && { warn }) });
-  const first = source.record?.timestamp ?? 0n;
-  const file = output === undefined ? undefined : new OutputFile(output, first);
+  const { view } = source;
+  const file = output === undefined ? undefined : new OutputFile(output, source.more ? view.timestamp : 0n);
   try {
-    const deck = new VirtualDeck({
+    const { deck, ports } = plan.build({
       seed,
-      onOutput: (port, now, bytes, at, length) => file?.write(port.index, now, bytes, at, length),
+      ...(file && {
+        onOutput: (port, now, bytes, at, length) => file.write(port.index, now, bytes, at, length),
+      }),
     });
-    deck.addNetwork('bridge', BRIDGE);
-    const ports = new Map<string, VirtualPort>();
-    for (const [name, mac] of plan.ports) {
-      ports.set(name, deck.attach(name, { network: 'bridge' }));
-      file?.addPort(name, mac);
-    }
+    for (const { name, mac } of plan.ports) file?.addPort(name, plan.by === 'interface' ? undefined : mac);
 
+    const { dataplane } = deck;
     const verdicts = { forwarded: 0, flooded: 0, consumed: 0, held: 0, dropped: 0 };
     let frames = 0;
     let bytes = 0;
     let left = 0;
-    for (; source.record; source.next()) {
-      const { record, length, due } = source;
-      progress(record, 0.5);
-      if (plan.leaves(record)) {
+    for (; source.more; source.next()) {
+      if (view.number % STRIDE === 0) progress(0.5 + view.offset / size / 2);
+      const number = plan.place(view);
+      if (number === LEFT_THE_DECK) {
         left++;
         continue;
       }
-      deck.advance(due);
-      const port = ports.get(plan.portOf(record)) ?? ports.get(OTHERS)!;
-      deck.receive(port, record.data, 0, length);
-      const { lastVerdict } = deck.dataplane;
-      verdicts[verdictName(lastVerdict)]++;
+      const port = ports[number]!;
+      const { length } = source;
+      deck.advance(source.due);
+      deck.receive(port, view.bytes, view.at, length);
+      verdicts[verdictName(dataplane.lastVerdict)]++;
       frames++;
       bytes += length;
-      onStep?.({
-        number: record.number,
-        now: deck.now,
-        port: port.name,
-        bytes: record.data,
-        length,
-        verdict: verdictWords(lastVerdict, port.name, (id) => deck.nameOfPort(id)),
-      });
+      if (onStep) {
+        onStep({
+          number: view.number,
+          now: deck.now,
+          port: port.name,
+          bytes: view.bytes.subarray(view.at, view.at + length),
+          length,
+          verdict: verdictWords(dataplane.lastVerdict, port.name, (id) => deck.nameOfPort(id)),
+        });
+      }
     }
     const tables = deck.tables();
     return {
       file: path,
       portsBy: plan.by,
+      policy: policy?.file ?? null,
       seed,
       frames,
       bytes,
@@ -142,81 +136,4 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
     source.close();
     file?.close();
   }
-}
-
-/** Which port each frame of a capture comes in by. */
-interface Plan {
-  by: CaptureReplayResult['portsBy'];
-  /** Names of all ports, and the station behind each where there is exactly one. */
-  ports: Map<string, Mac | undefined>;
-  portOf(record: CaptureRecord): string;
-  /** Whether the record shows a frame that the switch sent: it is a result, not an input. */
-  leaves(record: CaptureRecord): boolean;
-}
-
-function survey(path: string, look: (record: CaptureRecord) => void): Plan {
-  // Faults are told by the replay itself.
-  const source = new CaptureSource(path, { warn: () => {} });
-  const stations = new Map<string, Mac | undefined>();
-  const interfaces = new Map<number, string>();
-  let others = false;
-  const leaves = (record: CaptureRecord): boolean =>
-    record.flags !== undefined && (record.flags & PacketFlags.DIRECTION) === PacketFlags.OUTBOUND;
-  for (; source.record; source.next()) {
-    const { record } = source;
-    look(record);
-    nameInterface(interfaces, record);
-    const mac = stationOf(record);
-    if (mac && isGateway(mac)) continue;
-    const name = mac && formatMac(mac.hi, mac.lo);
-    if (name !== undefined && (stations.has(name) || stations.size < MOST_STATIONS)) stations.set(name, mac);
-    else others = true;
-  }
-  // With one interface everything was seen at one place, and direction says nothing about a switch.
-  if (interfaces.size > 1) {
-    return {
-      by: 'interface',
-      ports: new Map([...interfaces.values()].map((name) => [name, undefined])),
-      portOf: ({ interfaceId }) => interfaces.get(interfaceId)!,
-      leaves,
-    };
-  }
-  if (others) stations.set(OTHERS, undefined);
-  const portOf = (record: CaptureRecord): string => {
-    const mac = stationOf(record);
-    return mac ? formatMac(mac.hi, mac.lo) : OTHERS;
-  };
-  // Recorded on a deck: what its gateway said then, the gateway of the replay says by itself.
-  const fromGateway = (record: CaptureRecord): boolean => {
-    const mac = stationOf(record);
-    return mac !== undefined && isGateway(mac);
-  };
-  return { by: 'source MAC', ports: stations, portOf, leaves: fromGateway };
-}
-
-function isGateway({ hi, lo }: Mac): boolean {
-  return hi === BRIDGE.macHi && lo === BRIDGE.macLo;
-}
-
-/** The station that sent the frame; undefined when no station can have: no address, a group address, or zero. */
-function stationOf({ data }: CaptureRecord): Mac | undefined {
-  if (data.length < ETH_SRC + 6) return undefined;
-  const hi = get16(data, ETH_SRC);
-  const lo = get32(data, ETH_SRC + 2);
-  return isGroup(hi) || isZeroMac(hi, lo) ? undefined : { hi, lo };
-}
-
-/** Interfaces are called what the file calls them, with their number where two are called the same. */
-function nameInterface(names: Map<number, string>, { interfaceId, interfaceName }: CaptureRecord): void {
-  if (names.has(interfaceId)) return;
-  const name = interfaceName ?? `interface ${interfaceId}`;
-  const taken = [...names.values()].includes(name);
-  names.set(interfaceId, taken ? `${name} (${interfaceId})` : name);
-}
-
-function regularFileSize(path: string): number {
-  const found = statSync(path, { throwIfNoEntry: false });
-  // What is not there, or is a folder, is told by the reader.
-  if (found === undefined || found.isFile() || found.isDirectory()) return Math.max(1, found?.size ?? 1);
-  throw new CaptureError(path, -1, 'is not a file', 'a replay reads it twice', 'save it to a file first');
 }
