@@ -98,7 +98,8 @@ export abstract class Configuration {
   protected readonly filter: Filter;
   protected readonly forwarding: Forwarding;
   protected readonly onException: (error: unknown, frame: Frame | null) => void;
-  protected readonly options: DataplaneOptions;
+  /** What it was made with. */
+  readonly options: DataplaneOptions;
   readonly #random: Random;
   readonly #limit: RateLimit;
   readonly #identifications: Identifications;

@@ -15,6 +15,7 @@ const TIERS: readonly (readonly [string, number])[] = [
   ['src/capture', 3],
   ['src/replay', 3],
   ['src/uplink', 3],
+  ['src/why', 3],
   ['src/control', 4],
   ['src/testing', 4],
   ['src/cli', 5],
