@@ -1,4 +1,4 @@
-import type { Frame } from '../../switch/frame.ts';
+import type { Frame, PortId } from '../../switch/frame.ts';
 import { ROW_WORDS } from '../../switch/trace.ts';
 
 /**
@@ -25,8 +25,11 @@ export const RecordKind = {
 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
-/** Bytes in front of the records. */
-const HEADER = 64;
+/** Ports that are counted one by one in what is missed: as many as a switch has (`switch/ports.ts`). */
+const PORTS = 8192;
+/** Bytes in front of the records: the words below, and what is missed of each port. */
+const COUNTERS = 64;
+const HEADER = COUNTERS + 4 * PORTS;
 // Words of the header. Positions count units of 8 bytes and wrap at 32 bits.
 const HEAD = 0;
 const TAIL = 1;
@@ -68,6 +71,7 @@ export function makeObservationRing(bytes: number): SharedArrayBuffer {
 /** The writing end. */
 export class ObservationWriter {
   readonly #header: Int32Array;
+  readonly #missedBy: Int32Array;
   readonly #words: Int32Array;
   readonly #doubles: Float64Array;
   readonly #view: DataView;
@@ -77,11 +81,14 @@ export class ObservationWriter {
   /** Where the story in hand begins, and where its next record goes: positions. */
   #begin = 0;
   #at = 0;
+  /** The port of the story in hand. */
+  #port = 0;
   /** The story in hand does not fit. */
   #isFull = false;
 
   constructor(ring: SharedArrayBuffer) {
-    this.#header = new Int32Array(ring, 0, HEADER / 4);
+    this.#header = new Int32Array(ring, 0, COUNTERS / 4);
+    this.#missedBy = new Int32Array(ring, COUNTERS, PORTS);
     this.#words = new Int32Array(ring, HEADER);
     this.#doubles = new Float64Array(ring, HEADER);
     this.#view = new DataView(ring, HEADER);
@@ -97,6 +104,7 @@ export class ObservationWriter {
   /** Begins a story. The one in hand, if there is any, is forgotten and not counted. */
   begin(packet: number, port: number, now: number): void {
     this.#at = this.#begin;
+    this.#port = port;
     this.#isFull = false;
     const at = this.#reserve(FRAME_HEADER);
     if (at < 0) return;
@@ -132,6 +140,7 @@ export class ObservationWriter {
     const header = this.#header;
     if (this.#isFull) {
       Atomics.store(header, MISSED, (Atomics.load(header, MISSED) + 1) | 0);
+      if (this.#port < PORTS) Atomics.add(this.#missedBy, this.#port, 1);
       this.#at = this.#begin;
     } else {
       this.#words[this.#storyAt() + ORIGINAL] = (this.#at - this.#begin) | 0;
@@ -211,6 +220,7 @@ export class ObservationReader {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
   readonly #header: Int32Array;
+  readonly #missedBy: Int32Array;
   readonly #doubles: Float64Array;
   readonly #mask: number;
   /** Positions: of the next record, behind the story, behind everything that is there. */
@@ -222,7 +232,8 @@ export class ObservationReader {
   #keptSeen = 0;
 
   constructor(ring: SharedArrayBuffer) {
-    this.#header = new Int32Array(ring, 0, HEADER / 4);
+    this.#header = new Int32Array(ring, 0, COUNTERS / 4);
+    this.#missedBy = new Int32Array(ring, COUNTERS, PORTS);
     this.bytes = new Uint8Array(ring, HEADER);
     this.words = new Int32Array(ring, HEADER);
     this.#doubles = new Float64Array(ring, HEADER);
@@ -237,6 +248,18 @@ export class ObservationReader {
     this.#missed += (missed - this.#missedSeen) >>> 0;
     this.#missedSeen = missed;
     return this.#missed;
+  }
+
+  /** How many of those came in by a port; wraps at 32 bits. */
+  missedBy(port: PortId): number {
+    return port < PORTS ? Atomics.load(this.#missedBy, port) >>> 0 : 0;
+  }
+
+  /** The ports by which those came in. */
+  missedPorts(): PortId[] {
+    const ports: PortId[] = [];
+    for (let port = 0; port < PORTS; port++) if (Atomics.load(this.#missedBy, port) !== 0) ports.push(port);
+    return ports;
   }
 
   /** Stories that were written, read or not. */

@@ -3,14 +3,16 @@ import type { Ports } from '../../switch/ports.ts';
 import { ObservationWriter, RecordKind } from './observation.ts';
 import type { Subscriber } from './observer.ts';
 
-/** What somebody wants to see; all that is said must hold. */
+/** What somebody wants to see. */
 export interface ObservationWants {
   /** Bytes of each frame that are wanted; 0 for rows alone. */
   snaplen: number;
-  /** Packets that come in or go out by one of these ports. */
+  /**
+   * Packets that come in or go out by one of these ports, or by any port of one of these networks, their gateways' included. All
+   * packets when neither is given.
+   */
   ports?: readonly PortId[];
-  /** Packets that come in or go out by a port of this network, its gateway's included. */
-  network?: number;
+  networks?: readonly number[];
   /** Packets of which a copy at one of these ports matches; all their copies are wanted then. It must not throw or keep the bytes. */
   filter?: (bytes: Uint8Array, at: number, length: number) => boolean;
 }
@@ -24,32 +26,53 @@ export class RingSubscriber implements Subscriber {
   readonly #writer: ObservationWriter;
   readonly #ports: Ports;
   readonly #snaplen: number;
-  readonly #network: number;
-  /** By port; null for all. */
+  /** By port, and by network; both null for all. */
   readonly #wanted: Uint8Array | null = null;
+  readonly #networks: ReadonlySet<number> | null = null;
   readonly #filter: ((bytes: Uint8Array, at: number, length: number) => boolean) | null;
   readonly #wake: () => void;
+  readonly #clock: (() => number) | null;
   /** Whether the story in hand is wanted by what was seen of it. */
   #isWanted = false;
 
-  /** @param wake told when the reader sleeps and there is something for it */
-  constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports, wake: () => void) {
+  /**
+   * @param wake told when the reader sleeps and there is something for it
+   * @param clock milliseconds, more exact than what the data plane counts by; that by default
+   */
+  constructor(
+    ring: SharedArrayBuffer,
+    wants: ObservationWants,
+    ports: Ports,
+    wake: () => void,
+    clock: (() => number) | null = null,
+  ) {
     this.#writer = new ObservationWriter(ring);
     this.#ports = ports;
     this.#snaplen = wants.snaplen;
-    this.#network = wants.network ?? -1;
-    if (wants.ports !== undefined) {
+    if (wants.ports !== undefined || wants.networks !== undefined) {
       this.#wanted = new Uint8Array(ports.capacity);
-      for (const port of wants.ports) this.#wanted[port] = 1;
+      for (const port of wants.ports ?? []) this.#wanted[port] = 1;
+      this.#networks = new Set(wants.networks);
     }
     this.#filter = wants.filter ?? null;
     this.#wake = wake;
+    this.#clock = clock;
+  }
+
+  /** Further packets are wanted: those at this port. */
+  add(port: PortId): void {
+    if (this.#wanted !== null) this.#wanted[port] = 1;
+  }
+
+  /** The port is no more, and may be another's later. */
+  forget(port: PortId): void {
+    if (this.#wanted !== null) this.#wanted[port] = 0;
   }
 
   begin(frame: Frame, port: PortId, now: number): void {
     this.#isWanted = false;
     this.#judge(frame, port);
-    this.#writer.begin(frame.packet, port, now);
+    this.#writer.begin(frame.packet, port, this.#clock === null ? now : this.#clock());
   }
 
   frameIn(frame: Frame, port: PortId, now: number): void {
@@ -88,7 +111,7 @@ export class RingSubscriber implements Subscriber {
   }
 
   #isAt(port: PortId): boolean {
-    if (this.#network >= 0 && this.#ports.network[port] !== this.#network) return false;
-    return this.#wanted === null || this.#wanted[port] !== 0;
+    if (this.#wanted === null || this.#networks === null || this.#wanted[port] !== 0) return true;
+    return this.#networks.size > 0 && this.#networks.has(this.#ports.network[port]!);
   }
 }

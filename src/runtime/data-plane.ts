@@ -43,6 +43,10 @@ export interface Observation {
   readonly ring: SharedArrayBuffer;
   /** Reads what was observed; whoever has read all says so by `wait`. */
   readonly reader: ObservationReader;
+  /** Milliseconds of the clock of stories when the machine's monotonic clock (`process.hrtime`) was at 0. */
+  readonly offset: number;
+  /** Packets at this port are wanted, too, until it is removed. */
+  add(port: PortId): Promise<void>;
   /** Ends it; what is in the ring can still be read. */
   close(): Promise<void>;
 }

@@ -185,10 +185,12 @@ export class DataPlaneThread implements DataPlane {
 
   async observe({ ring: bytes, ...wants }: ObserveOptions, onReadable: () => void): Promise<Observation> {
     const ring = makeObservationRing(bytes);
-    const id = await this.#call('observe', wants, ring);
+    const { observation: id, offset } = await this.#call('observe', wants, ring);
     this.#readable.set(id, onReadable);
     return {
       ring,
+      offset,
+      add: (port) => this.#call('observePort', id, port),
       reader: new ObservationReader(ring),
       close: async () => {
         this.#readable.delete(id);

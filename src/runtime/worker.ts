@@ -150,6 +150,7 @@ class DataPlaneWorker {
     if (!device) return;
     this.#loop.remove(port, device);
     device.close();
+    for (const subscriber of this.#observations.values()) subscriber.forget(port);
     for (const [uplink, sockets] of this.#sockets) if (sockets.port === port) this.#sockets.delete(uplink);
   }
 
@@ -214,15 +215,23 @@ class DataPlaneWorker {
     this.#flows.taken(performance.now());
   }
 
-  observe({ filter, ...wants }: Omit<ObserveOptions, 'ring'>, ring: SharedArrayBuffer): number {
+  observe(
+    { filter, ...wants }: Omit<ObserveOptions, 'ring'>,
+    ring: SharedArrayBuffer,
+  ): { observation: number; offset: number } {
     const observation = this.#nextObservation++;
     const compiled = filter === undefined ? {} : { filter: compileFilter(filter) };
     const wake = () => this.#notify({ notice: 'observed', observation });
     const { observer, ports } = this.#dataplane;
-    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports, wake);
+    const clock = () => performance.now();
+    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports, wake, clock);
     observer.subscribe(subscriber);
     this.#observations.set(observation, subscriber);
-    return observation;
+    return { observation, offset: performance.now() - Number(process.hrtime.bigint()) / 1e6 };
+  }
+
+  observePort(observation: number, port: PortId): void {
+    this.#observations.get(observation)?.add(port);
   }
 
   stopObserving(observation: number): void {
@@ -328,6 +337,7 @@ export type WorkerMethods = Pick<
   | 'watchFlows'
   | 'takenFlows'
   | 'observe'
+  | 'observePort'
   | 'stopObserving'
   | 'remember'
   | 'past'

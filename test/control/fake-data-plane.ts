@@ -207,7 +207,13 @@ export class FakeDataPlane implements DataPlane {
   async observe({ ring: bytes }: ObserveOptions): Promise<Observation> {
     await this.#turn('observe');
     const ring = makeObservationRing(bytes);
-    return { ring, reader: new ObservationReader(ring), close: () => this.#turn('stopObserving') };
+    return {
+      ring,
+      offset: 0,
+      reader: new ObservationReader(ring),
+      add: () => this.#turn('observePort'),
+      close: () => this.#turn('stopObserving'),
+    };
   }
 
   async remember(): Promise<void> {
