@@ -88,7 +88,13 @@ async function add(
   };
   const daemon = reach(host);
   const attachment = await daemon.post<Attachment>('/v1/attachments', body);
-  return inConfiguration(() => resultOf(attachment, request));
+  try {
+    return inConfiguration(() => resultOf(attachment, request));
+  } catch (error) {
+    // What the result is to say besides is no JSON of the kind that it has to be.
+    await detach(daemon, body.id);
+    throw error;
+  }
 }
 
 async function remove(request: CniRequest, { reach }: CniParts): Promise<undefined> {
