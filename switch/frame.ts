@@ -76,6 +76,7 @@ export class Frame extends Packet {
     this.fragmentIdentification = carrier.number(this.fragmentIdentification);
     this.flow = carrier.number(this.flow);
     this.flowSerial = carrier.number(this.flowSerial);
+    this.packet = carrier.number(this.packet);
     carrier.column(this.bytes.subarray(this.at - VNET_LEN, this.at + this.length));
   }
 

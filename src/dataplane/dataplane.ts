@@ -252,6 +252,7 @@ export class Dataplane extends Configuration {
   override carry(carrier: Carrier, device: (port: PortId) => Device): void {
     super.carry(carrier, device);
     this.#resting = carrier.number(this.#resting);
+    this.#packet = carrier.number(this.#packet);
   }
 
   // ---- what can be seen from outside ----

@@ -13,6 +13,7 @@ const TIERS: readonly (readonly [string, number])[] = [
   ['src/device', 3],
   ['src/runtime', 3],
   ['src/capture', 3],
+  ['src/recording', 3],
   ['src/replay', 3],
   ['src/uplink', 3],
   ['src/why', 3],

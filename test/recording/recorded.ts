@@ -1,0 +1,125 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DataplaneOptions } from '../../src/dataplane/configuration.ts';
+import type { Dataplane } from '../../src/dataplane/dataplane.ts';
+import { DeviceArena } from '../../src/recording/device-arena.ts';
+import { RecordLog } from '../../src/recording/log.ts';
+import { COMMANDS, type RecordingEnd, type RecordingHeader } from '../../src/recording/plane.ts';
+import { Player } from '../../src/recording/player.ts';
+import { RecordingPump } from '../../src/recording/pump.ts';
+import { Recorder } from '../../src/recording/recorder.ts';
+import { RingWriter, sharedRing } from '../../src/recording/ring.ts';
+
+/** Methods of a data plane by which something enters it. */
+const ENTRIES = [...COMMANDS, 'addPort', 'poll', 'receive', 'expire'] as const;
+
+/** A recording that a test makes of a data plane. */
+export class TestRecording {
+  readonly file: Uint8Array[] = [];
+  readonly log: RecordLog;
+  readonly #dataplane: Dataplane;
+  readonly #recorder: Recorder;
+  readonly #pump: RecordingPump;
+
+  /**
+   * Begins to record; from then on the data plane's own methods are the recorder's.
+   * @param size bytes of the ring
+   */
+  constructor(dataplane: Dataplane, options: DataplaneOptions, size = 1 << 26) {
+    const { onException: _, ...rest } = options;
+    const ring = sharedRing(size);
+    this.log = new RecordLog(new RingWriter(ring));
+    this.#dataplane = dataplane;
+    // The recorder is to speak to the data plane, and everybody else to the recorder.
+    const { egress, arena } = dataplane;
+    const inner = {
+      add: egress.add.bind(egress),
+      blocked: egress.blocked,
+      device: egress.device.bind(egress),
+      flush: egress.flush.bind(egress),
+      sendBatches: egress.sendBatches.bind(egress),
+    };
+    const plain = new Proxy(dataplane, {
+      get: (target, name) => {
+        if (name === 'egress') return inner;
+        const prototype: object = Object.getPrototypeOf(target);
+        const value = Reflect.get(ENTRIES.includes(name as never) ? prototype : target, name, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+      set: (target, name, value) => Reflect.set(target, name, value, target),
+    });
+    const devices = arena instanceof DeviceArena ? arena : new DeviceArena(arena);
+    this.#recorder = new Recorder(plain, devices, this.log, () => this.now);
+    const { state, ports } = this.#recorder.start(null);
+    for (const name of ENTRIES) {
+      Object.defineProperty(dataplane, name, {
+        configurable: true,
+        value: (...args: unknown[]) => {
+          const times = args.filter((arg) => typeof arg === 'number');
+          if (name === 'poll' || name === 'receive' || name === 'expire') this.now = times.at(-1)!;
+          // biome-ignore lint/complexity/noBannedTypes: all of them are called with what they were called with
+          return (this.#recorder[name] as Function)(...args);
+        },
+      });
+    }
+    Object.assign(egress, { flush: this.#recorder.egress.flush });
+    const header: RecordingHeader = {
+      tapdeck: 'test',
+      node: process.version,
+      date: new Date(0).toISOString(),
+      began: 0,
+      options: rest,
+      answersQueries: false,
+      ports,
+    };
+    this.#pump = new RecordingPump(ring, header, state, (bytes) => this.file.push(bytes));
+  }
+
+  /** Virtual milliseconds of the last poll or timer. */
+  now = 0;
+
+  /** Ends it, and answers what the recorder says that a player must find. */
+  stop(): RecordingEnd {
+    const state = this.#recorder.stop(null);
+    for (const name of ENTRIES) Reflect.deleteProperty(this.#dataplane, name);
+    Reflect.deleteProperty(this.#dataplane.egress, 'flush');
+    this.#pump.drain();
+    return this.#pump.end(null, state);
+  }
+
+  drain(): boolean {
+    return this.#pump.drain();
+  }
+}
+
+/** Bytes of a file, for as long as `use` takes. */
+export function withFile<T>(parts: readonly Uint8Array[], use: (file: string) => T): T {
+  const folder = mkdtempSync(join(tmpdir(), 'tapdeck-recording-'));
+  try {
+    const file = join(folder, 'test.tdr');
+    writeFileSync(file, Buffer.concat(parts));
+    return use(file);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** What a recording says when it is played. */
+export function play(parts: readonly Uint8Array[]): RecordingEnd {
+  return withFile(parts, (file) => {
+    const player = new Player(file);
+    try {
+      player.run();
+      return {
+        problem: null,
+        received: player.frames,
+        sent: player.sent,
+        frames: player.framesDigest(),
+        tables: player.tablesDigest(),
+      };
+    } finally {
+      player.close();
+    }
+  });
+}
