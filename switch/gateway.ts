@@ -53,6 +53,7 @@ import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import { isUntagged, stripPriorityTag } from './priority-tag.ts';
 import { sendTcpReset } from './tcp-reset.ts';
+import { Action, Service, Stage } from './trace.ts';
 import { CONSUME, drop, PASS, type Verdict, VerdictKind, verdictKind } from './verdict.ts';
 
 /** ff02::2, the group of all routers of a link (RFC 4291 §2.7.1); its other words are those of all nodes. */
@@ -96,6 +97,7 @@ export class Gateway {
     stripPriorityTag(frame);
     switch (frame.etherType) {
       case ETHERTYPE_ARP:
+        if (frame.trace !== null) pointService(frame, Service.ARP);
         return this.#arp.input(frame, network, now);
       case ETHERTYPE_IPV4:
         return this.#ipv4(frame, network, now);
@@ -116,7 +118,10 @@ export class Gateway {
     switch (frame.etherType) {
       case ETHERTYPE_ARP: {
         const fault = parseNetwork(frame);
-        return fault === Malformed.NONE ? this.#arp.input(frame, network, now) : drop(fault);
+        if (fault !== Malformed.NONE) return drop(fault);
+        const heard = this.#arp.input(frame, network, now);
+        if (frame.trace !== null && heard !== PASS) pointService(frame, Service.ARP);
+        return heard;
       }
       case ETHERTYPE_IPV4:
         return this.#dhcp.serves(network.id) ? this.#hearDhcp(frame, network, now) : PASS;
@@ -134,6 +139,7 @@ export class Gateway {
     if (frame.protocol !== PROTO_UDP || frame.l4 === 0 || frame.moreFragments) return PASS;
     if (!this.#isForDhcp(frame, network)) return PASS;
     if (!transportChecksumOk(frame)) return drop(DropReason.L4_CSUM);
+    if (frame.trace !== null) pointService(frame, Service.DHCP);
     return this.#dhcp.input(frame, network, now);
   }
 
@@ -142,7 +148,11 @@ export class Gateway {
     if (fault !== Malformed.NONE) return drop(fault);
     if (frame.protocol !== PROTO_ICMPV6 || frame.l4 === 0) return PASS;
     const type = icmpv6Type(frame.bytes, frame.l4);
-    if (isNd(type)) return this.#nd.input(frame, network, now);
+    if (isNd(type)) {
+      const heard = this.#nd.input(frame, network, now);
+      if (frame.trace !== null && heard !== PASS) pointService(frame, Service.ND);
+      return heard;
+    }
     // RFC 4443 §4.2: echo requests to a group should be answered, by a frame of our own.
     if (type !== ICMPV6_ECHO_REQUEST || frame.moreFragments) return PASS;
     const answer = this.#originator.arena.allocate(frame.length);
@@ -188,6 +198,7 @@ export class Gateway {
     // Before the source is judged: duplicate address detection comes from nobody.
     const isNdMessage =
       frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(bytes, frame.l4));
+    if (isNdMessage && frame.trace !== null) pointService(frame, Service.ND);
     if (isNdMessage) return this.#nd.input(frame, network, now);
     if (land || !isIpv6Host(s0, s1, s2) || network.isOwnIpv6(s0, s1, s2, s3)) {
       return drop(DropReason.IP_MARTIAN_SOURCE);
@@ -210,6 +221,7 @@ export class Gateway {
 
   #transport(frame: Frame, network: Network, now: number): Verdict {
     const isIpv4 = frame.etherType === ETHERTYPE_IPV4;
+    if (frame.trace !== null) pointService(frame, this.#serviceOf(frame, network));
     switch (frame.protocol) {
       case PROTO_ICMP:
         if (isIpv4) return this.#icmp.input(frame, network, now);
@@ -237,6 +249,22 @@ export class Gateway {
     return drop(DropReason.UNHANDLED_PROTO);
   }
 
+  /** Which service a packet of a transport protocol is for. */
+  #serviceOf(frame: Frame, network: Network): Service {
+    switch (frame.protocol) {
+      case PROTO_ICMP:
+      case PROTO_ICMPV6:
+        return Service.ICMP;
+      case PROTO_UDP:
+        if (this.#isForNames(frame, network)) return Service.DNS;
+        return this.#isForDhcp(frame, network) ? Service.DHCP : Service.CLOSED;
+      case PROTO_TCP:
+        return this.#isForNames(frame, network) ? Service.DNS_STREAM : Service.CLOSED;
+      default:
+        return Service.CLOSED;
+    }
+  }
+
   /** Whether a datagram or segment is for a network's name server; nobody outside is answered. */
   #isForNames({ bytes, l3, l4, etherType }: Frame, network: Network): boolean {
     if (udpDstPort(bytes, l4) !== DNS_PORT || !this.#names.serves(network)) return false;
@@ -252,6 +280,10 @@ export class Gateway {
   #parameterProblem(frame: Frame, network: Network, code: number, at: number, now: number): void {
     this.#icmpv6.error(frame, network, ICMPV6_PARAMETER_PROBLEM, code, at - frame.l3, now);
   }
+}
+
+function pointService(frame: Frame, service: Service): void {
+  frame.trace!.point(frame, Stage.INPUT, Action.SERVICE, service);
 }
 
 /** Whether an IPv6 packet, of which only the Ethernet header need be parsed, goes to a group in which the gateway is. */

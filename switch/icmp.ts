@@ -55,6 +55,7 @@ import { isIpv4Source, isSubnetBroadcast } from './martian.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import type { RateLimit } from './rate-limit.ts';
+import { Action, Stage } from './trace.ts';
 import { drop, PASS, type Verdict } from './verdict.ts';
 
 /** TTL of what the gateway sends (RFC 1700, "IP time to live"; Linux's too). */
@@ -135,7 +136,10 @@ export class Icmp {
     const receiver = ipv4Src(bytes, l3);
     // Path MTU discovery is not limited: without it a connection stands still (Linux does the same).
     const urgent = type === ICMP_UNREACHABLE && code === ICMP_UNREACH_FRAG_NEEDED;
-    if (!urgent && !this.#limit.allowIpv4(network.id, receiver, now)) return;
+    if (!urgent && !this.#limit.allowIpv4(network.id, receiver, now)) {
+      if (frame.trace !== null) frame.trace.point(frame, Stage.ORIGIN, Action.LIMITED);
+      return;
+    }
 
     const total = Math.min(ICMP_ERROR_MAX, IPV4_LEN + ICMP_LEN + frame.end - l3);
     const error = this.#originator.allocate(ETH_LEN + total);

@@ -55,6 +55,7 @@ import { isIpv6Host } from './martian.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import type { RateLimit } from './rate-limit.ts';
+import { Action, Stage } from './trace.ts';
 import { drop, PASS, type Verdict } from './verdict.ts';
 
 /**
@@ -141,7 +142,10 @@ export class Icmpv6 {
     const w3 = ipv6Src(bytes, l3, 3);
     // Path MTU discovery is not limited: without it a connection stands still (Linux does the same).
     const urgent = type === ICMPV6_PACKET_TOO_BIG;
-    if (!urgent && !this.#limit.allowIpv6(network.id, w0, w1, w2, w3, now)) return;
+    if (!urgent && !this.#limit.allowIpv6(network.id, w0, w1, w2, w3, now)) {
+      if (frame.trace !== null) frame.trace.point(frame, Stage.ORIGIN, Action.LIMITED);
+      return;
+    }
 
     // As much of the packet as fits into the minimum MTU (RFC 4443 §2.4 c).
     const payload = Math.min(IPV6_MIN_MTU - IPV6_LEN, ICMPV6_LEN + frame.end - l3);

@@ -28,6 +28,7 @@ import {
 } from './neighbor-table.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
+import { Action, MAPPED, Stage } from './trace.ts';
 import { drop, HOLD, type Verdict } from './verdict.ts';
 
 export { type NeighborEntry, NeighborState } from './neighbor-table.ts';
@@ -180,6 +181,7 @@ export class Neighbors {
       case NeighborState.FAILED:
         return this.#question(row, frame, network, from, now);
       default:
+        if (frame.trace !== null) this.#point(row, frame, Action.WAITS);
         return this.#wait(row, frame, from);
     }
     return this.#send(row, frame, network, now);
@@ -190,7 +192,22 @@ export class Neighbors {
     setEthDst(frame.bytes, frame.at, this.#table.rows[at + MAC_HI], this.#table.rows[at + MAC_LO]);
     setEthSrc(frame.bytes, frame.at, network.macHi, network.macLo);
     frame.ingress = network.port;
+    if (frame.trace !== null) this.#point(row, frame, Action.RESOLVED);
     return network.bridge.egress(frame, now);
+  }
+
+  #point(row: number, frame: Frame, action: Action): void {
+    const { rows } = this.#table;
+    const at = row * STRIDE;
+    const isIpv6 = (rows[at + KEY] & 1) !== 0;
+    const w0 = isIpv6 ? rows[at + W0] : 0;
+    const w1 = isIpv6 ? rows[at + W0 + 1] : 0;
+    const w2 = isIpv6 ? rows[at + W0 + 2] : MAPPED;
+    const w3 = isIpv6 ? rows[at + W0 + 3] : rows[at + W0];
+    const isKnown = action === Action.RESOLVED;
+    const hi = isKnown ? rows[at + MAC_HI] : 0;
+    const lo = isKnown ? rows[at + MAC_LO] : 0;
+    frame.trace!.point(frame, Stage.NEIGHBOR, action, w0, w1, w2, w3, rows[at + KEY] >> 1, hi, lo);
   }
 
   // ---- asking ----
@@ -224,6 +241,7 @@ export class Neighbors {
     this.#table.used[row] = now;
     this.#schedule(row, now + RETRANSMIT);
     this.#request(row, network, now);
+    if (frame.trace !== null) this.#point(row, frame, Action.ASKED);
     return this.#wait(row, frame, from);
   }
 
@@ -479,12 +497,16 @@ export class Neighbors {
     const isIpv6 = (this.#table.rows[at + KEY] & 1) === 1;
     for (let frame = this.#queues.shift(queue); frame !== null; frame = this.#queues.shift(queue)) {
       const { from } = this.#queues;
+      const { outbox } = this.#originator;
+      const { cause } = outbox;
+      outbox.cause = frame.packet;
       // RFC 1812 §3.3.2, RFC 4861 §7.2.2: the sender of each waiting packet is told.
       if (tell && from !== null && this.mayTell(frame)) {
         if (isIpv6) this.#icmpv6.error(frame, from, ICMPV6_UNREACHABLE, ICMPV6_UNREACH_ADDRESS, 0, now);
         else this.#icmp.error(frame, from, ICMP_UNREACHABLE, ICMP_UNREACH_HOST, 0, now);
       }
-      this.#originator.outbox.resume(frame, drop(reason));
+      outbox.cause = cause;
+      outbox.resume(frame, drop(reason));
     }
     this.#queues.close(queue);
     this.#table.rows[at + QUEUE] = NONE;

@@ -93,6 +93,7 @@ export class Reassembly {
     if (datagram === undefined) return drop(DropReason.FRAG_QUEUEFULL);
     const target = datagram.frame;
     if (target === null) return drop(DropReason.FRAG_OVERLAP);
+    target.packet = frame.packet;
     let verdict = datagram.add(frame);
     if (verdict === CONSUME && datagram.isComplete && !datagram.isSound) {
       verdict = drop(DropReason.FRAG_INVALID);
@@ -127,7 +128,9 @@ export class Reassembly {
       if (frame === null) continue;
       // RFC 1122 §3.3.2, RFC 8200 §4.5: only when the first piece is there, because the error quotes it; and only from the
       // host to which the datagram goes (RFC 792): on its way through, it is lost like any other.
+      const { outbox } = this.#originator;
       if (datagram.hasFirst && datagram.isLocal) {
+        outbox.cause = frame.packet;
         datagram.restoreFirst(frame);
         if (datagram.isIpv6) {
           this.#icmpv6.error(frame, network, ICMPV6_TIME_EXCEEDED, ICMPV6_EXCEEDED_REASSEMBLY, 0, now);
@@ -135,7 +138,8 @@ export class Reassembly {
           this.#icmp.error(frame, network, ICMP_TIME_EXCEEDED, ICMP_EXCEEDED_REASSEMBLY, 0, now);
         }
       }
-      if (!this.#originator.outbox.originate(frame, drop(DropReason.FRAG_TIMEOUT))) {
+      outbox.cause = 0;
+      if (!outbox.reassembled(frame, drop(DropReason.FRAG_TIMEOUT))) {
         this.#originator.arena.release(frame);
       }
     }

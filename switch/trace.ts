@@ -50,7 +50,7 @@ export const Action = {
   /** BRIDGE: the destination a0–a1 is everybody or nobody knows where; to a3 ports of network a2. */
   FLOODED: 5,
 
-  /** PREROUTING: a packet of connection a0 (row), direction a1, state a2 (`PacketState`), TCP state a3. */
+  /** PREROUTING: a packet of connection a0 (row), direction a1, state a2 (a bit of `RULE_STATES`), TCP state a3. */
   CONNECTION: 6,
   /** PREROUTING: connection a0 begins. */
   OPENED: 7,
@@ -68,9 +68,9 @@ export const Action = {
   /** INPUT: the deck's service a0 (`Service`) is asked. */
   SERVICE: 13,
 
-  /** DOCKER_USER: rule a0 (the first is 1) says a1 (a place in `RULE_ACTIONS`). */
+  /** DOCKER_USER: the a0-th rule (the first is 1), whose id is a2, says a1 (`UserAction`). */
   RULE: 14,
-  /** DOCKER_USER, ISOLATION_1, ISOLATION_2: no rule stops it; a0 rules were asked, from network a1 to a2. */
+  /** GUARD: it may say that it is who it says. DOCKER_USER, ISOLATION_1, ISOLATION_2: no rule stops it; a0 rules were asked, from network a1 to a2. */
   RETURNED: 15,
   /** ISOLATION_1, ISOLATION_2, DOCKER: dropped, from network a0 to a1, by the rule of kind a2 (a place in `RULE_KINDS`). */
   DROPPED: 16,
@@ -82,7 +82,7 @@ export const Action = {
 
   /** POSTROUTING: cut into pieces of at most a0 bytes. */
   FRAGMENTED: 19,
-  /** POSTROUTING: its a0 segments are cut. */
+  /** POSTROUTING: its a0 segments are cut into pieces of at most a1 bytes. */
   SEGMENTED: 20,
 
   /** NEIGHBOR: next hop a0–a3 of network a4 has MAC a5–a6. */
@@ -131,6 +131,9 @@ export type By = (typeof By)[keyof typeof By];
 /** Services of the deck. */
 export const Service = { ARP: 0, ND: 1, ICMP: 2, DNS: 3, DHCP: 4, DNS_STREAM: 5, CLOSED: 6 } as const;
 export type Service = (typeof Service)[keyof typeof Service];
+
+/** Third word of an IPv4 address in a row, as in `nat/tuple.ts`: ::ffff:a.b.c.d (RFC 4291 §2.5.5.2). */
+export const MAPPED = 0xffff;
 
 /** Words of a row: packet, stage and action, `now` (a double), the port by which the packet came in, arguments. */
 export const ROW_WORDS = 16;

@@ -13,7 +13,16 @@ import {
   TX_DROPPED,
   TX_FRAMES,
 } from '../../switch/ports.ts';
-import { drop, PASS, type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import { Action, Stage } from '../../switch/trace.ts';
+import {
+  CONSUME,
+  drop,
+  PASS,
+  type Verdict,
+  VerdictKind,
+  verdictArgument,
+  verdictKind,
+} from '../../switch/verdict.ts';
 import type { Carrier } from '../../wire/carrier.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import { Malformed } from '../../wire/malformed.ts';
@@ -134,16 +143,23 @@ export class Dataplane extends Configuration {
         const toGateway = verdictArgument(verdict) === network.port;
         const guarded = this.guard.check(frame, network, toGateway);
         if (guarded !== PASS) return guarded;
+        if (frame.trace !== null) this.#pointGuard(frame);
         return toGateway ? this.#toGateway(frame, network, now) : verdict;
       }
       case VerdictKind.FLOOD: {
         const guarded = this.guard.check(frame, network, false);
-        return guarded === PASS ? this.#overhear(frame, network, verdict, now) : guarded;
+        if (guarded !== PASS) return guarded;
+        if (frame.trace !== null) this.#pointGuard(frame);
+        return this.#overhear(frame, network, verdict, now);
       }
       default:
         if (verdict === PORT_ISOLATED) this.rules.count(Rule.ICC, network.id, frame.end - frame.l3);
         return verdict;
     }
+  }
+
+  #pointGuard(frame: Frame): void {
+    if (this.ports.guarded[frame.ingress] !== 0) frame.trace!.point(frame, Stage.GUARD, Action.RETURNED);
   }
 
   /** A frame for the gateway's MAC: INPUT when the gateway is its destination, FORWARD when it is to route it. */
@@ -175,7 +191,12 @@ export class Dataplane extends Configuration {
     const isLocal = this.routes.isLocal(frame, network);
     const verdict = this.reassembly.input(frame, network, isLocal, now);
     const whole = this.reassembly.take();
+    if (frame.trace !== null) {
+      if (whole !== null) frame.trace.point(frame, Stage.PREROUTING, Action.REASSEMBLED, whole.length);
+      else if (verdict === CONSUME) frame.trace.point(frame, Stage.PREROUTING, Action.FRAGMENT_HELD);
+    }
     if (whole === null) return verdict;
+    whole.trace = frame.trace;
     // In front of what it causes: its verdict is written where the outbox reads it later. Until then it is what becomes of
     // the datagram if its handling throws.
     if (!this.outbox.reassembled(whole, drop(DropReason.EXCEPTION))) {

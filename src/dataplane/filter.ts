@@ -3,6 +3,7 @@ import { IPV4_MAPPED, TUPLE_WORDS } from '../../nat/tuple.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
+import { Action, Stage } from '../../switch/trace.ts';
 import { drop, PASS, type Verdict } from '../../switch/verdict.ts';
 import { get32 } from '../../wire/bytes.ts';
 import { type Carrier, carryFlag } from '../../wire/carrier.ts';
@@ -13,6 +14,7 @@ import type { RuleCounter, UserRule } from './commands.ts';
 import { type Nat, REPLY_AT } from './nat.ts';
 import type { Reject } from './reject.ts';
 import { Rule, type Rules } from './rules.ts';
+import { pointDropped, pointRoute } from './trace-points.ts';
 import type { Uplink } from './uplink.ts';
 import { STATE_DNAT, STATE_RELATED, UserAction, UserRules } from './user-rules.ts';
 
@@ -70,6 +72,7 @@ export class Filter {
    */
   first(frame: Frame, network: Network, egress: Network, states: number, now: number): Verdict {
     this.isAccepted = false;
+    if (frame.trace !== null) pointRoute(frame, network, egress);
     if (!this.isEmpty) {
       const { words } = this.#nat;
       const verdict = this.#ask(frame, network, egress, words, 0, words, REPLY_AT, states, now);
@@ -80,12 +83,16 @@ export class Filter {
     // Nothing that could be accepted: what makes a network internal is that it has no way out.
     if (network.isInternal) {
       this.#rules.count(Rule.INTERNAL_OUT, network.id, bytes);
+      if (frame.trace !== null) pointDropped(frame, Stage.ISOLATION_1, network, egress, Rule.INTERNAL_OUT);
       return drop(DropReason.NETWORK_INTERNAL);
     }
     if (egress.isInternal) {
       this.#rules.count(Rule.INTERNAL_IN, egress.id, bytes);
+      if (frame.trace !== null) pointDropped(frame, Stage.ISOLATION_1, network, egress, Rule.INTERNAL_IN);
       return drop(DropReason.NETWORK_INTERNAL);
     }
+    if (frame.trace !== null)
+      frame.trace.point(frame, Stage.ISOLATION_1, Action.RETURNED, 1, network.id, egress.id);
     return (states & STATE_DNAT) !== 0 ? PASS : this.#isolate(frame, network, egress);
   }
 
@@ -127,7 +134,24 @@ export class Filter {
     now: number,
   ): Verdict {
     const rules = this.#userRules;
-    switch (rules.judge(frame, source, sourceAt, destination, destinationAt, network.id, egress.id, states)) {
+    const action = rules.judge(
+      frame,
+      source,
+      sourceAt,
+      destination,
+      destinationAt,
+      network.id,
+      egress.id,
+      states,
+    );
+    const { trace } = frame;
+    if (trace !== null) {
+      const place = rules.matched;
+      if (place < 0) {
+        trace.point(frame, Stage.DOCKER_USER, Action.RETURNED, rules.size, network.id, egress.id);
+      } else trace.point(frame, Stage.DOCKER_USER, Action.RULE, place + 1, action, rules.matchedId);
+    }
+    switch (action) {
       case UserAction.ACCEPT:
         this.isAccepted = true;
         return PASS;
@@ -144,8 +168,13 @@ export class Filter {
   /** No packet goes from one network to another, unless a rule has accepted it. */
   #isolate(frame: Frame, network: Network, egress: Network): Verdict {
     const isOutside = this.#uplinks[network.id] !== undefined || this.#uplinks[egress.id] !== undefined;
-    if (isOutside || this.isAccepted) return PASS;
+    if (isOutside || this.isAccepted) {
+      if (frame.trace !== null)
+        frame.trace.point(frame, Stage.ISOLATION_2, Action.RETURNED, 1, network.id, egress.id);
+      return PASS;
+    }
     this.#rules.count(Rule.ISOLATED, egress.id, frame.end - frame.l3);
+    if (frame.trace !== null) pointDropped(frame, Stage.ISOLATION_2, network, egress, Rule.ISOLATED);
     return drop(DropReason.NETWORK_ISOLATED);
   }
 }

@@ -21,6 +21,7 @@ import type { Network } from '../../switch/network.ts';
 import type { Ports } from '../../switch/ports.ts';
 import { isUntagged, stripPriorityTag } from '../../switch/priority-tag.ts';
 import { isService } from '../../switch/services.ts';
+import { Action, By, Stage } from '../../switch/trace.ts';
 import { drop, PASS, type Verdict } from '../../switch/verdict.ts';
 import { isIpv4LinkLocal, isIpv4Multicast, isIpv6LinkLocal, isIpv6Multicast } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
@@ -43,6 +44,14 @@ import type { Router } from './router.ts';
 import type { Routes } from './routes.ts';
 import { Rule, type Rules } from './rules.ts';
 import { isRoutable, isSourceRouted, leavesItsLink, sourceFault } from './source.ts';
+import {
+  pointAccepted,
+  pointConnection,
+  pointNewDestination,
+  pointRoute,
+  pointSource,
+  pointTarget,
+} from './trace-points.ts';
 import type { Uplink } from './uplink.ts';
 import { STATE_DNAT, STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_RELATED } from './user-rules.ts';
 
@@ -150,6 +159,10 @@ export class Forwarding {
       if (isChanged) this.#nat.tell('UPDATE', row, now);
     }
     const egress = this.#egressOf(ref);
+    if (frame.trace !== null) {
+      pointConnection(frame, this.#conntrack, ref, this.#stateOf(row));
+      pointRoute(frame, network, egress);
+    }
     if (!this.#filter.isEmpty || (before & BY_RULE) !== 0) {
       const filtered = this.#filter.next(ref, frame, network, egress, this.#stateOf(row), now);
       if (filtered !== PASS) return filtered;
@@ -167,6 +180,7 @@ export class Forwarding {
 
   /** A packet that cannot be one of its connection. */
   #invalid(ref: number, frame: Frame, network: Network, now: number): Verdict {
+    if (frame.trace !== null) pointConnection(frame, this.#conntrack, ref, STATE_INVALID);
     if (!this.#filter.isEmpty) {
       const filtered = this.#filter.next(ref, frame, network, this.#egressOf(ref), STATE_INVALID, now);
       if (filtered !== PASS) return filtered;
@@ -228,6 +242,10 @@ export class Forwarding {
       return drop(DropReason.ICMP_ERROR_UNRELATED);
     }
     const egress = this.#egressOf(ref);
+    if (frame.trace !== null) {
+      frame.trace.point(frame, Stage.PREROUTING, Action.CONNECTION, row, ref & 1, STATE_RELATED);
+      pointRoute(frame, network, egress);
+    }
     if (!this.#filter.isEmpty || (this.#conntrack.status[row] & BY_RULE) !== 0) {
       const filtered = this.#filter.next(ref, frame, network, egress, STATE_RELATED, now);
       if (filtered !== PASS) return filtered;
@@ -244,8 +262,12 @@ export class Forwarding {
   #countEstablished(frame: Frame, network: Network, egress: Network): void {
     if (this.#filter.isAccepted) return;
     const bytes = frame.end - frame.l3;
-    if (this.#uplinks[egress.id] !== undefined) this.#rules.count(Rule.OUTBOUND, network.id, bytes);
+    const isOutbound = this.#uplinks[egress.id] !== undefined;
+    if (isOutbound) this.#rules.count(Rule.OUTBOUND, network.id, bytes);
     else this.#rules.count(Rule.ESTABLISHED, egress.id, bytes);
+    if (frame.trace !== null) {
+      pointAccepted(frame, network, egress, isOutbound ? Rule.OUTBOUND : Rule.ESTABLISHED);
+    }
   }
 
   // ---- INPUT ----
@@ -340,6 +362,7 @@ export class Forwarding {
     const egress = this.#networks[target]!;
     if (publish >= 0) nat.toPublish(publish);
     else nat.toMapping(mapping);
+    if (frame.trace !== null) pointTarget(frame, nat, publish, mapping);
     const filtered = this.#filter.first(frame, network, egress, STATE_NEW | STATE_DNAT, now);
     if (filtered !== PASS) return filtered;
     const verdict = this.#router.admit(frame, network, egress, now);
@@ -351,7 +374,11 @@ export class Forwarding {
     const bytes = frame.end - frame.l3;
     if (publish >= 0) {
       this.#rules.countPublish(Rule.DNAT, publish, bytes);
-      if (!this.#filter.isAccepted) this.#rules.countPublish(Rule.PUBLISHED, publish, bytes);
+      if (!this.#filter.isAccepted) {
+        this.#rules.countPublish(Rule.PUBLISHED, publish, bytes);
+        if (frame.trace !== null)
+          pointAccepted(frame, network, egress, Rule.PUBLISHED, nat.publishes.id(publish));
+      }
       if (!isUplink) this.#rules.countPublish(Rule.HAIRPIN, publish, bytes);
     }
     return this.#send(row << 1, frame, network, egress, now);
@@ -361,15 +388,15 @@ export class Forwarding {
   #toHost(frame: Frame, network: Network, { network: egress }: Uplink, now: number): Verdict {
     const fault = this.#firstFault(frame, network);
     if (fault !== 0) return drop(fault as DropReason);
+    if (frame.trace !== null) pointNewDestination(frame, this.#nat, By.HOST, egress.id);
     const filtered = this.#filter.first(frame, network, egress, STATE_NEW | STATE_DNAT, now);
     if (filtered !== PASS) return filtered;
     const verdict = this.#router.admit(frame, network, egress, now);
     if (verdict !== PASS) return verdict;
     const row = this.#nat.openMasqueraded(frame, DNAT | SNAT, egress, -1, -1, now);
     if (row < 0) return this.#refuse(row, frame, network, now);
-    const bytes = frame.end - frame.l3;
-    this.#rules.count(Rule.MASQUERADE, network.id, bytes);
-    if (!this.#filter.isAccepted) this.#rules.count(Rule.OUTBOUND, network.id, bytes);
+    this.#rules.count(Rule.MASQUERADE, network.id, frame.end - frame.l3);
+    this.#accept(Rule.OUTBOUND, frame, network, egress);
     return this.#send(row << 1, frame, network, egress, now);
   }
 
@@ -437,6 +464,7 @@ export class Forwarding {
     const nat = this.#nat;
     const egress = this.#networks[target]!;
     if (!nat.toPrefix(target)) return drop(DropReason.IP_INNOROUTES);
+    if (frame.trace !== null) pointNewDestination(frame, nat, By.PREFIX, target);
     const filtered = this.#filter.first(frame, network, egress, STATE_NEW, now);
     if (filtered !== PASS) return filtered;
     const verdict = this.#router.admit(frame, network, egress, now);
@@ -453,8 +481,14 @@ export class Forwarding {
   #opened(row: number, frame: Frame, network: Network, egress: Network): void {
     // When the rule goes that has let it from one network into another, so does the connection.
     if (egress !== network) this.#conntrack.status[row]! |= BY_RULE;
+    this.#accept(egress === network ? Rule.INTRA : Rule.OUTBOUND, frame, network, egress);
+  }
+
+  /** Counts a first packet for the rule of chain DOCKER that lets it pass, if none of the user has done so. */
+  #accept(kind: number, frame: Frame, network: Network, egress: Network): void {
     if (this.#filter.isAccepted) return;
-    this.#rules.count(egress === network ? Rule.INTRA : Rule.OUTBOUND, network.id, frame.end - frame.l3);
+    this.#rules.count(kind, network.id, frame.end - frame.l3);
+    if (frame.trace !== null) pointAccepted(frame, network, egress, kind);
   }
 
   /**
@@ -511,7 +545,7 @@ export class Forwarding {
     if (verdict !== PASS) return verdict;
     const row = this.#openOutward(frame, network, uplink, now);
     if (row < 0) return this.#refuse(row, frame, network, now);
-    if (!this.#filter.isAccepted) this.#rules.count(Rule.OUTBOUND, network.id, frame.end - frame.l3);
+    this.#accept(Rule.OUTBOUND, frame, network, egress);
     return this.#send(row << 1, frame, network, egress, now);
   }
 
@@ -558,6 +592,7 @@ export class Forwarding {
       this.#prohibit(frame, network, now);
     }
     const reason = this.#nat.reasonOf(refusal);
+    if (frame.trace !== null) frame.trace.point(frame, Stage.PREROUTING, Action.REFUSED, reason);
     if (reason === DropReason.CT_INVALID) this.#rules.count(Rule.INVALID, network.id, frame.end - frame.l3);
     return drop(reason);
   }
@@ -576,6 +611,7 @@ export class Forwarding {
     const { status, tuples, serial } = this.#conntrack;
     const row = ref >> 1;
     if ((status[row] & TRANSLATED) !== 0) {
+      if (frame.trace !== null) pointSource(frame, this.#conntrack, ref, egress);
       translate(frame, tuples, ref);
       // Endpoints that share an address, also that of their published ports, may have chosen the same identification.
       if ((status[row] & ((ref & 1) === 0 ? SNAT : DNAT)) !== 0) this.#identifications.renumber(frame);

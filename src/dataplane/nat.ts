@@ -30,6 +30,7 @@ import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Network } from '../../switch/network.ts';
 import { SERVICES } from '../../switch/services.ts';
+import { Action, Stage } from '../../switch/trace.ts';
 import type { Carrier } from '../../wire/carrier.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import type { Random } from '../../wire/random.ts';
@@ -201,6 +202,7 @@ export class Nat {
     this.#entry[row] = entry;
     // RFC 4787 REQ-6, RFC 7857 §7: who comes in from outside does not keep alive the mapping by which he came.
     if (entry >= 0 && exempt) conntrack.status[row] &= ~REFRESH_ORIGINAL;
+    if (frame.trace !== null) frame.trace.point(frame, Stage.PREROUTING, Action.OPENED, row);
     if (this.onFlow !== null) this.tell('NEW', row, now);
     return row;
   }

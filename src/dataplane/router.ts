@@ -6,6 +6,7 @@ import type { Icmpv6 } from '../../switch/icmpv6.ts';
 import { containsIpv6 } from '../../switch/martian.ts';
 import type { Neighbors } from '../../switch/neighbors.ts';
 import type { Network } from '../../switch/network.ts';
+import { Action, Stage } from '../../switch/trace.ts';
 import { CONSUME, drop, PASS, type Verdict } from '../../switch/verdict.ts';
 import { get32 } from '../../wire/bytes.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
@@ -115,6 +116,7 @@ export class Router {
     if (gsoType(frame.bytes, frame.at - VNET_LEN) !== VNET_GSO_NONE) {
       return this.#segment(frame, network, egress, now);
     }
+    if (frame.trace !== null) frame.trace.point(frame, Stage.POSTROUTING, Action.FRAGMENTED, limit);
     return this.#fragment(frame, limit, network, egress, now);
   }
 
@@ -170,6 +172,8 @@ export class Router {
   #segment(frame: Frame, network: Network, egress: Network, now: number): Verdict {
     const count = segmentCount(frame);
     if (count === 0) return drop(DropReason.VNET_INHDR);
+    if (frame.trace !== null)
+      frame.trace.point(frame, Stage.POSTROUTING, Action.SEGMENTED, count, egress.mtu);
     for (let index = 0; index < count; index++) {
       const segment = this.#arena.allocate(segmentLength(frame));
       if (segment === undefined) return drop(DropReason.NOMEM);

@@ -65,6 +65,9 @@ const NOT_DST = 16384;
 /** It names a network that is gone. */
 const DORMANT = 32768;
 
+/** No rule matched. */
+const NONE = -1;
+
 /**
  * Chain DOCKER-USER: the rules that users have put in front of all others, tried in order for every packet that is
  * forwarded. A table of words, replaced as a whole; the first rule that matches decides.
@@ -76,7 +79,7 @@ export class UserRules {
   #ids: readonly number[] = [];
   /** Packets and bytes of each; doubles, exact to 2^53. */
   #counters = new Float64Array(0);
-  /** The rule that matched last. */
+  /** The rule that matched last, or NONE. */
   #matched = 0;
 
   carry(carrier: Carrier): void {
@@ -85,6 +88,16 @@ export class UserRules {
     this.#ids = carrier.plain(this.#ids);
     this.#counters = carrier.grown(this.#counters);
     this.#matched = carrier.number(this.#matched);
+  }
+
+  /** Place of the rule that decided last, the first is 0; -1 when none has matched. */
+  get matched(): number {
+    return this.#matched;
+  }
+
+  /** Id of that rule. */
+  get matchedId(): number {
+    return this.#ids[this.#matched]!;
   }
 
   /** How the rule that matched last rejects: a place in `REJECTIONS`, or REJECT_BY_PROTOCOL. */
@@ -181,6 +194,7 @@ export class UserRules {
       this.#matched = row;
       return rows[at + ACTION] as UserAction;
     }
+    this.#matched = NONE;
     return UserAction.RETURN;
   }
 

@@ -30,6 +30,7 @@ describe('the ring of stories', () => {
       100,
       Action.RECEIVED,
       Action.KNOWN,
+      Action.RETURNED,
       Action.SENT,
       'out',
       bed.ports[1],
