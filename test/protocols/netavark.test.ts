@@ -163,14 +163,12 @@ describe('setup and teardown', () => {
     ];
     await call('setup', inNetwork({}, { port_mappings }), NETNS);
     expect(
-      bed.deck
-        .containers()[0]!
-        .ports.map(({ hostPort, hostPortEnd, portEnd, protocol }) => ({
-          hostPort,
-          hostPortEnd,
-          portEnd,
-          protocol,
-        })),
+      bed.deck.containers()[0]!.ports.map(({ hostPort, hostPortEnd, portEnd, protocol }) => ({
+        hostPort,
+        hostPortEnd,
+        portEnd,
+        protocol,
+      })),
     ).toEqual([
       { hostPort: 8080, hostPortEnd: 8082, portEnd: 82, protocol: 'tcp' },
       { hostPort: 8080, hostPortEnd: 8082, portEnd: 82, protocol: 'udp' },
