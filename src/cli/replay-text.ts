@@ -5,11 +5,11 @@ import { formatTable } from './table.ts';
 
 /** A replayed capture for people: what became of its frames, why, and the tables at the end. */
 export function captureText(result: CaptureReplayResult): string {
-  const { file, frames, bytes, duration, seed, tables, verdicts, portsBy, unreplayed } = result;
+  const { file, frames, bytes, duration, seed, tables, verdicts, portsBy, policy, unreplayed } = result;
   const portCount = Object.keys(tables.ports).length;
   const span = `${stepTime(duration).trim()} s`;
   const sections = [
-    `${file}: ${count(frames, 'frame')}, ${count(bytes, 'byte')}, ${span}; ${count(portCount, 'port')}, one for each ${portsBy}; seed ${seed}\n`,
+    `${file}: ${count(frames, 'frame')}, ${count(bytes, 'byte')}, ${span}; ${count(portCount, 'port')}, ${policy === null ? `one for each ${portsBy}` : `as ${policy} says and one for each other ${portsBy}`}; seed ${seed}\n`,
     formatTable(
       ['FRAMES', 'CAME IN AND WERE'],
       (Object.keys(VERDICT_TEXT) as (keyof typeof VERDICT_TEXT)[]).map((name) => [
@@ -95,6 +95,7 @@ export function stepTime(milliseconds: number): string {
   return (milliseconds / 1000).toFixed(6).padStart(13);
 }
 
-function count(number: number, thing: string): string {
+/** `1 frame`, `1,234 frames`. */
+export function count(number: number, thing: string): string {
   return `${number.toLocaleString('en-US')} ${thing}${number === 1 ? '' : 's'}`;
 }

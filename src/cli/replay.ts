@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { CaptureError } from '../capture/capture-error.ts';
 import { FileSink } from '../capture/file-sink.ts';
@@ -6,12 +6,13 @@ import { asDeckError, DeckError, invalid } from '../control/error.ts';
 import { type CaptureReplayResult, replayCapture } from '../replay/capture-replay.ts';
 import { findScenarios } from '../replay/find-scenarios.ts';
 import { frameLine } from '../replay/frame-difference.ts';
-import { SCENARIO_FILE } from '../replay/scenario.ts';
+import { loadPolicy, SCENARIO_FILE, type Scenario } from '../replay/scenario.ts';
 import { runScenario } from '../replay/scenario-run.ts';
 import { imbalance } from '../replay/tables.ts';
 import { YamlError } from '../replay/yaml-value.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, report, say, style } from './output.ts';
 import { ProgressLine } from './progress-line.ts';
+import { EXIT_TROUBLE, replayDiff } from './replay-diff.ts';
 import { captureText, stepTime } from './replay-text.ts';
 
 export interface ReplayFlags {
@@ -24,6 +25,9 @@ export interface ReplayFlags {
   verbose?: boolean;
   /** Of all random choices; captures only. */
   seed?: string;
+  /** Path of the policy through whose deck a capture goes; and of another, to be compared with it. */
+  withPolicy?: string;
+  andWith?: string;
 }
 
 const STDOUT = 1;
@@ -36,6 +40,7 @@ export function replay(paths: readonly string[], flags: ReplayFlags): number {
   if (flags.write !== undefined && paths.length > 1) {
     throw invalid('-w takes what one replay sends; give one scenario or capture');
   }
+  if (flags.andWith !== undefined) return compare(paths, flags);
   const session = new ReplaySession(flags);
   try {
     let code: number = EXIT_DONE;
@@ -51,6 +56,45 @@ export function replay(paths: readonly string[], flags: ReplayFlags): number {
     if (error instanceof CaptureError && causeCode(error) === 'EPIPE') return EXIT_DONE;
     throw error;
   }
+}
+
+/** Two policies: exit codes are those of diff(1), so trouble is told from a change. */
+function compare(paths: readonly string[], { withPolicy, andWith, seed, ...flags }: ReplayFlags): number {
+  const [path] = paths;
+  if (withPolicy === undefined)
+    throw invalid('--and-with compares with the policy of --with-policy; give both');
+  if (paths.length !== 1 || path === undefined)
+    throw invalid('two policies are compared over one capture; give one');
+  if (flags.write !== undefined || flags.update || flags.verbose) {
+    throw invalid('-w, --update and --verbose are not for two policies at once; give one, or leave them out');
+  }
+  try {
+    return replayDiff(capturePath(path), policyOf(withPolicy), policyOf(andWith!), {
+      format: flags.format,
+      ...(seed !== undefined && { seed: seedOf(seed) }),
+    });
+  } catch (error) {
+    if (error instanceof CaptureError && causeCode(error) === 'EPIPE') return EXIT_TROUBLE;
+    report(refusal(error));
+    return EXIT_TROUBLE;
+  }
+}
+
+/** A path that is a file, and no scenario: policies are tried on captures. */
+function capturePath(path: string): string {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found) throw invalid(`${path}: there is no such file; give a capture`);
+  if (found.isDirectory() || basename(path) === SCENARIO_FILE) {
+    throw invalid(`${path} is a scenario, which has a policy of its own; give a capture`);
+  }
+  return path;
+}
+
+function policyOf(path: string): Scenario {
+  if (!existsSync(path)) {
+    throw invalid(`${path}: there is no such policy; give a scenario.yaml, or a folder with one`);
+  }
+  return loadPolicy(path);
 }
 
 /** The replays of one command. A replay never leaves the call, so what it prints is written at once. */
@@ -76,10 +120,11 @@ class ReplaySession {
   }
 
   path(path: string): number {
-    const { seed, write, format } = this.#flags;
+    const { seed, write, format, withPolicy } = this.#flags;
     const found = statSync(path, { throwIfNoEntry: false });
     if (!found) throw invalid(`${path}: there is no such file or folder; give a capture or a scenario`);
     if (!found.isDirectory() && basename(path) !== SCENARIO_FILE) return this.#capture(path);
+    if (withPolicy !== undefined) throw invalid(`--with-policy is for captures, and ${path} is a scenario`);
     const folders = found.isDirectory() ? findScenarios(path) : [dirname(path)];
     if (folders.length === 0) {
       throw invalid(`${path}: no ${SCENARIO_FILE} in it or below; a scenario is a folder with one`);
@@ -105,13 +150,14 @@ class ReplaySession {
   }
 
   #capture(path: string): number {
-    const { format, write, verbose, seed, update } = this.#flags;
+    const { format, write, verbose, seed, update, withPolicy } = this.#flags;
     if (update) throw invalid(`--update is for scenarios, and ${path} is a capture`);
     const progress = new ProgressLine(path);
     let result: CaptureReplayResult;
     try {
       result = replayCapture(path, {
-        seed: seed === undefined ? 0 : seedOf(seed),
+        ...(seed !== undefined && { seed: seedOf(seed) }),
+        ...(withPolicy !== undefined && { policy: policyOf(withPolicy) }),
         ...(write !== undefined && { output: write }),
         warn: (problem) => {
           progress.clear();

@@ -11,6 +11,11 @@ export function replayCommand(program: Command, cli: Cli): void {
     .option('--update', 'make what comes out the expectation of the scenario')
     .option('-v, --verbose', 'one line per frame: where it came in, what became of it')
     .option('--seed <number>', 'of the hashes and random choices, for captures')
+    .option(
+      '--with-policy <file>',
+      'the deck for a capture: a scenario.yaml of networks, services, rules, uplinks',
+    )
+    .option('--and-with <file>', 'another one: list every packet whose fate changes')
     .addOption(formatOption())
     .action(
       cli.act(async (replayed: string[], flags: CommonFlags & ReplayFlags) => {
@@ -23,6 +28,10 @@ export function replayCommand(program: Command, cli: Cli): void {
       examples([
         ['tapdeck replay fixtures/scenarios/ageing', 'a scenario: says the first difference, exit code 1'],
         ['tapdeck replay trace.pcapng -w out.pcapng', 'a capture, and what the switch made of it'],
+        [
+          'tapdeck replay trace.pcapng --with-policy now.yaml --and-with next.yaml',
+          'whose fate changes; exit code 0: nobody’s, 1: somebody’s, 2: trouble',
+        ],
       ]),
     );
 }
