@@ -26,7 +26,7 @@ const TAKEN_IN = {
 
 /** The command line: a chunk for each command, one folder deep like the sources, so that relative URLs lead to the same place. */
 const program = {
-  input: { main: 'src/main.ts' },
+  input: { main: 'src/main.ts', slirp4netns: 'src/slirp4netns.ts' },
   platform: 'node',
   external: (id) => external.test(id) && !Object.keys(TAKEN_IN).some((name) => id.startsWith(name)),
   output: {
@@ -46,4 +46,4 @@ const program = {
 /** Programs that container engines start for every call: one file each, which loads nothing besides. */
 const CALLED = ['src/cni', 'src/oci-hook', 'src/netavark'];
 
-export default [into('src/runtime/worker'), into('bench/micro/main'), ...CALLED.map(into), program];
+export default [into('src/runtime/worker'), into('src/runtime/capture-worker'), into('bench/micro/main'), ...CALLED.map(into), program];

@@ -3,12 +3,14 @@ import { runtimePaths } from '../control/paths.ts';
 import { packageVersion } from '../control/version.ts';
 import { type Cli, type CommonFlags, examples, hostOption } from './cli.ts';
 import { attachCommands } from './commands/attach.ts';
+import { captureCommand } from './commands/capture.ts';
 import { completionCommand } from './commands/completion.ts';
 import { conntrackCommand } from './commands/conntrack.ts';
 import { daemonCommand } from './commands/daemon.ts';
 import { demoCommand } from './commands/demo.ts';
 import { eventsCommand } from './commands/events.ts';
 import { execCommand } from './commands/exec.ts';
+import { installCommands } from './commands/install.ts';
 import { labCommands } from './commands/lab.ts';
 import { listCommands } from './commands/lists.ts';
 import { networkCommands } from './commands/network.ts';
@@ -113,11 +115,13 @@ export function buildProgram(done: (code: number) => void): Command {
   ruleCommands(program, cli);
   networkCommands(program, cli);
   labCommands(program, cli);
+  captureCommand(program, cli);
   eventsCommand(program, cli);
   systemCommands(program, cli);
   replayCommand(program, cli);
   demoCommand(program, cli);
   completionCommand(program, cli);
+  installCommands(program, cli);
 
   finish(program, true);
   return program;

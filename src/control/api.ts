@@ -6,6 +6,7 @@ import type { EventLog } from './event-log.ts';
 import type { Leases } from './leases.ts';
 import type { Pruned } from './prune.ts';
 import { attachmentRoutes } from './routes/attachments.ts';
+import { captureRoutes } from './routes/captures.ts';
 import { conntrackRoutes } from './routes/conntrack.ts';
 import { daemonRoutes } from './routes/daemon.ts';
 import { endpointRoutes } from './routes/endpoints.ts';
@@ -53,6 +54,7 @@ const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
   tableRoutes,
   ruleRoutes,
   conntrackRoutes,
+  captureRoutes,
   systemRoutes,
 ];
 

@@ -10,6 +10,8 @@ import { openTapFor, setRoutesFor } from '../device/rootless.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
 import { type Family, formatSubnet } from './address.ts';
+import { nameTable } from './capture-names.ts';
+import { Captures } from './captures.ts';
 import type { Container } from './container.ts';
 import {
   type ContainerIdentity,
@@ -99,6 +101,8 @@ export interface DeckParts {
  */
 export class Deck {
   readonly events = new DeckEvents();
+  /** Who looks at packets. */
+  readonly captures: Captures;
   readonly #plane: DataPlane;
   readonly #log: NonNullable<DeckOptions['log']>;
   readonly #subnets: Subnets;
@@ -230,6 +234,29 @@ export class Deck {
       },
       dns,
     );
+    this.captures = new Captures({
+      plane,
+      events,
+      names: {
+        networks: () => networks.bridges(),
+        uplinks: () => uplinks.all(),
+        containers: () => this.#containers.list(),
+      },
+      table: async () => {
+        const { ports } = await plane.snapshot({ ports: true });
+        return nameTable({
+          ports: ports.map(({ port, network }) => ({
+            port,
+            segment: network,
+            ...this.#portName(port, network),
+          })),
+          segments: [...networks.bridges(), ...uplinks.all()],
+          networks: networks.bridges().map((network) => network.describe()),
+          endpoints: this.#containers.endpoints(),
+          published: published.all(),
+        });
+      },
+    });
     plane.onLog(log);
     plane.onPortGone((port) => this.#gone(port));
     plane.onEnd((error) => this.#ended(error));
@@ -502,6 +529,7 @@ export class Deck {
   }
 
   async #close(): Promise<void> {
+    await this.captures.close();
     await Promise.allSettled(this.#busy);
     await this.#containers.removeAll('detach');
     this.#uplinks.close();

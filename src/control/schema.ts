@@ -54,3 +54,8 @@ export function answersLines(schema: TSchema, description: string) {
 export function answersText(type: string, description: string) {
   return { 200: { description, content: { [type]: { schema: Type.String() } } }, default: FAILURE };
 }
+
+export function answersBytes(type: string, description: string) {
+  const schema = Type.String({ format: 'binary' });
+  return { 200: { description, content: { [type]: { schema } } }, default: FAILURE };
+}

@@ -1,0 +1,250 @@
+import { CaptureParser } from '../../capture/capture-parser.ts';
+import { compileFilter } from '../../capture/filter/filter.ts';
+import { FilterError } from '../../capture/filter/filter-error.ts';
+import { BlockSplitter } from '../../capture/live/block-splitter.ts';
+import type { CaptureEnded } from '../../control/capture-schema.ts';
+import type { ByteStream, DaemonClient } from '../../control/client.ts';
+import { DeckError, invalid, unavailable } from '../../control/error.ts';
+import { quote } from '../../control/name.ts';
+import { writeText } from '../follow.ts';
+import { EXIT_DONE, say } from '../output.ts';
+import { type FileOptions, FileWriter, fileName } from './file-writer.ts';
+import { PacketLines, type TimeFormat } from './packet-line.ts';
+import { openTarget, ReaderGone } from './target.ts';
+
+/** Options of `tapdeck capture`, as commander gives them. */
+export interface CaptureFlags {
+  interface?: string[];
+  listInterfaces?: boolean;
+  write?: string;
+  count?: string;
+  snapshotLength?: string;
+  bufferSize?: string;
+  size?: string;
+  seconds?: string;
+  files?: string;
+  direction?: string;
+  ethernet?: boolean;
+  verbose?: boolean;
+  time?: TimeFormat;
+  quiet?: boolean;
+}
+
+/** Milliseconds in which what was captured before ctrl-C must find its way to whoever reads it. */
+const PATIENCE = 2000;
+
+/** Captures until ctrl-C, until there are as many packets as were wanted, or until nobody reads them any more. */
+export async function capture(
+  client: DaemonClient,
+  flags: CaptureFlags,
+  words: readonly string[],
+): Promise<number> {
+  const filter = checkFilter(words.join(' '));
+  const count = numberOf(flags.count, '-c', 1);
+  const files = fileOptions(flags, count);
+  const query = new URLSearchParams();
+  for (const name of flags.interface ?? []) if (name !== 'any') query.append('interface', name);
+  if (filter !== '') query.set('filter', filter);
+  const snaplen = numberOf(flags.snapshotLength, '-s', 0);
+  if (snaplen !== undefined) query.set('snaplen', String(snaplen));
+  const buffer = numberOf(flags.bufferSize, '-B', 1);
+  if (buffer !== undefined) query.set('buffer', String(buffer));
+  if (flags.direction !== undefined && flags.direction !== 'inout') query.set('direction', flags.direction);
+
+  const stopped = new AbortController();
+  const ending = new Ending(() => stopped.abort());
+  try {
+    // A FIFO waits for its reader before anything is captured.
+    const target = files && (await openTarget(fileName(files.path, files, 0, new Date()), stopped.signal));
+    const stream = await client.bytes(`/v1/capture?${query}`);
+    const end = () => client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
+    ending.begin(stream, end);
+    if (!flags.quiet) {
+      const what = flags.interface?.join(', ') ?? 'everything';
+      say(`capturing ${what}${filter === '' ? '' : `, ${filter}`}; ctrl-C ends`);
+    }
+    const packets = target
+      ? await toFiles(
+          stream,
+          ending,
+          new FileWriter(files, target, (path) => openTarget(path, stopped.signal)),
+        )
+      : await toLines(stream, ending, new PacketLines(flags), count);
+    const { missed } = await ending.counts();
+    process.stderr.write(`${plural(packets, 'packet')} captured, ${missed} missed by the capture\n`);
+    return EXIT_DONE;
+  } catch (error) {
+    // Whoever read it has what he wanted.
+    if (error instanceof ReaderGone) return EXIT_DONE;
+    throw error;
+  } finally {
+    ending.close();
+  }
+}
+
+/** The filter as it was given. Throws a `DeckError` that shows the place of a mistake in it. */
+export function checkFilter(text: string): string {
+  try {
+    compileFilter(text);
+    return text;
+  } catch (error) {
+    if (!(error instanceof FilterError)) throw error;
+    const detail = error.message.split('\n').slice(1);
+    throw new DeckError('invalid', `the filter is wrong at character ${error.at + 1}: ${error.what}`, {
+      detail: detail.map((line) => line.slice(2)),
+    });
+  }
+}
+
+/** How a capture ends: by a signal or by its count, with the daemon, or because nobody reads. */
+class Ending {
+  readonly #stop: () => void;
+  #stream: ByteStream | undefined;
+  #end: (() => Promise<CaptureEnded>) | undefined;
+  #counts: Promise<CaptureEnded> | undefined;
+  #patience: NodeJS.Timeout | undefined;
+  readonly #receive = () => {
+    // Who asks twice does not want to wait for what is still under way.
+    if (this.#counts) this.#stream?.destroy();
+    else this.request();
+  };
+
+  /** @param stop ends what waits before the capture has begun */
+  constructor(stop: () => void) {
+    this.#stop = stop;
+    for (const signal of SIGNALS) process.on(signal, this.#receive);
+  }
+
+  begin(stream: ByteStream, end: () => Promise<CaptureEnded>): void {
+    this.#stream = stream;
+    this.#end = end;
+  }
+
+  /** Whether somebody wants it to end. */
+  get requested(): boolean {
+    return this.#counts !== undefined;
+  }
+
+  /** Lets the daemon end the capture: what it has captured so far still comes. */
+  request(): void {
+    this.#stop();
+    if (!this.#end || this.#counts) return;
+    this.#counts = this.#end();
+    this.#counts.catch(() => this.#stream?.destroy());
+    this.progress();
+  }
+
+  /** Something has been written: the rest will be, too. */
+  progress(): void {
+    if (!this.#counts) return;
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => this.#stream?.destroy(), PATIENCE);
+  }
+
+  /** What the capture came to, which the daemon knows. Throws when it has gone before that. */
+  async counts(): Promise<CaptureEnded> {
+    if (!this.#counts) throw unavailable('the daemon has gone; start it again and capture again');
+    return this.#counts;
+  }
+
+  close(): void {
+    clearTimeout(this.#patience);
+    for (const signal of SIGNALS) process.off(signal, this.#receive);
+    this.#stream?.destroy();
+  }
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Answers how many packets were written. */
+async function toFiles(stream: ByteStream, ending: Ending, writer: FileWriter): Promise<number> {
+  const splitter = new BlockSplitter(writer);
+  try {
+    for await (const chunk of unbroken(stream.chunks)) {
+      splitter.push(chunk);
+      if (writer.enough) ending.request();
+      await Promise.race([writer.ready(), stream.closed]);
+      ending.progress();
+    }
+  } catch (error) {
+    // What has come before the failure is kept; the failure is what is said.
+    await writer.close().catch(() => {});
+    throw error;
+  }
+  await Promise.race([writer.close(), giveUp(ending)]);
+  return writer.packets;
+}
+
+/** A reader that reads nothing more is waited for only so long. */
+function giveUp(ending: Ending): Promise<void> {
+  return ending.requested
+    ? new Promise((resolve) => {
+        setTimeout(resolve, PATIENCE).unref();
+      })
+    : new Promise(() => {});
+}
+
+async function toLines(
+  stream: ByteStream,
+  ending: Ending,
+  lines: PacketLines,
+  most = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  const parser = new CaptureParser({ file: 'the capture' });
+  let packets = 0;
+  for await (const chunk of unbroken(stream.chunks)) {
+    parser.push(chunk);
+    let text = '';
+    for (let record = parser.next(); record !== undefined; record = parser.next()) {
+      if (packets === most) continue;
+      text += lines.format(record);
+      packets++;
+    }
+    if (packets === most) ending.request();
+    await Promise.race([writeText(text), stream.closed]);
+    ending.progress();
+  }
+  return packets;
+}
+
+/** Chunks until the connection ends; that it breaks is told apart by whether we wanted it to end. */
+async function* unbroken(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch {
+    // `Ending.counts` says whether that was to be.
+  }
+}
+
+function fileOptions(
+  { write, size, seconds, files }: CaptureFlags,
+  count: number | undefined,
+): FileOptions | null {
+  const options = {
+    size: numberOf(size, '-C', 1),
+    seconds: numberOf(seconds, '-G', 1),
+    files: numberOf(files, '-W', 1),
+  };
+  const rotates = options.size !== undefined || options.seconds !== undefined;
+  if (options.files !== undefined && !rotates)
+    throw invalid('-W says how many files there may be; say with -C or -G when the next one begins');
+  if (write === undefined) {
+    if (rotates) throw invalid('-C and -G are about files; name them with -w FILE');
+    return null;
+  }
+  if (write === '') throw invalid('-w needs the name of a file, or - for standard output');
+  if (write === '-' && rotates)
+    throw invalid('standard output cannot be changed for another file; name one with -w FILE');
+  return { path: write, count, ...options };
+}
+
+function numberOf(text: string | undefined, option: string, least: number): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d{1,10}$/.test(text) || Number(text) < least)
+    throw invalid(`${option} ${quote(text)} is no number from ${least} on`);
+  return Number(text);
+}
+
+function plural(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}

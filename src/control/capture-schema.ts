@@ -1,0 +1,94 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { Count, object, oneOf, schemaOf, Time } from './schema.ts';
+
+/** What observes packets, as the API tells of it. */
+export interface CaptureView {
+  readonly id: number;
+  readonly kind: 'capture' | 'trace';
+  /** Networks, uplinks and containers as they were named; none for everything. */
+  readonly interfaces: readonly string[];
+  readonly filter: string;
+  readonly snaplen: number;
+  readonly startedAt: string;
+}
+
+/** What a capture came to. */
+export interface CaptureEnded {
+  readonly id: number;
+  /** Packets that it had no room for, exactly. */
+  readonly missed: number;
+}
+
+/** Bytes that are kept of a frame when nobody says otherwise: all. As libpcap's MAXIMUM_SNAPLEN. */
+export const DEFAULT_SNAPLEN = 262_144;
+/** Mebibytes for what waits to be written. */
+export const DEFAULT_BUFFER = 64;
+export const MOST_BUFFER = 1024;
+
+const Interfaces = Type.Optional(
+  Type.Union(
+    [Type.String({ maxLength: 256 }), Type.Array(Type.String({ maxLength: 256 }), { maxItems: 64 })],
+    {
+      description:
+        'Network, uplink or container, or network:NAME and so on; everything by default. May be repeated.',
+    },
+  ),
+);
+const FilterText = Type.Optional(
+  Type.String({ maxLength: 65_536, description: 'In the language of tcpdump; every packet by default.' }),
+);
+export const CaptureQuery = Type.Object(
+  {
+    interface: Interfaces,
+    filter: FilterText,
+    snaplen: Type.Optional(
+      Type.String({
+        pattern: '^\\d{1,6}$',
+        description: 'Bytes to keep of each frame; 0 and the default are all.',
+      }),
+    ),
+    buffer: Type.Optional(
+      Type.String({
+        pattern: '^\\d{1,4}$',
+        description: `Mebibytes for what waits to be written, to ${MOST_BUFFER}; ${DEFAULT_BUFFER} by default.`,
+      }),
+    ),
+    direction: Type.Optional(oneOf('in', 'out')),
+  },
+  { additionalProperties: false },
+);
+export type CaptureQuery = Static<typeof CaptureQuery>;
+
+export const TraceQuery = Type.Object(
+  { interface: Interfaces, filter: FilterText },
+  { additionalProperties: false },
+);
+export type TraceQuery = Static<typeof TraceQuery>;
+
+export const CaptureAnswer = schemaOf<CaptureView>()(
+  object('Capture', {
+    id: Count,
+    kind: oneOf('capture', 'trace'),
+    interfaces: Type.Array(Type.String()),
+    filter: Type.String(),
+    snaplen: Count,
+    startedAt: Time,
+  }),
+);
+
+export const CaptureEndedAnswer = schemaOf<CaptureEnded>()(
+  object('CaptureEnded', { id: Count, missed: Count }),
+);
+
+/** A packet, and what was decided about it. */
+export const TraceAnswer = Type.Object(
+  {
+    packet: Type.Integer({ description: 'Its id, the same in captures.' }),
+    time: Time,
+    interface: Type.String({ description: 'By which it came in.' }),
+    steps: Type.Array(
+      Type.Object({ stage: Type.String(), text: Type.String() }, { additionalProperties: true }),
+    ),
+  },
+  { title: 'Trace', additionalProperties: true },
+);

@@ -1,0 +1,41 @@
+import type { DeckNameTable } from '../capture/live/deck-names.ts';
+
+/** What a capture or a trace is to be. */
+export interface FeedOptions {
+  kind: 'capture' | 'trace';
+  /** What the data plane writes to. */
+  ring: SharedArrayBuffer;
+  /** Bytes kept of each frame. */
+  snapLength: number;
+  filter: string;
+  direction?: 'in' | 'out' | undefined;
+  application: string;
+  hardware: string;
+  os: string;
+}
+
+/** What the thread of captures is started with. */
+export interface CaptureThreadData {
+  /** Milliseconds of the data plane's clock when the machine's monotonic clock was at 0. */
+  offset: number;
+}
+
+export type NameTable = DeckNameTable;
+
+/** Main thread to the thread of captures. */
+export type CaptureRequest =
+  | { type: 'open'; feed: number; options: FeedOptions; buffers: readonly ArrayBuffer[] }
+  /** A buffer has been written and can be filled again. */
+  | { type: 'taken'; feed: number; buffer: ArrayBuffer }
+  /** The data plane writes no more: what is in the ring is the rest. */
+  | { type: 'finish'; feed: number }
+  /** Nobody reads any more. */
+  | { type: 'close'; feed: number }
+  | { type: 'names'; names: NameTable };
+
+/** Thread of captures to the main thread. */
+export type CaptureNotice =
+  /** The first `length` bytes of a buffer, which comes back by `taken`. */
+  | { type: 'chunk'; feed: number; buffer: ArrayBuffer; length: number }
+  /** All has been handed on. */
+  | { type: 'end'; feed: number };

@@ -1,0 +1,109 @@
+import { Worker } from 'node:worker_threads';
+import { CHUNK_LENGTH } from '../capture/live/chunks.ts';
+import type {
+  CaptureNotice,
+  CaptureRequest,
+  CaptureThreadData,
+  FeedOptions,
+  NameTable,
+} from './capture-messages.ts';
+
+/** Buffers of a feed: what may be on its way to a reader. */
+const BUFFERS = 16;
+
+/** Whoever gets what a feed makes. */
+export interface FeedListener {
+  /** Bytes that are to be given back by `taken` when they have been written. */
+  chunk(bytes: Uint8Array, taken: () => void): void;
+  /** All has come; or, with an error, the thread has ended before that. */
+  end(error?: Error): void;
+}
+
+/** The thread of captures, seen from the main thread. It runs as long as there is a feed. */
+export class CaptureThread {
+  readonly #feeds = new Map<number, FeedListener>();
+  #worker: Worker | null = null;
+  #names: NameTable | null = null;
+
+  /**
+   * Begins a feed.
+   * @param offset milliseconds of the data plane's clock when the machine's monotonic clock was at 0
+   */
+  open(feed: number, options: FeedOptions, offset: number, listener: FeedListener): void {
+    this.#feeds.set(feed, listener);
+    this.#worker ??= this.#start(offset);
+    const buffers = Array.from({ length: BUFFERS }, () => new ArrayBuffer(CHUNK_LENGTH));
+    this.#post({ type: 'open', feed, options, buffers }, buffers);
+  }
+
+  /** What things are called from now on. */
+  rename(names: NameTable): void {
+    this.#names = names;
+    this.#post({ type: 'names', names });
+  }
+
+  /** The data plane writes no more: what is there is the rest, after which `end` comes. */
+  finish(feed: number): void {
+    this.#post({ type: 'finish', feed });
+  }
+
+  /** Nobody reads any more; `end` does not come. */
+  close(feed: number): void {
+    if (!this.#feeds.delete(feed)) return;
+    this.#post({ type: 'close', feed });
+    this.#rest();
+  }
+
+  /** Ends the thread, and what it does. */
+  async end(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = null;
+    await worker?.terminate();
+  }
+
+  #start(offset: number): Worker {
+    const data: CaptureThreadData = { offset };
+    const worker = new Worker(new URL('../runtime/capture-worker.js', import.meta.url), {
+      name: 'captures',
+      workerData: data,
+    });
+    worker.on('message', (notice: CaptureNotice) => this.#receive(notice));
+    worker.on('error', (error) => {
+      if (this.#worker === worker) this.#fail(error);
+    });
+    if (this.#names) worker.postMessage({ type: 'names', names: this.#names } satisfies CaptureRequest);
+    return worker;
+  }
+
+  #receive(notice: CaptureNotice): void {
+    const { feed } = notice;
+    const listener = this.#feeds.get(feed);
+    if (notice.type === 'chunk') {
+      const { buffer, length } = notice;
+      // Of a feed that has been closed meanwhile.
+      if (!listener) return;
+      listener.chunk(new Uint8Array(buffer, 0, length), () =>
+        this.#post({ type: 'taken', feed, buffer }, [buffer]),
+      );
+      return;
+    }
+    this.#feeds.delete(feed);
+    listener?.end();
+    this.#rest();
+  }
+
+  #fail(error: Error): void {
+    this.#worker = null;
+    const listeners = Array.from(this.#feeds.values());
+    this.#feeds.clear();
+    for (const listener of listeners) listener.end(error);
+  }
+
+  #rest(): void {
+    if (this.#feeds.size === 0) void this.end();
+  }
+
+  #post(request: CaptureRequest, transfer: ArrayBuffer[] = []): void {
+    this.#worker?.postMessage(request, transfer);
+  }
+}

@@ -1,0 +1,121 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { Chunks } from '../capture/live/chunks.ts';
+import { DeckNames } from '../capture/live/deck-names.ts';
+import type { Feed } from '../capture/live/feed.ts';
+import { LiveCapture } from '../capture/live/live-capture.ts';
+import { WallClock } from '../capture/live/wall-clock.ts';
+import { ObservationReader } from '../dataplane/observation.ts';
+import type { CaptureNotice, CaptureRequest, CaptureThreadData } from './capture-messages.ts';
+import { clockPair } from './clock-pair.ts';
+
+/** Stories of one feed before the others have their turn. */
+const TURN = 2048;
+/** Milliseconds between two looks at rings in which nothing was. */
+const LOOK = 4;
+/** Milliseconds between two comparisons of the clocks. */
+const COMPARE = 10_000;
+
+/** The thread that reads what the data plane has observed, and makes files and lines of it. It never makes the data plane wait. */
+class CaptureWorker {
+  readonly #port = parentPort!;
+  readonly #feeds = new Map<number, { feed: Feed; isFinishing: boolean }>();
+  readonly #names = new DeckNames();
+  /** Milliseconds of the data plane's clock when that of the machine was at 0. */
+  readonly #offset: number;
+  readonly #clock: WallClock;
+  #compared = performance.now();
+  #isRunning = false;
+
+  constructor({ offset }: CaptureThreadData) {
+    this.#offset = offset;
+    this.#clock = new WallClock(clockPair(offset));
+    this.#port.on('message', (message: CaptureRequest) => this.#receive(message));
+  }
+
+  #receive(message: CaptureRequest): void {
+    switch (message.type) {
+      case 'names':
+        this.#names.replace(message.names, this.#now());
+        for (const { feed } of this.#feeds.values()) feed.renamed();
+        return;
+      case 'open':
+        this.#open(message.feed, message.options, message.buffers);
+        return;
+      case 'taken':
+        this.#feeds.get(message.feed)?.feed.chunks.give(message.buffer);
+        break;
+      case 'finish': {
+        const known = this.#feeds.get(message.feed);
+        if (known) known.isFinishing = true;
+        break;
+      }
+      case 'close':
+        this.#feeds.delete(message.feed);
+        return;
+    }
+    this.#start();
+  }
+
+  #open(
+    id: number,
+    options: Extract<CaptureRequest, { type: 'open' }>['options'],
+    buffers: readonly ArrayBuffer[],
+  ): void {
+    const chunks = new Chunks((buffer, length) => {
+      const notice: CaptureNotice = { type: 'chunk', feed: id, buffer, length };
+      this.#port.postMessage(notice, [buffer]);
+    });
+    for (const buffer of buffers) chunks.give(buffer);
+    const parts = {
+      reader: new ObservationReader(options.ring),
+      chunks,
+      clock: this.#clock,
+      names: this.#names,
+      now: () => this.#now(),
+    };
+    const feed = new LiveCapture({ ...parts, tell: () => [] }, options);
+    this.#feeds.set(id, { feed, isFinishing: false });
+    chunks.flush();
+    this.#start();
+  }
+
+  /** Milliseconds of the data plane's clock. */
+  #now(): number {
+    return Number(process.hrtime.bigint()) / 1e6 + this.#offset;
+  }
+
+  #start(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    setImmediate(() => this.#run());
+  }
+
+  #run(): void {
+    this.#isRunning = false;
+    const now = performance.now();
+    if (now - this.#compared > COMPARE) {
+      this.#compared = now;
+      this.#clock.compare(clockPair(this.#offset));
+    }
+    let stories = 0;
+    for (const [id, { feed, isFinishing }] of this.#feeds) {
+      const taken = feed.take(TURN, now);
+      stories += taken;
+      // Whoever follows sees it at once; while there is more to come, full buffers are worth more.
+      if (taken < TURN) feed.chunks.flush();
+      if (!isFinishing || feed.isBehind) continue;
+      feed.finish();
+      feed.chunks.flush();
+      this.#feeds.delete(id);
+      this.#port.postMessage({ type: 'end', feed: id } satisfies CaptureNotice);
+    }
+    if (this.#feeds.size === 0) return;
+    if (stories > 0) this.#start();
+    else {
+      this.#isRunning = true;
+      setTimeout(() => this.#run(), LOOK);
+    }
+  }
+}
+
+new CaptureWorker(workerData as CaptureThreadData);
