@@ -46,4 +46,10 @@ const program = {
 /** Programs that container engines start for every call: one file each, which loads nothing besides. */
 const CALLED = ['src/cni', 'src/oci-hook', 'src/netavark'];
 
-export default [into('src/runtime/worker'), into('src/runtime/capture-worker'), into('bench/micro/main'), ...CALLED.map(into), program];
+export default [
+  into('src/runtime/worker'),
+  into('src/runtime/capture-worker'),
+  into('bench/micro/main'),
+  ...CALLED.map(into),
+  program,
+];

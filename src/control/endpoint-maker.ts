@@ -65,14 +65,12 @@ function lastingWishes({
   ipv6,
   localAddresses,
   hostAtGateway,
-  takeOver,
   faults,
 }: ConnectOptions): LastingWishes {
   return {
     ...(ipv6 !== undefined && { ipv6 }),
     ...(localAddresses && { localAddresses: [...localAddresses] }),
     ...(hostAtGateway && { hostAtGateway }),
-    ...(takeOver && { takeOver }),
     ...(faults !== undefined && { faults }),
   };
 }

@@ -1,0 +1,45 @@
+import type { DaemonClient } from '../../control/client.ts';
+import { DeckError } from '../../control/error.ts';
+import type { CreateNetworkOptions, NetworkInfo } from '../../control/network.ts';
+import { DEFAULT_CIDR, type Habits } from './options.ts';
+
+/** The network of those who ask for no other; all of them are in it, and reach one another. */
+export const GUEST_NETWORK = 'slirp4netns';
+
+/** slirp4netns's prefix of IPv6, and its name server there. */
+const IPV6 = { ipv6Subnet: 'fd00::/64', ipv6Gateway: 'fd00::2' } as const;
+const IPV6_NAME_SERVER = 'fd00::3';
+
+/**
+ * The network of a CIDR, with gateway and name server where callers of slirp4netns expect them. The address that they believe to be
+ * the container's own is nobody's: each has one of its own, and that one besides, for itself alone.
+ */
+export function guestNetwork({ subnet, gateway, nameServer, guest }: Habits): CreateNetworkOptions {
+  const isDefault = subnet === DEFAULT_CIDR;
+  return {
+    name: isDefault ? GUEST_NETWORK : `${GUEST_NETWORK}-${subnet.replace('/', '-')}`,
+    subnet,
+    gateway,
+    auxAddresses: { guest },
+    // There is one fd00::/64; other networks have the next of the deck's prefixes.
+    ...(isDefault ? IPV6 : { ipv6: true }),
+    options: { 'tapdeck.dns': isDefault ? `${nameServer},${IPV6_NAME_SERVER}` : nameServer },
+  };
+}
+
+/** Makes the network unless it is there; answers its name. */
+export async function ensureNetwork(client: DaemonClient, habits: Habits): Promise<string> {
+  const wanted = guestNetwork(habits);
+  const path = `/v1/networks/${wanted.name}`;
+  try {
+    return (await client.get<NetworkInfo>(path)).name;
+  } catch (error) {
+    if (!(error instanceof DeckError && error.code === 'not-found')) throw error;
+  }
+  try {
+    return (await client.post<NetworkInfo>('/v1/networks', wanted)).name;
+  } catch (error) {
+    // Somebody else was faster, with the same idea; or the subnet is another network's.
+    return (await client.get<NetworkInfo>(path).catch(() => Promise.reject(error))).name;
+  }
+}

@@ -1,0 +1,190 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { reachDaemon } from '../../cli/embedded.ts';
+import type { VersionInfo } from '../../control/api-schema.ts';
+import { DaemonClient, type LineStream } from '../../control/client.ts';
+import type { Container } from '../../control/container.ts';
+import type { AttachOptions, Endpoint } from '../../control/endpoint.ts';
+import { DeckError } from '../../control/error.ts';
+import type { EventView } from '../../control/event-log.ts';
+import { type RuntimePaths, runtimePaths } from '../../control/paths.ts';
+import { newSandboxId } from '../../control/sandbox.ts';
+import { outerUid } from '../daemon.ts';
+import { ensureNetwork } from './guest-network.ts';
+import type { Habits, Target } from './options.ts';
+
+/** Milliseconds between two looks for the next daemon. */
+const LOOK = 200;
+/** How often a daemon may be ending, or its network removed, just when we want it. */
+const ATTEMPTS = 5;
+
+/** What a namespace is to have on the switch. */
+export interface LinkOptions {
+  target: Target;
+  ifname: string;
+  habits: Habits;
+  /** Whether it gets addresses and routes from us; else somebody gives it those that callers expect, beside its own. */
+  configure: boolean;
+  mtu: number;
+  mac?: string | undefined;
+  ipv6: boolean;
+  /** Whether the gateway leads to the host's loopback. */
+  hostLoopback: boolean;
+  /** By default one that the daemon chooses. */
+  name?: string | undefined;
+  publish?: readonly string[];
+}
+
+/** What became of a link. */
+export type LinkEnd = 'closed' | 'gone';
+
+/**
+ * A network namespace on the switch of the user's daemon, for as long as it is wanted; the daemon is started when there is none,
+ * and followed by the next one when it ends.
+ */
+export class Link {
+  readonly #options: LinkOptions;
+  readonly #paths: RuntimePaths;
+  /** For the daemon that we start, where it would not find the place by itself. */
+  readonly #host: string | undefined;
+  /** Tells the daemon of our coming. */
+  readonly #id = newSandboxId();
+  #client: DaemonClient;
+  #version: VersionInfo | undefined;
+  #endpoint: Endpoint | undefined;
+  #events: LineStream<EventView> | undefined;
+  #closing = false;
+  /** What is published, for the next daemon. */
+  published: () => readonly string[] = () => this.#options.publish ?? [];
+
+  /** Connects the namespace. Throws a `DeckError`. */
+  static async open(options: LinkOptions, env: NodeJS.ProcessEnv): Promise<Link> {
+    const link = new Link(options, env);
+    await link.#connect(options.configure, {});
+    return link;
+  }
+
+  private constructor(options: LinkOptions, env: NodeJS.ProcessEnv) {
+    this.#options = options;
+    const own = process.getuid!();
+    // Podman starts us as root of a user namespace, in which the place of the daemon is still the user's.
+    const uid = outerUid(own, readFileSync('/proc/self/uid_map', 'utf8'));
+    this.#paths = runtimePaths(undefined, env, uid);
+    this.#host = uid === own || env['TAPDECK_HOST'] ? undefined : `unix://${this.#paths.socket}`;
+    this.#client = new DaemonClient(this.#paths.socket);
+  }
+
+  get endpoint(): Endpoint {
+    return this.#endpoint!;
+  }
+
+  async publish(spec: string): Promise<void> {
+    await this.#client.post(this.#ports, { publish: [spec] });
+  }
+
+  async unpublish(spec: string): Promise<void> {
+    await this.#client.delete(`${this.#ports}?${new URLSearchParams({ spec })}`);
+  }
+
+  /** Follows what becomes of the namespace, and of the daemon, whose successor it is connected to. */
+  async follow(): Promise<LinkEnd> {
+    while (!this.#closing) {
+      for await (const { type, action, id } of this.#events!.lines) {
+        if (type === 'container' && action === 'destroy' && id === this.endpoint.containerId) return 'gone';
+      }
+      if (!this.#closing) await this.#connectAgain();
+    }
+    return 'closed';
+  }
+
+  /** Takes the namespace off the switch. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#events?.destroy();
+    try {
+      if (this.#endpoint) await this.#client.delete(`/v1/endpoints/${this.#endpoint.containerId}`);
+    } catch (error) {
+      // Gone with its namespace, or with the daemon.
+      if (!(error instanceof DeckError)) throw error;
+    }
+  }
+
+  get #ports(): string {
+    return `/v1/endpoints/${this.endpoint.containerId}/ports`;
+  }
+
+  async #connect(configure: boolean, was: Partial<AttachOptions>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const { client, version } = await reachDaemon(this.#paths, this.#host, this.#id);
+      this.#client = client;
+      this.#version = version;
+      try {
+        this.#events = await client.stream<EventView>('/v1/events');
+        const network = await ensureNetwork(client, this.#options.habits);
+        this.#endpoint = await client.post<Endpoint>('/v1/endpoints', {
+          ...this.#attachOptions(version, configure),
+          ...was,
+          network,
+        });
+        return;
+      } catch (error) {
+        this.#events?.destroy();
+        const again =
+          error instanceof DeckError && (error.code === 'unavailable' || error.code === 'not-found');
+        if (!again || attempt === ATTEMPTS) throw error;
+      } finally {
+        await client.closeSandbox(this.#id).catch(() => {});
+      }
+    }
+  }
+
+  #attachOptions(version: VersionInfo, configure: boolean): AttachOptions {
+    const { target, ifname, habits, mtu, mac, ipv6, hostLoopback, name } = this.#options;
+    const publish = this.published();
+    return {
+      ...placeOf(target),
+      ifname,
+      mtu,
+      ipv6,
+      ...(configure ? { localAddresses: [habits.guest] } : { takeOver: true }),
+      ...(mac !== undefined && { mac }),
+      ...(name !== undefined && { name }),
+      // By an uplink of packets nothing leads to the host's loopback.
+      ...(hostLoopback && version.uplinks[0]?.startsWith('socket') && { hostAtGateway: true }),
+      ...(publish.length > 0 && { publish: [...publish] }),
+    };
+  }
+
+  /** At the next daemon: one that somebody starts, or, in place of one that was there for its containers alone, one that we start. */
+  async #connectAgain(): Promise<void> {
+    const { containerId, name, ipv4, ipv6, mac } = this.endpoint;
+    while (!this.#closing) {
+      await sleep(LOOK);
+      try {
+        if (!this.#version!.untilEmpty) await this.#client.version();
+        // Its state may have been taken up: as it was made, without what its caller has added.
+        const known = await this.#client
+          .get<Container>(`/v1/containers/${containerId}`)
+          .catch(() => undefined);
+        if (known) await this.#client.delete(`/v1/endpoints/${containerId}`);
+        await this.#connect(true, {
+          name,
+          mac,
+          ...(ipv4 !== null && { ip: ipv4 }),
+          ...(ipv6 !== null && { ip6: ipv6 }),
+        });
+        return;
+      } catch (error) {
+        if (!(error instanceof DeckError)) throw error;
+      }
+    }
+  }
+}
+
+/** The namespace as the daemon finds it, which may see other mounts than we do. */
+function placeOf(target: Target): { netns: string } | { pid: number } {
+  if ('pid' in target) return target;
+  const { netns } = target;
+  const path = netns.startsWith('/') ? netns : `${process.cwd()}/${netns}`;
+  return { netns: path.startsWith('/proc/') ? path : `/proc/${process.pid}/root${path}` };
+}
