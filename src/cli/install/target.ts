@@ -1,0 +1,12 @@
+/** For whom there is something to install. */
+export const TARGETS = [
+  'service',
+  'docker',
+  'cni',
+  'netavark',
+  'oci',
+  'slirp4netns',
+  'wireshark',
+  'completion',
+] as const;
+export type Target = (typeof TARGETS)[number];

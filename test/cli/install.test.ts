@@ -1,0 +1,236 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { TARGETS } from '../../src/cli/install/target.ts';
+import { main } from '../../src/cli/program.ts';
+
+let root: string;
+let out: string;
+let err: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'tapdeck-'));
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += text;
+    return true;
+  });
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    err += text;
+    return true;
+  });
+  vi.spyOn(process, 'getuid').mockReturnValue(0);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+  rmSync(root, { recursive: true, force: true });
+});
+
+async function tapdeck(...argv: string[]) {
+  out = '';
+  err = '';
+  const code = await main([...argv, '--root', root]);
+  return { code, out, err };
+}
+
+function asUser(): void {
+  vi.spyOn(process, 'getuid').mockReturnValue(1000);
+  vi.stubEnv('HOME', '/home/alice');
+  for (const name of ['XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME']) vi.stubEnv(name, '');
+}
+
+/** All files below the root but the receipt, and their modes. */
+function files(): Record<string, string> {
+  return Object.fromEntries(
+    (readdirSync(root, { recursive: true }) as string[])
+      .filter((name) => statSync(join(root, name)).isFile() && !name.endsWith('/installed.json'))
+      .map((name) => [`/${name}`, (statSync(join(root, name)).mode & 0o777).toString(8)]),
+  );
+}
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
+function write(path: string, content: string): void {
+  mkdirSync(dirname(join(root, path)), { recursive: true });
+  writeFileSync(join(root, path), content);
+}
+
+const SYSTEM: Record<string, Record<string, string>> = {
+  service: { '/etc/systemd/system/tapdeck.service': '644', '/etc/systemd/system/tapdeck.socket': '644' },
+  docker: { '/etc/docker/plugins/tapdeck.spec': '644' },
+  cni: { '/etc/cni/net.d/90-tapdeck.conflist': '644', '/opt/cni/bin/tapdeck': '755' },
+  netavark: { '/usr/local/lib/netavark/tapdeck': '755' },
+  oci: {
+    '/etc/containers/oci/hooks.d/tapdeck.json': '644',
+    '/usr/local/libexec/tapdeck/oci-hook': '755',
+  },
+  completion: {
+    '/usr/local/share/bash-completion/completions/tapdeck': '644',
+    '/usr/local/share/fish/vendor_completions.d/tapdeck.fish': '644',
+    '/usr/local/share/zsh/site-functions/_tapdeck': '644',
+  },
+};
+const USER: Record<string, Record<string, string>> = {
+  service: {
+    '/home/alice/.config/systemd/user/tapdeck.service': '644',
+    '/home/alice/.config/systemd/user/tapdeck.socket': '644',
+  },
+  oci: {
+    '/home/alice/.config/containers/containers.conf.d/tapdeck-oci.conf': '644',
+    '/home/alice/.config/containers/oci/hooks.d/tapdeck.json': '644',
+    '/home/alice/.local/share/tapdeck/oci-hook': '755',
+  },
+  completion: {
+    '/home/alice/.config/fish/completions/tapdeck.fish': '644',
+    '/home/alice/.local/share/bash-completion/completions/tapdeck': '644',
+    '/home/alice/.local/share/zsh/site-functions/_tapdeck': '644',
+  },
+};
+
+describe.each([
+  ['root', SYSTEM],
+  ['a user', USER],
+] as const)('install as %s', (who, expected) => {
+  beforeEach(() => {
+    if (who === 'a user') asUser();
+  });
+
+  it.each(Object.entries(expected))(
+    '%s puts its files in their places, and uninstall takes them away',
+    async (target, places) => {
+      const planned = await tapdeck('install', '--dry-run', target);
+      expect([planned.code, files()]).toEqual([0, {}]);
+      for (const path of Object.keys(places))
+        expect(planned.out).toContain(`would have: wrote ${root}${path}\n`);
+      const done = await tapdeck('install', target);
+      expect([done.code, done.err, files()]).toEqual([0, '', places]);
+      expect(done.out).toBe(planned.out.replaceAll('would have: ', ''));
+      expect((await tapdeck('install', target)).out).not.toContain('wrote');
+      const gone = await tapdeck('uninstall', target);
+      expect([gone.code, gone.err]).toEqual([0, '']);
+      for (const path of Object.keys(places)) expect(gone.out).toContain(`removed ${root}${path}\n`);
+      // Not a folder is left that was not there, but for the receipt's own.
+      expect(
+        readdirSync(root, { recursive: true }).filter((name) => !/^(var|home)(\/|$)/.test(name as string)),
+      ).toEqual([]);
+      expect(files()).toEqual({});
+      expect(await tapdeck('uninstall', target)).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('is not installed'),
+      });
+    },
+  );
+});
+
+describe('install', () => {
+  it('names what is for root alone', async () => {
+    asUser();
+    for (const target of ['docker', 'cni', 'netavark']) {
+      const { code, err } = await tapdeck('install', target);
+      expect([code, err]).toEqual([
+        1,
+        expect.stringContaining('is installed for all of the machine; run this as root'),
+      ]);
+    }
+    expect(TARGETS).toEqual(expect.arrayContaining([...Object.keys(SYSTEM), ...Object.keys(USER)]));
+  });
+
+  it('leaves foreign files alone, and with --force puts them aside until uninstall', async () => {
+    const path = '/usr/local/share/fish/vendor_completions.d/tapdeck.fish';
+    write(path, 'of somebody else\n');
+    const refused = await tapdeck('install', 'completion');
+    expect(refused).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(`${root}${path} is there and not from tapdeck`),
+    });
+    expect(files()).toEqual({ [path]: '644' });
+    expect((await tapdeck('install', '--force', 'completion')).out).toContain(
+      `put aside what was there, and wrote ${root}${path}\n`,
+    );
+    expect(read(`${path}.before-tapdeck`)).toBe('of somebody else\n');
+    expect((await tapdeck('uninstall', 'completion')).out).toContain(`put back ${root}${path}\n`);
+    expect([files(), read(path)]).toEqual([{ [path]: '644' }, 'of somebody else\n']);
+  });
+
+  it('takes no file for its own that is a link', async () => {
+    const path = '/etc/docker/plugins/tapdeck.spec';
+    write('/elsewhere', 'unix:///run/docker/plugins/tapdeck.sock\n');
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    symlinkSync('/elsewhere', join(root, path));
+    expect((await tapdeck('install', 'docker')).err).toContain('is there and not from tapdeck');
+  });
+
+  it('renews what an earlier version has put there, and takes away what was changed only when told to', async () => {
+    const path = '/etc/docker/plugins/tapdeck.spec';
+    await tapdeck('install', 'docker');
+    write(path, 'unix:///elsewhere\n');
+    expect((await tapdeck('uninstall', 'docker')).err).toContain('was changed since it was installed');
+    expect(read(path)).toBe('unix:///elsewhere\n');
+    // As if it had been written by another version.
+    const receipt = JSON.parse(read('/var/lib/tapdeck/installed.json'));
+    receipt.files[0].hash = execFileSync('sha256sum', [join(root, path)], { encoding: 'utf8' }).slice(0, 64);
+    write('/var/lib/tapdeck/installed.json', JSON.stringify(receipt));
+    expect((await tapdeck('install', 'docker')).out).toContain(`wrote anew ${root}${path}\n`);
+    write(path, 'unix:///elsewhere\n');
+    expect((await tapdeck('uninstall', '--force', 'docker')).code).toBe(0);
+    expect(files()).toEqual({});
+  });
+
+  it('goes on where a file is gone, and says when its receipt is damaged', async () => {
+    await tapdeck('install', 'completion');
+    rmSync(join(root, '/usr/local/share/zsh/site-functions/_tapdeck'));
+    expect((await tapdeck('uninstall', 'completion')).out).toContain('was gone: ');
+    write('/var/lib/tapdeck/installed.json', '{');
+    expect(await tapdeck('install', 'completion')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('is damaged'),
+    });
+  });
+
+  it('chooses the folder of CNI plugins that is there', async () => {
+    mkdirSync(join(root, 'usr/lib/cni'), { recursive: true });
+    await tapdeck('install', 'cni');
+    expect(files()).toHaveProperty('/usr/lib/cni/tapdeck', '755');
+  });
+});
+
+describe('units', () => {
+  it.each(['root', 'a user'])('are what systemd understands: of %s', async (who) => {
+    if (who === 'a user') asUser();
+    mkdirSync(join(root, 'etc/systemd'), { recursive: true });
+    await tapdeck('install', '--group', 'users', 'service');
+    if (who === 'root') await tapdeck('install', 'docker');
+    const units = Object.keys(files()).filter((path) => /\.(service|socket)$/.test(path));
+    expect(units).toHaveLength(who === 'root' ? 3 : 2);
+    // What they start has to be there: the program of the checkout may not have been built.
+    for (const unit of units) {
+      const text = read(unit);
+      write(unit, text.replace(/^ExecStart=(\S+) .*dist\/src\/main\.js daemon$/m, 'ExecStart=$1 daemon'));
+      if (unit.endsWith('.service')) expect(text).toMatch(/^ExecStart=\S+ \S+dist\/src\/main\.js daemon$/m);
+      if (unit.endsWith('k.socket') && !unit.includes('docker'))
+        expect(text).toContain('SocketGroup=users\nSocketMode=0660\nDirectoryMode=0711');
+    }
+    chmodSync(root, 0o755);
+    const { status, stderr } = spawnSync(
+      'systemd-analyze',
+      ['verify', '--man=no', ...(who === 'root' ? [] : ['--user']), ...units.map((unit) => join(root, unit))],
+      { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: root } },
+    );
+    expect(stderr.split('\n').filter((line) => line.includes('tapdeck'))).toEqual([]);
+    expect(status).toBe(0);
+  });
+
+  it('refuse a group that would be something else', async () => {
+    expect(await tapdeck('install', '--group', 'a\nb', 'service')).toMatchObject({ code: 2 });
+  });
+});
