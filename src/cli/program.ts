@@ -10,6 +10,7 @@ import { daemonCommand } from './commands/daemon.ts';
 import { demoCommand } from './commands/demo.ts';
 import { eventsCommand } from './commands/events.ts';
 import { execCommand } from './commands/exec.ts';
+import { extcapCommand } from './commands/extcap.ts';
 import { installCommands } from './commands/install.ts';
 import { labCommands } from './commands/lab.ts';
 import { listCommands } from './commands/lists.ts';
@@ -116,6 +117,7 @@ export function buildProgram(done: (code: number) => void): Command {
   networkCommands(program, cli);
   labCommands(program, cli);
   captureCommand(program, cli);
+  extcapCommand(program, cli);
   eventsCommand(program, cli);
   systemCommands(program, cli);
   replayCommand(program, cli);
