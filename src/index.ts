@@ -14,10 +14,10 @@
  * ```
  */
 
+export { DROP_TEXT, type DropReasonName } from '../switch/drop-text.ts';
 export type { Container } from './control/container.ts';
 export { Deck, type DeckOptions } from './control/deck.ts';
 export type { ContainerEvent, DeckEventMap, NetworkEvent, PublishEvent } from './control/deck-events.ts';
-export { DROP_TEXT, type DropReasonName } from './control/drop-text.ts';
 export type { AttachOptions, ConnectOptions, Endpoint } from './control/endpoint.ts';
 export { DeckError, type DeckErrorCode } from './control/error.ts';
 export type { FlowQuery } from './control/flow-filter.ts';

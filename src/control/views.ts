@@ -1,8 +1,8 @@
 import { DROP_REASON_NAMES } from '../../switch/drop-reason.ts';
+import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
 import { formatIpv4, formatIpv6, formatMac } from '../../wire/address.ts';
 import type { LedgerSnapshot, NeighborEntry, PortCounters } from '../dataplane/commands.ts';
-import { DROP_TEXT, type DropReasonName } from './drop-text.ts';
 
 /** Who is behind a port, as people call it. */
 export interface PortName {

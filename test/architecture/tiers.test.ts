@@ -15,6 +15,7 @@ const TIERS: readonly (readonly [string, number])[] = [
   ['src/capture', 3],
   ['src/recording', 3],
   ['src/replay', 3],
+  ['src/trace', 3],
   ['src/uplink', 3],
   ['src/why', 3],
   ['src/control', 4],

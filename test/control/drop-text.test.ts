@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { DROP_TEXT } from '../../src/control/drop-text.ts';
 import { viewDrops } from '../../src/control/views.ts';
 import { DROP_REASON_NAMES, DROP_REASONS, DropReason } from '../../switch/drop-reason.ts';
+import { DROP_TEXT } from '../../switch/drop-text.ts';
 
 describe('DROP_TEXT', () => {
   it('has one sentence for every reason, and for nothing else', () => {

@@ -1,0 +1,250 @@
+import { TCP_STATE_NAMES } from '../../nat/tcp-state.ts';
+import { DROP_REASON_NAMES } from '../../switch/drop-reason.ts';
+import type { DropReasonName } from '../../switch/drop-text.ts';
+import {
+  Action,
+  By,
+  MAPPED,
+  ROW_ARGUMENTS,
+  ROW_PACKET,
+  ROW_PORT,
+  rowAction,
+  rowStage,
+  Service,
+  Stage,
+} from '../../switch/trace.ts';
+import { VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
+import { formatIpv4, formatIpv6, formatMac } from '../../wire/address.ts';
+import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
+import {
+  PROTO_GRE,
+  PROTO_ICMP,
+  PROTO_ICMPV6,
+  PROTO_IGMP,
+  PROTO_SCTP,
+  PROTO_TCP,
+  PROTO_UDP,
+} from '../../wire/protocol.ts';
+import { RULE_ACTIONS, RULE_KINDS, RULE_STATES } from '../dataplane/commands.ts';
+import type { Names } from './names.ts';
+
+export type StageName = keyof typeof Stage;
+export type ActionName = keyof typeof Action;
+
+/** An address and, where the protocol has any, a port. */
+export interface End {
+  readonly address: string;
+  readonly port?: number;
+}
+
+/** What a frame carries, and whom it is from and for; only what could be read is there. */
+export interface Ends {
+  /** `TCP`, `UDP`, `ICMP`, `ARP`, `IPv6 protocol 89`, `EtherType 0x88cc`; undefined for what is no Ethernet frame. */
+  readonly protocol?: string;
+  readonly from?: End;
+  readonly to?: End;
+  /** Of ICMP. */
+  readonly type?: number;
+  readonly code?: number;
+}
+
+/** What every step has; which of the others there are is the action's (`switch/trace.ts`). */
+export interface Step {
+  readonly stage: StageName;
+  readonly action: ActionName;
+  /** The packet's id, which all its copies have. */
+  readonly packet: number;
+  /** Where the packet came in. */
+  readonly ingress: string;
+  readonly ends?: Ends;
+  /** Bytes; milliseconds are in the row. */
+  readonly length?: number;
+  readonly mac?: string;
+  readonly port?: string;
+  readonly before?: End;
+  readonly after?: End;
+  readonly network?: string;
+  readonly to?: string;
+  readonly count?: number;
+  readonly connection?: number;
+  readonly direction?: 'original' | 'reply';
+  readonly state?: string;
+  readonly tcp?: string;
+  readonly by?: Lowercase<keyof typeof By>;
+  readonly publish?: string;
+  readonly service?: Lowercase<keyof typeof Service>;
+  readonly rule?: string;
+  readonly kind?: string;
+  readonly says?: string;
+  readonly address?: string;
+  readonly reason?: DropReasonName;
+  readonly verdict?: keyof typeof VerdictKind;
+  /** The packet because of which this one was made. */
+  readonly cause?: number;
+}
+
+const STAGES = Object.keys(Stage) as StageName[];
+const ACTIONS = Object.keys(Action) as ActionName[];
+const BYS = Object.keys(By).map((name) => name.toLowerCase()) as Lowercase<keyof typeof By>[];
+const SERVICES = Object.keys(Service).map((name) => name.toLowerCase()) as Lowercase<keyof typeof Service>[];
+const VERDICTS = Object.keys(VerdictKind) as (keyof typeof VerdictKind)[];
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  [PROTO_ICMP]: 'ICMP',
+  [PROTO_IGMP]: 'IGMP',
+  [PROTO_TCP]: 'TCP',
+  [PROTO_UDP]: 'UDP',
+  [PROTO_GRE]: 'GRE',
+  [PROTO_ICMPV6]: 'ICMPv6',
+  [PROTO_SCTP]: 'SCTP',
+};
+
+/** What the row at `at` says, with names. */
+export function readStep(words: Int32Array, at: number, names: Names): Step {
+  const action = rowAction(words, at);
+  const step = {
+    stage: STAGES[rowStage(words, at)]!,
+    action: ACTIONS[action]!,
+    packet: words[at + ROW_PACKET]!,
+    ingress: names.port(words[at + ROW_PORT]!),
+  };
+  return { ...step, ...details(action, words, at + ROW_ARGUMENTS, names) };
+}
+
+function details(action: Action, words: Int32Array, at: number, names: Names): Partial<Step> {
+  const a = (argument: number): number => words[at + argument]!;
+  switch (action) {
+    case Action.RECEIVED:
+      return { ends: readEnds(words, at), length: a(10) };
+    case Action.MADE:
+      return { ends: readEnds(words, at), ...(a(10) !== 0 && { cause: a(10) }) };
+    case Action.VERDICT: {
+      const kind = verdictKind(a(10));
+      const ends = readEnds(words, at);
+      const verdict = VERDICTS[kind]!;
+      if (kind === VerdictKind.DROP) return { ends, verdict, reason: reasonOf(verdictArgument(a(10))) };
+      return { ends, verdict };
+    }
+    case Action.LEARNED:
+    case Action.MOVED:
+    case Action.KNOWN:
+      return {
+        mac: formatMac(a(0), a(1)),
+        port: names.port(a(2)),
+        ...(action === Action.MOVED && { before: { address: names.port(a(3)) } }),
+      };
+    case Action.FLOODED:
+      return { mac: formatMac(a(0), a(1)), network: names.network(a(2)), count: a(3) };
+    case Action.CONNECTION:
+      return {
+        connection: a(0),
+        direction: a(1) === 0 ? 'original' : 'reply',
+        state: RULE_STATES[31 - Math.clz32(a(2))] ?? 'NEW',
+        ...(a(3) !== 0 && { tcp: TCP_STATE_NAMES[a(3)]! }),
+      };
+    case Action.OPENED:
+      return { connection: a(0), state: 'NEW' };
+    case Action.REFUSED:
+      return { reason: reasonOf(a(0)) };
+    case Action.DNAT:
+    case Action.SNAT: {
+      const by = BYS[a(9)]!;
+      return {
+        before: { address: addressAt(words, at), port: a(8) >>> 16 },
+        after: { address: addressAt(words, at + 4), port: a(8) & 0xffff },
+        by,
+        ...(by === 'connection' && { connection: a(10) }),
+        ...(by === 'publish' && publishOf(a(10), names)),
+        ...((by === 'masquerade' || by === 'prefix' || by === 'host') && { network: names.network(a(10)) }),
+      };
+    }
+    case Action.REASSEMBLED:
+    case Action.FRAGMENTED:
+      return { length: a(0) };
+    case Action.SEGMENTED:
+      return { count: a(0), length: a(1) };
+    case Action.SERVICE:
+      return { service: SERVICES[a(0)]! };
+    case Action.RULE: {
+      const rule = names.userRule?.(a(2)) ?? `rule ${a(0)}`;
+      return { count: a(0), says: RULE_ACTIONS[a(1)]!, rule };
+    }
+    case Action.RETURNED:
+      return { count: a(0), network: names.network(a(1)), to: names.network(a(2)) };
+    case Action.DROPPED:
+    case Action.ACCEPTED: {
+      const kind = RULE_KINDS[a(2)]!;
+      const rule = names.rule?.(kind, a(0), a(1));
+      return {
+        network: names.network(a(0)),
+        to: names.network(a(1)),
+        kind,
+        ...(rule !== undefined && { rule }),
+        ...(action === Action.ACCEPTED && a(3) >= 0 && publishOf(a(3), names)),
+      };
+    }
+    case Action.ROUTED:
+      return { network: names.network(a(0)), to: names.network(a(1)), count: a(2) };
+    case Action.RESOLVED:
+      return { address: addressAt(words, at), network: names.network(a(4)), mac: formatMac(a(5), a(6)) };
+    case Action.ASKED:
+    case Action.WAITS:
+      return { address: addressAt(words, at), network: names.network(a(4)) };
+    case Action.SENT:
+      return { port: names.port(a(0)), length: a(1) };
+    case Action.QUEUED:
+      return { port: names.port(a(0)) };
+    case Action.LOST:
+      return { port: names.port(a(0)), reason: reasonOf(a(1)) };
+    case Action.SOCKET:
+      return { kind: PROTOCOLS[a(0)] ?? `protocol ${a(0)}` };
+    default:
+      return {};
+  }
+}
+
+function publishOf(id: number, names: Names): Partial<Step> {
+  const publish = names.publish?.(id);
+  return publish === undefined ? {} : { publish };
+}
+
+function reasonOf(number: number): DropReasonName {
+  return DROP_REASON_NAMES[number] as DropReasonName;
+}
+
+function readEnds(words: Int32Array, at: number): Ends {
+  const etherType = words[at + 9]! & 0xffff;
+  const number = (words[at + 9]! >> 16) & 0xff;
+  const ports = words[at + 8]!;
+  if (etherType === 0) return {};
+  const isIp = etherType === ETHERTYPE_IPV4 || etherType === ETHERTYPE_IPV6;
+  if (!isIp && etherType !== ETHERTYPE_ARP) {
+    return { protocol: `EtherType 0x${etherType.toString(16).padStart(4, '0')}` };
+  }
+  // What is broken behind its Ethernet header has no addresses.
+  const isRead = words.subarray(at, at + 8).some((word) => word !== 0);
+  const name = etherType === ETHERTYPE_ARP ? 'ARP' : etherType === ETHERTYPE_IPV4 ? 'IPv4' : 'IPv6';
+  if (!isRead) return { protocol: name };
+  const from = addressAt(words, at);
+  const to = addressAt(words, at + 4);
+  if (!isIp) return { protocol: name, from: { address: from }, to: { address: to } };
+  const protocol = PROTOCOLS[number] ?? `${name} protocol ${number}`;
+  if ((number === PROTO_TCP || number === PROTO_UDP) && ports !== 0) {
+    return {
+      protocol,
+      from: { address: from, port: ports >>> 16 },
+      to: { address: to, port: ports & 0xffff },
+    };
+  }
+  const isIcmp = number === PROTO_ICMP || number === PROTO_ICMPV6;
+  return {
+    protocol,
+    from: { address: from },
+    to: { address: to },
+    ...(isIcmp && { type: (ports >>> 8) & 0xff, code: ports & 0xff }),
+  };
+}
+
+function addressAt(words: Int32Array, at: number): string {
+  const [w0, w1, w2, w3] = words.subarray(at, at + 4) as unknown as [number, number, number, number];
+  return w0 === 0 && w1 === 0 && w2 === MAPPED ? formatIpv4(w3) : formatIpv6(w0, w1, w2, w3);
+}

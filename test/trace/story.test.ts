@@ -1,0 +1,135 @@
+import { describe, expect, test } from 'vitest';
+import { icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
+import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
+import { DROP_STAGE } from '../../src/trace/drop-stage.ts';
+import type { Names } from '../../src/trace/names.ts';
+import { dropInWords, headline, inWords, readStory } from '../../src/trace/story.ts';
+import { rowPlaces, StoryCollector } from '../../src/trace/story-collector.ts';
+import { DROP_TEXT } from '../../switch/drop-text.ts';
+import { C1, C2, D1, EXT1, GA, natBed, UP, VIA_GA, VIA_UP } from '../dataplane/nat-bed.ts';
+import { send } from '../switch/gateway-bed.ts';
+
+/** A bed whose packets are told of; `told` gives the stories since the last time. */
+function watched(deck: MemoryDeck = natBed()) {
+  const collector = new StoryCollector();
+  const { observer, ports } = deck.virtual.dataplane;
+  observer.subscribe(collector);
+  const networks = new Map(['a', 'b'].map((name) => [deck.networkId(name), name]));
+  const names: Names = {
+    port: (port) => `${networks.get(ports.network[port]!) ?? 'up'}:${port}`,
+    network: (network) => networks.get(network) ?? 'up',
+    publish: () => '8080/tcp',
+    rule: (kind) => (kind === 'ISOLATED' ? 'rule 3' : undefined),
+  };
+  const steps = () =>
+    collector.stories
+      .splice(0)
+      .map(({ rows }) => readStory(rows, rowPlaces(rows), rowPlaces(rows).length, names));
+  return { deck, steps, told: () => steps().map((story) => inWords(story)) };
+}
+
+const ask = (to: Station) => udp({ from: C1, to, via: VIA_GA, srcPort: 5000, dstPort: 53, data: 'ask' });
+
+describe('a story in words', () => {
+  test('out by masquerade', () => {
+    const { deck, told } = watched();
+    send(deck, 'c1', ask(EXT1));
+    expect(told()).toEqual([
+      [
+        'ingress: a:3, UDP 10.0.0.2:5000 → 203.0.113.1:53, 45 bytes',
+        'bridge: 02:42:0a:00:00:01 is behind a:1',
+        'port security: the sender says who it is',
+        'PREROUTING: conntrack #0 NEW',
+        'FORWARD: from a to up',
+        'FORWARD: DOCKER-ISOLATION-STAGE-1 lets it pass from a to up',
+        'FORWARD: DOCKER-ISOLATION-STAGE-2 lets it pass from a to up',
+        'FORWARD: DOCKER accepts: out of a to up',
+        'POSTROUTING: MASQUERADE 10.0.0.2:5000 → 198.51.100.2:17928',
+        'neighbor: 198.51.100.1 is at 02:00:00:00:00:01',
+        'bridge: 02:00:00:00:00:01 is behind up:6',
+        'egress: sent to up:6',
+      ],
+    ]);
+  });
+
+  test('in by a published port: the connection is told of beside its translation', () => {
+    const { deck, told } = watched();
+    deck.publish({ station: C1, network: 'a', from: 8080, target: 80 });
+    const syn = { from: EXT1, to: UP, via: VIA_UP, srcPort: 7000, dstPort: 8080, flags: 'S', sequence: 5 };
+    send(deck, 'ext', tcp(syn));
+    const [lines] = told();
+    expect(lines).toContain('PREROUTING: DNAT 198.51.100.2:8080 → 10.0.0.2:80, conntrack #0 NEW');
+    expect(lines).toContain('FORWARD: DOCKER accepts: published 8080/tcp');
+    send(deck, 'ext', tcp(syn));
+    expect(told()[0]).toContain(
+      'PREROUTING: conntrack #0 NEW, TCP SYN_SENT, DNAT 198.51.100.2:8080 → 10.0.0.2:80',
+    );
+  });
+
+  test('what one network may not say to another', () => {
+    const { deck, steps } = watched();
+    send(deck, 'c1', ask(D1));
+    const [story] = steps();
+    const line = 'FORWARD: DOCKER-ISOLATION-STAGE-2 drops: network a may not enter b (rule 3)';
+    expect(inWords(story!).at(-1)).toBe(line);
+    expect(headline(story!)).toBe(`a:3 → ${line}`);
+    expect(story!.at(-1)).toMatchObject({ action: 'VERDICT', verdict: 'DROP', reason: 'NETWORK_ISOLATED' });
+  });
+
+  test('a rule of the user, and the error that it says', () => {
+    const { deck, told } = watched();
+    deck.setUserRules([
+      { id: 4, action: 'ACCEPT', protocol: 6 },
+      { id: 7, action: 'REJECT', protocol: 17 },
+    ]);
+    send(deck, 'c1', ask(EXT1));
+    const [asked, answer] = told();
+    expect(asked!.at(-1)).toBe('FORWARD: DOCKER-USER rule 2 rejects');
+    expect(answer).toEqual([
+      'origin: made by the deck because of packet 1: ICMP type 3 code 3 10.0.0.1 → 10.0.0.2',
+      'egress: sent to a:3',
+    ]);
+    send(deck, 'c1', icmpEcho({ from: C1, to: EXT1, via: VIA_GA }));
+    expect(told()[0]).toContain('FORWARD: DOCKER-USER none of 2 rules matches');
+  });
+
+  test('who waits for a neighbor, and what becomes of it', () => {
+    const { deck, told } = watched();
+    send(deck, 'c1', ask({ ...C2, ipv4: '10.0.0.77' }));
+    const [waits, question] = told();
+    expect(waits!.at(-1)).toBe('neighbor: asks a who has 10.0.0.77; the packet waits');
+    expect(question).toEqual([
+      'origin: made by the deck because of packet 1: ARP 10.0.0.1 → 10.0.0.77',
+      'egress: sent to a:3, a:4',
+    ]);
+    deck.advance(5000);
+    expect(told().slice(2)).toEqual([
+      [
+        'origin: made by the deck because of packet 1: ICMP type 3 code 1 10.0.0.1 → 10.0.0.2',
+        'egress: sent to a:3',
+      ],
+      [
+        'neighbor: the packet waits no more',
+        'neighbor drops: the next hop does not answer ARP or neighbor discovery (NEIGH_FAILED)',
+      ],
+    ]);
+  });
+
+  test('what the deck itself is asked', () => {
+    const { deck, told } = watched();
+    send(deck, 'c1', icmpEcho({ from: C1, to: GA, via: VIA_GA }));
+    send(deck, 'c1', ask({ ...GA, ipv4: '10.0.0.1' }));
+    const [echo] = told();
+    expect(echo!.slice(3)).toEqual([
+      'INPUT: ICMP for the gateway',
+      'bridge: 02:42:0a:00:00:02 is behind a:3',
+      'egress: sent to a:3',
+    ]);
+  });
+
+  test('every drop reason has a stage and words', () => {
+    expect(Object.keys(DROP_STAGE).sort()).toEqual(Object.keys(DROP_TEXT).sort());
+    expect(dropInWords('IP_CSUM')).toBe('the IPv4 header checksum is wrong (IP_CSUM)');
+    expect(dropInWords('ARP_SPOOF')).toMatch(/^ARP whose .*\(ARP_SPOOF\)$/);
+  });
+});
