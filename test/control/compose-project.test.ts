@@ -67,6 +67,7 @@ describe('a Compose file', () => {
         },
         stopGrace: 10_000,
         files: { readOnly: true, privateTmp: true, tmpfs: [], write: [] },
+        allowSpoof: false,
       },
     ]);
     expect(warnings).toEqual([]);
@@ -362,9 +363,10 @@ stop_grace_period: 1m`),
   });
 
   test('says what of the host a service may write to', () => {
-    const { files, cwd } = service(`working_dir: src
+    const { files, cwd, allowSpoof } = service(`working_dir: src
 tmpfs: [/run:size=1m, /opt]
-x-tapdeck: { read_only: false, private_tmp: false, write: [./data, /srv] }`);
+x-tapdeck: { read_only: false, private_tmp: false, write: [./data, /srv], allow_spoof: true }`);
+    expect(allowSpoof).toBe(true);
     expect(cwd).toBe('/labs/Shop 2/src');
     expect(files).toEqual({
       readOnly: false,
@@ -447,7 +449,10 @@ describe('a Compose file that is wrong', () => {
     [one('env_file: /labs/none.env'), '4:15: services.web.env_file: there is no file /labs/none.env'],
     [one('labels: ["a b"]'), 'label "a b"'],
     [one('container_name: shop2-db-1'), 'has the same container name as web: shop2-db-1'],
-    [one('x-tapdeck: { readonly: true }'), 'unknown key; allowed: read_only, private_tmp, write'],
+    [
+      one('x-tapdeck: { readonly: true }'),
+      'unknown key; allowed: read_only, private_tmp, write, allow_spoof',
+    ],
     [one('command: "echo \'open"'), 'Map keys must be unique'],
     ['services:\n  a: { command: "echo \'" }\n', "services.a.command: a ' is not closed"],
     ['services:\n  a: { command: "$5" }\n', '2:17: services.a.command: "$5" has a "$" that is no variable'],

@@ -337,7 +337,7 @@ class Run {
   }
 
   #place({ aliases, ip, ip6, mac, ifname, gatewayPriority }: ServiceNetwork): ConnectOptions {
-    const { key, links } = this.#wish;
+    const { key, links, allowSpoof } = this.#wish;
     const { services } = this.#parts.project;
     return {
       aliases: Array.from(new Set([key, ...aliases])),
@@ -345,6 +345,7 @@ class Run {
         ({ service, alias }) => `${services.find((one) => one.key === service)!.container}:${alias}`,
       ),
       gatewayPriority,
+      ...(allowSpoof && { allowSpoof }),
       ...(ip !== undefined && { ip }),
       ...(ip6 !== undefined && { ip6 }),
       ...(mac !== undefined && { mac }),

@@ -106,4 +106,6 @@ export interface ProjectService {
   /** Milliseconds between TERM and KILL. */
   stopGrace: number;
   files: ServiceFiles;
+  /** Whether it may send under other addresses than its own. */
+  allowSpoof: boolean;
 }

@@ -45,6 +45,10 @@ const KEYS = [
   'x-tapdeck',
 ] as const;
 
+/** Keys below `x-tapdeck`. */
+const OWN_KEYS = ['read_only', 'private_tmp', 'write', 'allow_spoof'] as const;
+type OwnFields = Partial<Record<(typeof OWN_KEYS)[number], YamlValue>>;
+
 /** Keys of Compose that say nothing about a sandbox: it has no image, no volumes, no limits and no cluster. */
 const WITHOUT_MEANING = [
   'annotations',
@@ -158,6 +162,7 @@ export function readService(context: ServiceContext, key: string, value: YamlVal
     }
   }
   const own = checkLabelsOf(fields.labels);
+  const ours: OwnFields = fields['x-tapdeck']?.fields(OWN_KEYS) ?? {};
   return {
     key,
     container,
@@ -186,7 +191,8 @@ export function readService(context: ServiceContext, key: string, value: YamlVal
       'com.docker.compose.container-number': '1',
     },
     stopGrace: stop_grace_period?.duration() ?? 10_000,
-    files: readFiles(folder, fields.tmpfs, fields['x-tapdeck']),
+    files: readFiles(folder, fields.tmpfs, ours),
+    allowSpoof: ours.allow_spoof?.boolean() ?? false,
   };
 }
 
@@ -411,8 +417,11 @@ function readRestart(value: YamlValue | undefined): RestartPolicy {
   return value!.fail(`must be no, always, unless-stopped, on-failure or on-failure:TIMES, not '${text}'`);
 }
 
-function readFiles(folder: string, tmpfs: YamlValue | undefined, own: YamlValue | undefined): ServiceFiles {
-  const { read_only, private_tmp, write } = own?.fields(['read_only', 'private_tmp', 'write'] as const) ?? {};
+function readFiles(
+  folder: string,
+  tmpfs: YamlValue | undefined,
+  { read_only, private_tmp, write }: OwnFields,
+): ServiceFiles {
   return {
     readOnly: read_only?.boolean() ?? true,
     privateTmp: private_tmp?.boolean() ?? true,
