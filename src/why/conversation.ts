@@ -290,7 +290,9 @@ class Conversation {
       const { mac, ip, outside } = this.#stations[index]!;
       // A router asks by its own address for whomever it forwards.
       const asker = outside !== null && ip !== null ? ip.address : source;
-      this.#send('neighbor-question', index, neighborQuestion(mac, asker, target));
+      const step = this.#send('neighbor-question', index, neighborQuestion(mac, asker, target));
+      step.target = target;
+      step.answered = this.#macs.has(key);
     }
     return this.#macs.get(key) ?? null;
   }
@@ -319,6 +321,8 @@ class Conversation {
       sent: this.#sent.splice(0),
       arrived: -1,
       reply: null,
+      target: null,
+      answered: false,
       waited: 0,
     };
     this.#steps.push(step);

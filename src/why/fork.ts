@@ -20,7 +20,8 @@ export function saveDataplane(dataplane: Dataplane, now: number): SavedDataplane
   });
   // Who hears of exceptions hears of those of the data plane itself.
   const { onException: _, ...options } = dataplane.options;
-  return { options, now, state: writer.finish() };
+  // A copy: of a part of a buffer, all of it would go to another thread.
+  return { options, now, state: writer.finish().slice() };
 }
 
 /**

@@ -75,6 +75,9 @@ export interface Step {
   readonly arrived: number;
   /** What the deck said to the sender in the place of, or beside, the destination. */
   readonly reply: DeckReply | null;
+  /** Of a question for a neighbor: whose MAC is asked for, and whether somebody has told it. */
+  readonly target: Address | null;
+  readonly answered: boolean;
   /** Milliseconds that it took until nobody was waited for any more. */
   readonly waited: number;
 }

@@ -1,0 +1,57 @@
+import type { DaemonClient } from '../control/client.ts';
+import { invalid } from '../control/error.ts';
+import type { WhyStep, WhyView } from '../control/why/explain.ts';
+import { EXIT_DONE, EXIT_FAILED, type Format, print, style } from './output.ts';
+
+export interface WhyFlags {
+  4?: true;
+  6?: true;
+}
+
+export async function why(
+  client: DaemonClient,
+  format: Format,
+  from: string,
+  to: string,
+  flags: WhyFlags,
+): Promise<number> {
+  if (flags[4] && flags[6]) throw invalid('a packet is of one IP version; give -4 or -6');
+  const family = flags[6] ? 6 : flags[4] ? 4 : undefined;
+  const answer = await client.post<WhyView>('/v1/why', { from, to, ...(family && { family }) });
+  print(format, answer, () => whyText(answer));
+  return answer.answer === 'yes' ? EXIT_DONE : EXIT_FAILED;
+}
+
+/** The way from frame to frame, and the answer; when it is no, the last line says what would make it yes. */
+export function whyText(answer: WhyView): string {
+  const { from, to, port, protocol, steps, conclusion, remedy } = answer;
+  const what = port === null ? 'ping' : `${protocol.toUpperCase()} port ${port}`;
+  const lines = [`${placeOf(from)} to ${placeOf(to)}, ${what}`];
+  for (const step of steps) lines.push(...stepLines(step));
+  const isYes = answer.answer === 'yes';
+  lines.push('', `${style(isYes ? 'green' : 'red', answer.answer)}: ${conclusion}`);
+  if (remedy !== null) lines.push(...remedyLines(remedy));
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function placeOf({ name, address, network }: WhyView['from']): string {
+  const where = network === null ? '' : `, ${network}`;
+  return name === address
+    ? `${name}${network === null ? '' : ` (${network})`}`
+    : `${name} (${address}${where})`;
+}
+
+function stepLines({ kind, from, what, rules, fate, drops }: WhyStep): string[] {
+  if (kind === 'neighbor-question') return [`${from}: ${what} ${fate}`];
+  const end = drops.length > 0 ? style('yellow', fate) : fate;
+  const chains = rules.map(({ chain, target, words, rule }) => {
+    const id = rule === null ? '' : ` (rule ${rule})`;
+    return `  ${chain}: ${target}, ${words}${id}`;
+  });
+  return [`${from}: ${what}`, ...chains, `  ${end}`];
+}
+
+function remedyLines({ commands, words }: NonNullable<WhyView['remedy']>): string[] {
+  if (commands.length === 0) return [`to make it yes: ${words}`];
+  return [`${words}`, `to make it yes: ${commands.join(' && ')}`];
+}
