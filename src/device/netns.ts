@@ -113,12 +113,13 @@ export function currentUserNamespace(): Namespace {
  * this thread runs meanwhile, and no thread may be started by it (it would stay there). Never called from
  * libuv's pool, whose threads serve others. Sockets made inside belong to the namespace also afterwards.
  *
- * Throws a SyscallError with EPERM when we may not enter. A thread that cannot come back would send the
+ * Throws a SyscallError with EPERM when we may not enter, or not come back. A thread that cannot come back would send the
  * host's traffic into a container: the process ends instead.
  */
 export function inNamespace<T>(namespace: Namespace, work: () => T): T {
   const home = currentNamespace();
   try {
+    checkReturn(home);
     checked(
       setns(namespace.fd, CLONE_NEWNET),
       `cannot enter the network namespace of ${namespace.label}`,
@@ -138,6 +139,7 @@ export function inNamespace<T>(namespace: Namespace, work: () => T): T {
 export function newNamespace(label: string): Namespace {
   const home = currentNamespace();
   try {
+    checkReturn(home);
     checked(unshare(CLONE_NEWNET), 'cannot make a network namespace', explainUnshare);
     try {
       return currentNamespace(label);
@@ -147,6 +149,27 @@ export function newNamespace(label: string): Namespace {
   } finally {
     home.close();
   }
+}
+
+/** Whether a thread that leaves its network namespace may enter it again, as far as the user namespace is concerned. */
+export function mayReturn(): boolean {
+  const home = currentNamespace();
+  try {
+    checkReturn(home);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    home.close();
+  }
+}
+
+/**
+ * Root of a user namespace may enter those network namespaces that it owns, and its own may be another's: that of the host, to
+ * a program that rootless Podman has started.
+ */
+function checkReturn(home: Namespace): void {
+  home.owner().close();
 }
 
 function comeBack(home: Namespace): void {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { inTurn, openTapAside, type TapTarget } from './attach.ts';
 import { type RouteTarget, setRoutes } from './default-route.ts';
-import { currentUserNamespace, inNamespace, type Namespace, openNamespace } from './netns.ts';
+import { currentUserNamespace, inNamespace, mayReturn, type Namespace, openNamespace } from './netns.ts';
 import { receiveMessage, sendMessage, socketPair } from './socket.ts';
 import { close } from './syscall.ts';
 import { SyscallError } from './syscall-error.ts';
@@ -93,7 +93,7 @@ async function askHelper(
     const own = currentUserNamespace();
     const ours = own.same(owner);
     own.close();
-    if (ours) {
+    if (ours && mayReturn()) {
       throw new Error(
         `${what}: it belongs to this user namespace, in which we are not root; run tapdeck as root, or make the container with \`unshare --user --map-root-user --net\``,
       );
@@ -103,7 +103,8 @@ async function askHelper(
       let end: string;
       try {
         sendMessage(socket, JSON.stringify(request));
-        end = await runHelper(far, owner.fd, namespace.fd, timeout);
+        // Who may enter, but not come back, sends somebody who need not.
+        end = await runHelper(far, ours ? undefined : owner.fd, namespace.fd, timeout);
       } finally {
         close(far);
       }
@@ -122,16 +123,17 @@ async function askHelper(
 }
 
 /**
- * Starts the helper in both namespaces and waits for its end, killing it at the timeout. Says why it ended, for
+ * Starts the helper in the namespaces and waits for its end, killing it at the timeout. Says why it ended, for
  * the case that it sent no answer.
  */
-function runHelper(socket: number, user: number, net: number, timeout: number): Promise<string> {
+function runHelper(socket: number, user: number | undefined, net: number, timeout: number): Promise<string> {
   const helper = fileURLToPath(new URL('../device/tap-helper.js', import.meta.url));
-  const args = ['--user=/proc/self/fd/4', '--net=/proc/self/fd/5', '--preserve-credentials', '--'];
+  const entered = user === undefined ? [] : ['--user=/proc/self/fd/5', '--preserve-credentials'];
+  const args = ['--net=/proc/self/fd/4', ...entered, '--'];
   return new Promise((resolve) => {
     // nsenter becomes the helper by exec, so this one process is all there is to kill.
     const child = spawn('nsenter', [...args, process.execPath, helper], {
-      stdio: ['ignore', 'ignore', 'pipe', socket, user, net],
+      stdio: ['ignore', 'ignore', 'pipe', socket, net, user ?? 'ignore'],
       env: { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' },
     });
     let late = false;
