@@ -17,12 +17,17 @@ export class ProgressLine {
 
   /** @param done 0 to 1 */
   show(done: number): void {
+    this.say(`${Math.floor(done * 100)} %`);
+  }
+
+  /** How far it is, where there is no telling when it will be done. */
+  say(words: string): void {
     const elapsed = performance.now() - this.#started;
     if (!process.stderr.isTTY || elapsed < this.#next) return;
     this.#next = elapsed + EVERY;
     this.#shown = true;
     cursorTo(process.stderr, 0);
-    process.stderr.write(`${this.#what}: ${Math.floor(done * 100)} %`);
+    process.stderr.write(`${this.#what}: ${words}`);
     clearLine(process.stderr, 1);
   }
 

@@ -13,6 +13,7 @@ import { YamlError } from '../replay/yaml-value.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, report, say, style } from './output.ts';
 import { ProgressLine } from './progress-line.ts';
 import { EXIT_TROUBLE, replayDiff } from './replay-diff.ts';
+import { replayShrink } from './replay-shrink.ts';
 import { captureText, stepTime } from './replay-text.ts';
 
 export interface ReplayFlags {
@@ -28,6 +29,9 @@ export interface ReplayFlags {
   /** Path of the policy through whose deck a capture goes; and of another, to be compared with it. */
   withPolicy?: string;
   andWith?: string;
+  /** Reduce a capture to what still shows this; and the folder for it. */
+  shrink?: string;
+  into?: string;
 }
 
 const STDOUT = 1;
@@ -41,6 +45,8 @@ export function replay(paths: readonly string[], flags: ReplayFlags): number {
     throw invalid('-w takes what one replay sends; give one scenario or capture');
   }
   if (flags.andWith !== undefined) return compare(paths, flags);
+  if (flags.shrink !== undefined) return shrink(paths, flags.shrink, flags);
+  if (flags.into !== undefined) throw invalid('--into is where --shrink writes; give both');
   const session = new ReplaySession(flags);
   try {
     let code: number = EXIT_DONE;
@@ -77,6 +83,26 @@ function compare(paths: readonly string[], { withPolicy, andWith, seed, ...flags
     if (error instanceof CaptureError && causeCode(error) === 'EPIPE') return EXIT_TROUBLE;
     report(refusal(error));
     return EXIT_TROUBLE;
+  }
+}
+
+function shrink(paths: readonly string[], condition: string, flags: ReplayFlags): number {
+  const { format, into, seed, withPolicy, write, update, verbose } = flags;
+  const [path] = paths;
+  if (paths.length !== 1 || path === undefined) throw invalid('--shrink takes one capture');
+  if (write !== undefined || update || verbose) {
+    throw invalid('-w, --update and --verbose are not for --shrink: replay the scenario that it writes');
+  }
+  try {
+    return replayShrink(capturePath(path), {
+      format,
+      condition,
+      into,
+      ...(seed !== undefined && { seed: seedOf(seed) }),
+      ...(withPolicy !== undefined && { policy: policyOf(withPolicy) }),
+    });
+  } catch (error) {
+    throw refusal(error);
   }
 }
 

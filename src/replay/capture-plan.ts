@@ -18,7 +18,16 @@ const BRIDGE: NetworkOptions = {
   ipv6: { address: parseIpv6('fd74:6170:6465::1')!, prefix: 64 },
   mtu: 65520,
 };
-const BRIDGE_NAME = 'bridge';
+export const DEFAULT_NETWORK = 'bridge';
+/** The same as a scenario says it. */
+export const DEFAULT_NETWORK_YAML = {
+  ipam: {
+    config: [
+      { subnet: '172.17.0.0/16', gateway: '172.17.0.1' },
+      { subnet: 'fd74:6170:6465::/64', gateway: 'fd74:6170:6465::1' },
+    ],
+  },
+};
 const OTHERS = 'others';
 
 /** What `place` answers for a frame that the deck sent itself when it was captured. */
@@ -75,6 +84,11 @@ export class CapturePlan {
     if (survey.others) this.#others = this.#add(OTHERS, { network: this.#networkFor(null) }, undefined);
   }
 
+  /** Whether there is no other network than that of a fresh deck. */
+  get usesDefaultNetwork(): boolean {
+    return !this.policy || this.policy.networks.length + this.policy.uplinks.length === 0;
+  }
+
   /** The number of the port by which the frame comes in, or `LEFT_THE_DECK`. */
   place(view: RecordView): number {
     if (this.by === 'interface') return isOutbound(view) ? LEFT_THE_DECK : this.#portOf[view.from.id]!;
@@ -84,23 +98,30 @@ export class CapturePlan {
     return station < 0 ? this.#others : this.#portOf[station]!;
   }
 
-  /** A deck with the plan's ports, each under its number. */
-  build(options: VirtualDeckOptions): { deck: VirtualDeck; ports: VirtualPort[] } {
+  /**
+   * A deck with the plan's ports, each under its number.
+   * @param only of the ports that are not the policy's, those that are wanted; all when left out
+   */
+  build(options: VirtualDeckOptions, only?: readonly number[]): { deck: VirtualDeck; ports: VirtualPort[] } {
     const { policy } = this;
     const deck = new VirtualDeck({ ...(policy && deckOptions(policy)), ...options });
     if (policy) {
       const ports = policy.ports.map((port, i): ScenarioPort => ({ ...port, spec: this.ports[i]!.spec }));
       buildScenario({ ...policy, ports, commands: [] }, deck);
     }
-    if (!policy || policy.networks.length + policy.uplinks.length === 0) deck.addNetwork(BRIDGE_NAME, BRIDGE);
-    const ports = this.ports.map(({ name, spec }) => deck.ports.get(name) ?? deck.attach(name, spec));
+    if (this.usesDefaultNetwork) deck.addNetwork(DEFAULT_NETWORK, BRIDGE);
+    const ports: VirtualPort[] = [];
+    for (const [number, { name, spec }] of this.ports.entries()) {
+      const known = deck.ports.get(name);
+      if (known || !only || only.includes(number)) ports[number] = known ?? deck.attach(name, spec);
+    }
     return { deck, ports };
   }
 
   #portFor(name: string, seen: Seen, isInterface: boolean): number {
     const { policy } = this;
     const mac = seen.macHi < 0 ? undefined : { hi: seen.macHi, lo: seen.macLo };
-    if (!policy) return this.#add(name, { network: BRIDGE_NAME }, isInterface ? undefined : mac);
+    if (!policy) return this.#add(name, { network: DEFAULT_NETWORK }, isInterface ? undefined : mac);
     const known = isInterface ? this.#named(name) : -1;
     const found = known >= 0 ? known : this.#claimed(seen);
     if (found >= 0) {
@@ -147,7 +168,7 @@ export class CapturePlan {
     const all = [...networks, ...uplinks];
     const own = all.find(({ options }) => ipv4 !== null && options.ipv4 && inIpv4Subnet(ipv4, options.ipv4));
     const outside = ipv4 === null ? undefined : uplinks[0];
-    return (own ?? outside ?? all[0])?.name ?? BRIDGE_NAME;
+    return (own ?? outside ?? all[0])?.name ?? DEFAULT_NETWORK;
   }
 
   /** What the station's address is to the network: its own, or that of the next hop for which it speaks. */

@@ -7,7 +7,7 @@ import { PcapngWriter } from '../../src/capture/pcapng-writer.ts';
 import { diffCapture, type FateChange } from '../../src/replay/capture-diff.ts';
 import { replayCapture } from '../../src/replay/capture-replay.ts';
 import { loadPolicy } from '../../src/replay/scenario.ts';
-import { eth } from '../../src/testing/index.ts';
+import { eth, type TestFrame } from '../../src/testing/index.ts';
 
 const web = { mac: '02:42:0a:01:00:02', ipv4: '10.1.0.2' };
 const db = { mac: '02:42:0a:02:00:02', ipv4: '10.2.0.2' };
@@ -28,7 +28,7 @@ x-tapdeck:
     - { in: front, out: back, protocol: tcp, dport: 5432, action: ACCEPT }
 `;
 
-const TRAFFIC: [interface_: number, frame: ReturnType<typeof eth>][] = [];
+const TRAFFIC: [interface_: number, frame: TestFrame][] = [];
 const syn = eth({ src: web.mac, dst: front }).ip({ src: web.ipv4, dst: db.ipv4 });
 const answer = eth({ src: db.mac, dst: back }).ip({ src: db.ipv4, dst: web.ipv4 });
 TRAFFIC.push([0, syn.tcp({ sport: 4000, dport: 5432, flags: 'S', seq: 1 })]);
