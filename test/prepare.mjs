@@ -36,6 +36,12 @@ const TOOLS = {
 const INTEGRATIONS = {
   busybox: 'busybox',
   dockerd: 'docker.io',
+  podman: 'podman',
+  conmon: 'conmon',
+  runc: 'runc',
+  crun: 'crun',
+  newuidmap: 'uidmap',
+  'host-local': 'containernetworking-plugins',
   'docker-compose': 'docker-compose',
 };
 if (process.argv.includes('integrations')) Object.assign(TOOLS, INTEGRATIONS);
@@ -44,11 +50,12 @@ if (process.argv.includes('integrations')) Object.assign(TOOLS, INTEGRATIONS);
 const SERVICES = {
   coturn: ['coturn'],
   'docker.io': ['docker.socket', 'docker', 'containerd'],
+  podman: ['podman.socket', 'podman', 'podman-auto-update.timer', 'podman-restart'],
 };
 /** As long as this says so, dpkg starts none (invoke-rc.d(8)). */
 const POLICY = '/usr/sbin/policy-rc.d';
 
-const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/lib/cni'];
 const has = (tool) =>
   folders.some((folder) => {
     try {

@@ -1,13 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Sandboxes } from '../device/sandbox.ts';
 import { Account, type Outcome, type Running } from '../whole/account.ts';
-
-/** What the image is made of: programs that are on this machine, and the libraries that they need. */
-const PROGRAMS = ['busybox', 'iperf3'];
-const APPLETS = ['sh', 'ping', 'ip', 'wget', 'httpd', 'nc', 'sleep', 'cat', 'echo', 'mkdir', 'true'];
+import { makeImage } from './image.ts';
 
 /**
  * A Docker Engine in a network and mount namespace of its own, with all that it keeps in a temporary folder, and a tapdeck
@@ -161,23 +158,7 @@ export class DockerEngine {
 
   /** Makes image `image`. */
   async makeImage(): Promise<void> {
-    const root = join(this.#folder, 'root');
-    for (const name of ['bin', 'etc', 'tmp', 'www', 'lib64'])
-      mkdirSync(join(root, name), { recursive: true });
-    const copy = (path: string) => {
-      const target = join(root, path);
-      mkdirSync(join(target, '..'), { recursive: true });
-      if (!existsSync(target)) execFileSync('cp', ['-L', path, target]);
-    };
-    for (const program of PROGRAMS) {
-      const path = execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim();
-      execFileSync('cp', ['-L', path, join(root, 'bin', program)]);
-      const { libraries } = librariesOf(path);
-      for (const library of libraries) copy(library);
-    }
-    for (const applet of APPLETS) execFileSync('ln', ['-sf', 'busybox', join(root, 'bin', applet)]);
-    const archive = join(this.#folder, 'image.tar');
-    execFileSync('tar', ['-C', root, '-cf', archive, '.']);
+    const archive = makeImage(this.#folder);
     await this.ok('import', archive, 'image');
   }
 
@@ -218,16 +199,5 @@ export class DockerEngine {
 
   get #host(): string {
     return `unix://${join(this.#folder, 'docker.sock')}`;
-  }
-}
-
-/** What a program is linked with. */
-function librariesOf(path: string): { libraries: string[] } {
-  try {
-    const said = execFileSync('ldd', [path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    return { libraries: Array.from(said.matchAll(/(\/\S+) \(0x/g), ([, library]) => library!) };
-  } catch {
-    // A static one has none.
-    return { libraries: [] };
   }
 }
