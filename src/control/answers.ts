@@ -9,6 +9,7 @@ import type {
 } from './api-schema.ts';
 import type { Attachment } from './attachments.ts';
 import type { Container } from './container.ts';
+import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { FlowEventView, FlowView } from './flows.ts';
 import type { NetworkInfo } from './network.ts';
@@ -18,6 +19,7 @@ import { Count, nullable, object, oneOf, schemaOf, Time } from './schema.ts';
 import type { UplinkInfo } from './uplink.ts';
 import type { SavedRule, UserRuleInfo } from './user-rules.ts';
 import type { CountersView, DropView, FdbView, NeighborView } from './views.ts';
+import type { WhyView } from './why/explain.ts';
 
 /** What the API answers, as schemas. Each is the type that it names: where the two differ, the compiler says so. */
 
@@ -327,3 +329,41 @@ export const FlowEventAnswer = schemaOf<FlowEventView>()(
 export const FlowsClosedAnswer = schemaOf<FlowsClosed>()(object('FlowsClosed', { closed: Count }));
 
 export const FlowCountAnswer = object('FlowCount', { entries: Count, capacity: Count });
+
+const WhyEndAnswer = object('WhyEnd', {
+  name: Type.String(),
+  address: Type.String(),
+  network: nullable(Type.String()),
+});
+
+export const WhyAnswer = schemaOf<WhyView>()(
+  object('Why', {
+    answer: oneOf('yes', 'no'),
+    protocol: oneOf('tcp', 'udp', 'icmp'),
+    port: nullable(Type.Integer()),
+    family: Type.Union([Type.Literal(4), Type.Literal(6)]),
+    from: WhyEndAnswer,
+    to: WhyEndAnswer,
+    steps: Type.Array(
+      object('WhyStep', {
+        kind: oneOf('neighbor-question', 'neighbor-answer', 'request', 'answer', 'acknowledgment', 'data'),
+        from: Type.String(),
+        to: nullable(Type.String()),
+        what: Type.String(),
+        rules: Type.Array(
+          object('WhyRule', {
+            table: oneOf('nat', 'filter'),
+            chain: Type.String(),
+            target: Type.String(),
+            words: Type.String(),
+            rule: nullable(Type.Integer()),
+          }),
+        ),
+        drops: Type.Array(oneOf(...(Object.keys(DROP_TEXT) as DropReasonName[]))),
+        fate: Type.String(),
+      }),
+    ),
+    conclusion: Type.String(),
+    remedy: nullable(object('Remedy', { commands: Type.Array(Type.String()), words: Type.String() })),
+  }),
+);

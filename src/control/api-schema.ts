@@ -244,3 +244,21 @@ export interface SandboxClosed {
   /** The daemon ends because this was its last endpoint. */
   ending: boolean;
 }
+
+/** A question about a packet. */
+export const WhyBody = Type.Object(
+  {
+    from: Type.String({ description: 'A container, `NETWORK/CONTAINER`, an address, `host` or `outside`.' }),
+    to: Type.String({
+      description:
+        'The same or `gateway`, with a port and a protocol, `web:80/tcp`; a ping when it has none. IPv6 addresses with a port are in brackets.',
+    }),
+    family: Type.Optional(
+      Type.Union([Type.Literal(4), Type.Literal(6)], {
+        description: 'IP version; IPv4 by default where both ends have it.',
+      }),
+    ),
+  },
+  { title: 'WhyQuestion', additionalProperties: false },
+);
+export type WhyBody = Static<typeof WhyBody>;
