@@ -19,6 +19,8 @@ export interface DaemonFlags extends ConntrackDaemonFlags, UplinkFlags {
   untilEmpty?: boolean;
   defaultAddressPool?: string[];
   group?: string;
+  /** Path of a new file for all that enters the data plane. */
+  record?: string;
   /** True for the usual place. */
   dockerPlugin?: string | true;
   /** Tell the parent process over its channel when it is ready; hidden, for `run`. */
@@ -54,6 +56,7 @@ export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promis
       hostLoopback,
       addressPools,
       ...(group !== undefined && { group }),
+      ...(flags.record !== undefined && { record: flags.record }),
       ...(dockerPlugin !== undefined && {
         dockerPlugin: dockerPlugin === true ? PLUGIN_SOCKET : dockerPlugin,
       }),

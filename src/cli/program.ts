@@ -16,6 +16,7 @@ import { labCommands } from './commands/lab.ts';
 import { listCommands } from './commands/lists.ts';
 import { networkCommands } from './commands/network.ts';
 import { publishCommands } from './commands/publish.ts';
+import { recordCommand } from './commands/record.ts';
 import { replayCommand } from './commands/replay.ts';
 import { ruleCommands } from './commands/rule.ts';
 import { rulesCommand } from './commands/rules.ts';
@@ -118,6 +119,7 @@ export function buildProgram(done: (code: number) => void): Command {
   labCommands(program, cli);
   captureCommand(program, cli);
   extcapCommand(program, cli);
+  recordCommand(program, cli);
   eventsCommand(program, cli);
   systemCommands(program, cli);
   replayCommand(program, cli);

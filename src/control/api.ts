@@ -14,6 +14,7 @@ import { eventRoutes } from './routes/events.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { networkRoutes } from './routes/networks.ts';
 import { openApiRoutes } from './routes/openapi.ts';
+import { recordingRoutes } from './routes/recording.ts';
 import { ruleRoutes } from './routes/rules.ts';
 import { sandboxRoutes } from './routes/sandboxes.ts';
 import { systemRoutes } from './routes/system.ts';
@@ -55,6 +56,7 @@ const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
   ruleRoutes,
   conntrackRoutes,
   captureRoutes,
+  recordingRoutes,
   systemRoutes,
 ];
 

@@ -31,6 +31,8 @@ export interface DaemonOptions {
   log: Log;
   /** End with the last endpoint: what `tapdeck run` starts for itself. */
   untilEmpty?: boolean;
+  /** A new file to which all is written that enters the data plane, from the beginning. */
+  record?: string;
   /** How connections are tracked. */
   conntrack?: ConntrackOptions;
   /** Ways out, the default first. */
@@ -122,6 +124,7 @@ export class Daemon {
         ...((hostLoopback || (untilEmpty && bridge?.options.hostLoopback)) && { hostLoopback: true }),
         ...(bridge && { bridge }),
       });
+      if (options.record !== undefined) await recordTo(options.record, deck, log);
       const restored = await restoreAll(deck, [saved, abandoned], log);
       const notices = [
         ...(file.damage === null ? [] : [file.damage]),
@@ -411,4 +414,13 @@ async function freeSocket(path: string, option = '--host unix:///PATH'): Promise
 
 function remove(path: string): void {
   rmSync(path, { force: true });
+}
+
+/** Writes all that happens from now on to a file, until the daemon ends. */
+async function recordTo(path: string, deck: Deck, log: Log): Promise<void> {
+  const { closed } = await deck.recordings.toFile(path);
+  log.info(`recording to ${path}`);
+  void closed.then((problem) => {
+    if (problem) log.error(problem.message);
+  });
 }

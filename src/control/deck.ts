@@ -32,6 +32,7 @@ import { identifyNamespace } from './namespace.ts';
 import type { CreateNetworkOptions, NetworkInfo } from './network.ts';
 import { type Identity, Networks, type SavedNetwork } from './networks.ts';
 import { type PublishedPort, PublishedPorts } from './published.ts';
+import { Recordings } from './recordings.ts';
 import { type ChainView, viewRules } from './rules.ts';
 import { DEFAULT_UPLINK } from './socket-uplink-spec.ts';
 import { Undo } from './undo.ts';
@@ -103,6 +104,8 @@ export class Deck {
   readonly events = new DeckEvents();
   /** Who looks at packets. */
   readonly captures: Captures;
+  /** What is written down of all that happens. */
+  readonly recordings: Recordings;
   readonly #plane: DataPlane;
   readonly #log: NonNullable<DeckOptions['log']>;
   readonly #subnets: Subnets;
@@ -234,6 +237,20 @@ export class Deck {
       },
       dns,
     );
+    const table = async () => {
+      const { ports } = await plane.snapshot({ ports: true });
+      return nameTable({
+        ports: ports.map(({ port, network }) => ({
+          port,
+          segment: network,
+          ...this.#portName(port, network),
+        })),
+        segments: [...networks.bridges(), ...uplinks.all()],
+        networks: networks.bridges().map((network) => network.describe()),
+        endpoints: this.#containers.endpoints(),
+        published: published.all(),
+      });
+    };
     this.captures = new Captures({
       plane,
       events,
@@ -242,21 +259,9 @@ export class Deck {
         uplinks: () => uplinks.all(),
         containers: () => this.#containers.list(),
       },
-      table: async () => {
-        const { ports } = await plane.snapshot({ ports: true });
-        return nameTable({
-          ports: ports.map(({ port, network }) => ({
-            port,
-            segment: network,
-            ...this.#portName(port, network),
-          })),
-          segments: [...networks.bridges(), ...uplinks.all()],
-          networks: networks.bridges().map((network) => network.describe()),
-          endpoints: this.#containers.endpoints(),
-          published: published.all(),
-        });
-      },
+      table,
     });
+    this.recordings = new Recordings({ plane, events, table });
     plane.onLog(log);
     plane.onPortGone((port) => this.#gone(port));
     plane.onEnd((error) => this.#ended(error));
@@ -529,6 +534,7 @@ export class Deck {
   }
 
   async #close(): Promise<void> {
+    await this.recordings.close();
     await this.captures.close();
     await Promise.allSettled(this.#busy);
     await this.#containers.removeAll('detach');

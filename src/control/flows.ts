@@ -111,15 +111,22 @@ export class Flows {
     return parseFlowQuery(query, (nameOrId) => this.#names.networkNumber(nameOrId));
   }
 
-  #view({ protocol, original, reply, remaining, publish, ...flow }: FlowEntry): FlowView {
-    return {
-      ...flow,
-      protocol: protocolName(protocol),
-      protocolNumber: protocol,
-      original: { ...original, network: this.#names.networkName(original.network) },
-      reply: { ...reply, network: this.#names.networkName(reply.network) },
-      remaining: Math.max(0, Math.floor(remaining / 1000)),
-      published: publish < 0 ? null : this.#names.publisher(publish),
-    };
+  #view(entry: FlowEntry): FlowView {
+    return viewFlow(entry, this.#names);
   }
+}
+
+export function viewFlow(
+  { protocol, original, reply, remaining, publish, ...flow }: FlowEntry,
+  names: Pick<FlowNames, 'networkName' | 'publisher'>,
+): FlowView {
+  return {
+    ...flow,
+    protocol: protocolName(protocol),
+    protocolNumber: protocol,
+    original: { ...original, network: names.networkName(original.network) },
+    reply: { ...reply, network: names.networkName(reply.network) },
+    remaining: Math.max(0, Math.floor(remaining / 1000)),
+    published: publish < 0 ? null : names.publisher(publish),
+  };
 }

@@ -125,6 +125,11 @@ export class Dataplane extends Configuration {
     this.outbox.cause = 0;
   }
 
+  /** Id of the packet that came in or was made last; ids go up by one, wrap, and are never 0. */
+  get packet(): number {
+    return this.#packet;
+  }
+
   #nextPacket(): number {
     const next = (this.#packet + 1) | 0;
     this.#packet = next === 0 ? 1 : next;

@@ -17,9 +17,12 @@ export class RecordLog {
   /** Whether a record did not fit; nothing is written any more. */
   isOver = false;
   readonly #ring: RingWriter;
+  readonly #onOver: () => void;
 
-  constructor(ring: RingWriter) {
+  /** @param onOver told when a record did not fit, once */
+  constructor(ring: RingWriter, onOver: () => void = () => {}) {
     this.#ring = ring;
+    this.#onOver = onOver;
   }
 
   /** Something happened to a port, or to none. */
@@ -66,6 +69,7 @@ export class RecordLog {
     const at = this.#ring.begin(length);
     if (at < 0) {
       this.isOver = true;
+      this.#onOver();
       return -1;
     }
     words[at >> 2] = length;

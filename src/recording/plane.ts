@@ -2,6 +2,7 @@ import type { PortId } from '../../switch/frame.ts';
 import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import type { Dataplane } from '../dataplane/dataplane.ts';
 import type { Egress } from '../dataplane/egress.ts';
+import type { SharedRing } from './ring.ts';
 
 /** What can be told to a data plane beside frames, time and ports; the names are those of its methods. */
 export const COMMANDS = [
@@ -40,6 +41,13 @@ export interface DevicePort {
   offload: boolean;
   /** Whether frames are gathered for it. */
   batches: boolean;
+}
+
+/** A recording that has begun, as the data plane's thread tells of it. */
+export interface StartedRecording extends Pick<RecordingHeader, 'began' | 'options' | 'ports'> {
+  ring: SharedRing;
+  /** Of the tables when it began. */
+  state: Uint8Array;
 }
 
 /** The first record. */

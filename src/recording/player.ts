@@ -34,11 +34,11 @@ export type SentListener = (port: PortId, frame: Frame, now: number) => void;
 /** What was done last, for whoever goes step by step. */
 export interface Played {
   kind: 'frame' | 'command' | 'timers' | 'flush' | 'names' | 'end' | 'other';
-  /** Of a frame: its port and where it lies in the reader's bytes until the next step. */
+  /** Of a frame: its port, and its bytes as it came in. */
   port: PortId;
+  /** The packet's id, as captures and traces have it. */
+  packet: number;
   bytes: Uint8Array;
-  at: number;
-  length: number;
   command: RecordedCommand | null;
 }
 
@@ -62,12 +62,13 @@ export class Player {
   readonly played: Played = {
     kind: 'other',
     port: 0,
+    packet: 0,
     bytes: new Uint8Array(),
-    at: 0,
-    length: 0,
     command: null,
   };
   onSent: SentListener | null = null;
+  /** Whether `played` has the bytes of frames. */
+  keepsFrames = false;
   readonly #reader: RecordingReader;
   readonly #digest = new FrameDigest();
   #calls = 0;
@@ -254,9 +255,8 @@ export class Player {
     const { played } = this;
     played.kind = 'frame';
     played.port = port;
-    played.length = length;
-    played.bytes = frame.bytes.slice(frame.at, frame.at + length);
-    played.at = 0;
+    if (this.keepsFrames) played.bytes = frame.bytes.slice(frame.at, frame.at + length);
+    played.packet = (this.dataplane.packet + 1) | 0 || 1;
     this.frames++;
     // Before it is handled: what devices answered comes behind it.
     this.#advance();

@@ -1,9 +1,9 @@
 import type { Device } from '../../switch/device.ts';
 import type { PortId } from '../../switch/frame.ts';
-import type { Dataplane } from '../dataplane/dataplane.ts';
 import { EPOLLIN, EPOLLONESHOT, EPOLLOUT, Epoll } from '../device/epoll.ts';
 import type { EventFd } from '../device/eventfd.ts';
 import { schedYield } from '../device/syscall.ts';
+import type { Plane } from '../recording/plane.ts';
 import { Affinity } from './affinity.ts';
 
 /**
@@ -51,7 +51,7 @@ export interface Timer {
  * for `SPIN` is handed back to epoll.
  */
 export class Loop {
-  readonly #dataplane: Dataplane;
+  #dataplane: Plane;
   readonly #wake: EventFd;
   readonly #events: LoopEvents;
   readonly #clock: () => number;
@@ -76,7 +76,7 @@ export class Loop {
    * @param clock monotonic milliseconds
    * @param timer looked at once a turn
    */
-  constructor(dataplane: Dataplane, wake: EventFd, events: LoopEvents, clock: () => number, timer?: Timer) {
+  constructor(dataplane: Plane, wake: EventFd, events: LoopEvents, clock: () => number, timer?: Timer) {
     this.#dataplane = dataplane;
     this.#wake = wake;
     this.#events = events;
@@ -84,6 +84,11 @@ export class Loop {
     this.#timer = timer;
     this.#active = new Float64Array(dataplane.ports.capacity);
     this.#epoll.add(wake.fd, WAKE);
+  }
+
+  /** From now on this one, which is the same data plane, or somebody in front of it. */
+  use(dataplane: Plane): void {
+    this.#dataplane = dataplane;
   }
 
   /** Starts to watch a port's device. */

@@ -35,6 +35,8 @@ export type Notice =
   | { notice: 'flows'; events: readonly FlowEvent[]; lost: number }
   /** A question about a name outside; to be answered with `answerQuery`. */
   | { notice: 'query'; query: ForwardedQuery }
+  /** The recording had no room for a record, and has ended with the one before; to be answered with `stopRecording`. */
+  | { notice: 'overrun' }
   /** There is something in the ring of an observation whose reader waits. */
   | { notice: 'observed'; observation: number }
   /** The descriptor is no longer used; closing a TAP takes 15 ms, so the data plane does not do it. */

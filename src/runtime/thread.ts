@@ -23,7 +23,9 @@ import type { PastFilter } from '../dataplane/past.ts';
 import { EventFd } from '../device/eventfd.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
+import type { StartedRecording } from '../recording/plane.ts';
 import type { Segment } from '../uplink/segment.ts';
+import type { SavedDataplane } from '../why/fork.ts';
 import type { DataPlane, HostSockets, Observation, ObserveOptions } from './data-plane.ts';
 import type { Method, Notice, Reply, ThreadData } from './messages.ts';
 import type { WorkerMethods } from './worker.ts';
@@ -56,6 +58,8 @@ export class DataPlaneThread implements DataPlane {
   readonly #descriptors = new Set<number>();
   /** Descriptors that are being closed, on Node's thread pool. */
   readonly #closing = new Set<Promise<void>>();
+  /** Told when the recording that is running had no room. */
+  #onOverrun: () => void = () => {};
   #nextId = 0;
   #stopping = false;
   #dead: Error | undefined;
@@ -212,6 +216,21 @@ export class DataPlaneThread implements DataPlane {
     return this.#call('snapshot', wants);
   }
 
+  save(): Promise<SavedDataplane> {
+    return this.#call('save');
+  }
+
+  startRecording(bytes: number, onOverrun: () => void): Promise<StartedRecording> {
+    return this.#call('startRecording', bytes).then((started) => {
+      this.#onOverrun = onOverrun;
+      return started;
+    });
+  }
+
+  stopRecording(): Promise<Uint8Array | null> {
+    return this.#call('stopRecording');
+  }
+
   onPortGone(listener: (port: PortId) => void): void {
     this.#goneListeners.push(listener);
   }
@@ -266,6 +285,9 @@ export class DataPlaneThread implements DataPlane {
           return;
         case 'query':
           for (const listener of this.#queryListeners) listener(message.query);
+          return;
+        case 'overrun':
+          this.#onOverrun();
           return;
         case 'observed':
           this.#readable.get(message.observation)?.();

@@ -21,6 +21,7 @@ import type {
   UplinkOptions,
   UserRule,
 } from '../dataplane/commands.ts';
+import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import { Dataplane } from '../dataplane/dataplane.ts';
 import type { PastFilter } from '../dataplane/past.ts';
 import { RingSubscriber } from '../dataplane/ring-subscriber.ts';
@@ -30,8 +31,14 @@ import { PacketDevice } from '../device/packet.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import { SyscallError } from '../device/syscall-error.ts';
 import { type OpenTap, TapDevice } from '../device/tap.ts';
+import { DeviceArena } from '../recording/device-arena.ts';
+import { RecordLog } from '../recording/log.ts';
+import type { Plane, StartedRecording } from '../recording/plane.ts';
+import { Recorder } from '../recording/recorder.ts';
+import { RingWriter, sharedRing } from '../recording/ring.ts';
 import type { Segment } from '../uplink/segment.ts';
 import { SocketUplink } from '../uplink/socket-uplink.ts';
+import { type SavedDataplane, saveDataplane } from '../why/fork.ts';
 import type { HostSockets, ObserveOptions } from './data-plane.ts';
 import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
@@ -48,6 +55,12 @@ class DataPlaneWorker {
   readonly #port = parentPort!;
   readonly #requests = (workerData as ThreadData).requests;
   readonly #dataplane: Dataplane;
+  readonly #options: DataplaneOptions;
+  /** By which everything enters it: itself, or a recorder. */
+  #plane: Plane;
+  /** For devices that keep frames. */
+  readonly #arena: DeviceArena;
+  #recording: { recorder: Recorder; log: RecordLog } | null = null;
   readonly #loop: Loop;
   readonly #flows = new FlowNotices((events, lost) => this.#notify({ notice: 'flows', events, lost }));
   readonly #logged = new Set<string>();
@@ -58,17 +71,18 @@ class DataPlaneWorker {
   #nextObservation = 0;
 
   constructor(data: ThreadData) {
-    this.#dataplane = new Dataplane({
+    this.#options = {
       seed: data.seed,
       ...(data.key && { key: data.key }),
       ...(data.conntrack && { conntrack: data.conntrack }),
+    };
+    this.#dataplane = new Dataplane({
+      ...this.#options,
       onException: (error, frame) => this.#exception(error, frame),
     });
-    // What a socket of the host stands for is over with it. Otherwise it would stay open until the host's other end closes it,
-    // and whoever gets the deck's port next would speak in its place.
-    this.#dataplane.onSevered = (tuples, at) => {
-      this.#sockets.get(kindZone(tuples[at + TUPLE_KIND]!))?.device.sever(tuples, at);
-    };
+    this.#plane = this.#dataplane;
+    this.#arena = new DeviceArena(this.#dataplane.arena);
+    this.#dataplane.onSevered = this.#severed;
     this.#dataplane.onQuery = (query) => this.#notify({ notice: 'query', query });
     this.#loop = new Loop(
       this.#dataplane,
@@ -79,29 +93,37 @@ class DataPlaneWorker {
     );
   }
 
+  /**
+   * What a socket of the host stands for is over with it. Otherwise it would stay open until the host's other end closes it,
+   * and whoever gets the deck's port next would speak in its place.
+   */
+  readonly #severed = (tuples: Int32Array, at: number): void => {
+    this.#sockets.get(kindZone(tuples[at + TUPLE_KIND]!))?.device.sever(tuples, at);
+  };
+
   run(): void {
     this.#loop.run();
     this.#requests.close();
   }
 
   addNetwork(options: NetworkOptions): number {
-    return this.#dataplane.addNetwork(options);
+    return this.#plane.addNetwork(options);
   }
 
   removeNetwork(network: number): void {
-    this.#dataplane.removeNetwork(network, performance.now());
+    this.#plane.removeNetwork(network, performance.now());
   }
 
   addUplink(options: UplinkOptions): number {
-    return this.#dataplane.addUplink(options);
+    return this.#plane.addUplink(options);
   }
 
   removeUplink(uplink: number): void {
-    this.#dataplane.removeUplink(uplink, performance.now());
+    this.#plane.removeUplink(uplink, performance.now());
   }
 
   deny(uplink: number, prefixes: readonly DeniedPrefix[]): void {
-    this.#dataplane.deny(uplink, prefixes);
+    this.#plane.deny(uplink, prefixes);
   }
 
   addTap(tap: OpenTap, spec: PortSpec, faults?: string): PortId {
@@ -115,7 +137,7 @@ class DataPlaneWorker {
   }
 
   addSockets(network: number, segment: Segment, mtu: number): PortId {
-    const { arena } = this.#dataplane;
+    const arena = this.#arena;
     // Sockets are never replayed, so their secrets need no seed.
     const key: HashKey = [randomInt(2 ** 32) | 0, randomInt(2 ** 32) | 0];
     const log = (message: string) => this.#notify({ notice: 'log', level: 'warn', message });
@@ -129,12 +151,12 @@ class DataPlaneWorker {
   #addDevice(inner: Device, spec: PortSpec, timed: boolean, faults?: string): PortId {
     let device = inner;
     try {
-      if (faults !== undefined) device = new FaultyDevice(device, this.#dataplane.arena, parseFaults(faults));
-      const port = this.#dataplane.addPort(device, spec, performance.now());
+      if (faults !== undefined) device = new FaultyDevice(device, this.#arena, parseFaults(faults));
+      const port = this.#plane.addPort(device, spec, performance.now());
       try {
         this.#loop.add(port, device, timed);
       } catch (error) {
-        this.#dataplane.removePort(port, performance.now());
+        this.#plane.removePort(port, performance.now());
         throw error;
       }
       return port;
@@ -146,7 +168,7 @@ class DataPlaneWorker {
   }
 
   removePort(port: PortId): void {
-    const device = this.#dataplane.removePort(port, performance.now());
+    const device = this.#plane.removePort(port, performance.now());
     if (!device) return;
     this.#loop.remove(port, device);
     device.close();
@@ -155,7 +177,7 @@ class DataPlaneWorker {
   }
 
   publish(options: PublishOptions, sockets: HostSockets | null): number {
-    const publish = this.#dataplane.publish(options);
+    const publish = this.#plane.publish(options);
     if (sockets === null) return publish;
     try {
       const { address, protocol, host, from, to } = options;
@@ -164,7 +186,7 @@ class DataPlaneWorker {
       if (!uplink) throw new RangeError(`uplink ${sockets.uplink} is none of sockets`);
       uplink.device.publish(publish, protocol, { family, host, ifname: sockets.ifname, from, to });
     } catch (error) {
-      this.#dataplane.unpublish(publish, performance.now());
+      this.#plane.unpublish(publish, performance.now());
       throw error;
     }
     return publish;
@@ -176,26 +198,26 @@ class DataPlaneWorker {
       // As long as their connections are known, endpoints can be told that they are reset: so many at a time.
       for (let isOver = false; !isOver; ) {
         const isLast = device.unpublish(publish);
-        isOver = this.#dataplane.poll(port, LAST_WORDS, now) === 0 || isLast;
+        isOver = this.#plane.poll(port, LAST_WORDS, now) === 0 || isLast;
       }
     }
-    this.#dataplane.unpublish(publish, now);
+    this.#plane.unpublish(publish, now);
   }
 
   setUserRules(rules: readonly UserRule[]): void {
-    this.#dataplane.setUserRules(rules);
+    this.#plane.setUserRules(rules);
   }
 
   setNames(network: number, names: readonly ZoneName[]): void {
-    this.#dataplane.setNames(network, names);
+    this.#plane.setNames(network, names);
   }
 
   setSearch(port: PortId, networks: readonly number[], own: readonly ZoneName[]): void {
-    this.#dataplane.setSearch(port, networks, own);
+    this.#plane.setSearch(port, networks, own);
   }
 
   answerQuery(id: number, message: Uint8Array): void {
-    this.#dataplane.answerQuery(id, message, performance.now());
+    this.#plane.answerQuery(id, message, performance.now());
   }
 
   flows(filter: FlowFilter, from: number): FlowPage {
@@ -203,7 +225,7 @@ class DataPlaneWorker {
   }
 
   closeFlows(filter: FlowFilter): number {
-    return this.#dataplane.closeFlows(filter, performance.now());
+    return this.#plane.closeFlows(filter, performance.now());
   }
 
   watchFlows(on: boolean): void {
@@ -223,8 +245,8 @@ class DataPlaneWorker {
     const compiled = filter === undefined ? {} : { filter: compileFilter(filter) };
     const wake = () => this.#notify({ notice: 'observed', observation });
     const { observer, ports } = this.#dataplane;
-    const clock = () => performance.now();
-    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports, wake, clock);
+    observer.clock ??= () => performance.now();
+    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports, wake);
     observer.subscribe(subscriber);
     this.#observations.set(observation, subscriber);
     return { observation, offset: performance.now() - Number(process.hrtime.bigint()) / 1e6 };
@@ -250,9 +272,42 @@ class DataPlaneWorker {
 
   snapshot(wants: SnapshotWants): Snapshot {
     for (const { device, port } of this.#sockets.values()) {
-      this.#dataplane.discarded(port, DropReason.SOCKET_EXHAUSTED, device.takeRefused());
+      this.#plane.discarded(port, DropReason.SOCKET_EXHAUSTED, device.takeRefused());
     }
     return this.#dataplane.snapshot(performance.now(), wants);
+  }
+
+  /** For questions that are tried on a copy. */
+  save(): SavedDataplane {
+    return saveDataplane(this.#dataplane, performance.now());
+  }
+
+  /** Begins to write down what enters the data plane, into a ring of so many bytes. */
+  startRecording(bytes: number): StartedRecording {
+    if (this.#recording !== null) throw new Error('a recording is running already');
+    const ring = sharedRing(bytes);
+    const began = performance.now();
+    const log = new RecordLog(new RingWriter(ring), () => this.#notify({ notice: 'overrun' }));
+    const recorder = new Recorder(this.#dataplane, this.#arena, log, () => performance.now());
+    const { state, ports } = recorder.start(this.#severed);
+    this.#recording = { recorder, log };
+    this.#use(recorder);
+    return { ring, state: state.slice(), ports, began, options: this.#options };
+  }
+
+  /** Ends the recording; answers the state of the tables, null when records were lost before. */
+  stopRecording(): Uint8Array | null {
+    if (this.#recording === null) throw new Error('no recording is running');
+    const { recorder, log } = this.#recording;
+    const state = recorder.stop(this.#severed);
+    this.#recording = null;
+    this.#use(this.#dataplane);
+    return log.isOver ? null : state.slice();
+  }
+
+  #use(plane: Plane): void {
+    this.#plane = plane;
+    this.#loop.use(plane);
   }
 
   stop(): void {
@@ -342,6 +397,9 @@ export type WorkerMethods = Pick<
   | 'remember'
   | 'past'
   | 'snapshot'
+  | 'save'
+  | 'startRecording'
+  | 'stopRecording'
   | 'stop'
 >;
 

@@ -13,10 +13,14 @@ import type {
   UplinkOptions,
   UserRule,
 } from '../../src/dataplane/commands.ts';
+import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { makeObservationRing, ObservationReader } from '../../src/dataplane/observation.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
+import type { StartedRecording } from '../../src/recording/plane.ts';
+import { sharedRing } from '../../src/recording/ring.ts';
 import type { DataPlane, HostSockets, Observation, ObserveOptions } from '../../src/runtime/data-plane.ts';
 import type { Segment } from '../../src/uplink/segment.ts';
+import { type SavedDataplane, saveDataplane } from '../../src/why/fork.ts';
 import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
 import type { ForwardedQuery } from '../../switch/name-server.ts';
@@ -203,6 +207,17 @@ export class FakeDataPlane implements DataPlane {
     this.searches.delete(port);
   }
 
+  /** Nothing is ever recorded. */
+  async startRecording(bytes: number): Promise<StartedRecording> {
+    await this.#turn('startRecording');
+    return { ring: sharedRing(bytes), state: new Uint8Array(8), ports: [], began: 0, options: {} };
+  }
+
+  async stopRecording(): Promise<Uint8Array | null> {
+    await this.#turn('stopRecording');
+    return new Uint8Array(8);
+  }
+
   /** Nothing is ever observed. */
   async observe({ ring: bytes }: ObserveOptions): Promise<Observation> {
     await this.#turn('observe');
@@ -225,6 +240,11 @@ export class FakeDataPlane implements DataPlane {
     return new Int32Array(0);
   }
 
+  async save(): Promise<SavedDataplane> {
+    await this.#turn('save');
+    return saveDataplane(new Dataplane({ ports: 64 }), 0);
+  }
+
   async snapshot(): Promise<Snapshot> {
     await this.#turn('snapshot');
     const drops = new Array<number>(DROP_REASONS).fill(0);
@@ -243,7 +263,7 @@ export class FakeDataPlane implements DataPlane {
     const conntrack = { entries: this.flowTable.length, capacity: 262_144 };
     const { fdb, neighbors, rules } = this;
     const names = { answered: 0, refused: 0, forwarded: 0, busy: 0 };
-    return { now: 0, ledger, ports, fdb, neighbors, rules, conntrack, names };
+    return { now: 0, ledger, ports, gateways: [], fdb, neighbors, rules, conntrack, names };
   }
 
   onPortGone(listener: (port: number) => void): void {

@@ -12,6 +12,10 @@ export function daemonCommand(program: Command, cli: Cli): void {
       '--docker-plugin [path]',
       'be network and IPAM driver tapdeck of Docker, at /run/docker/plugins/tapdeck.sock or another socket',
     )
+    .option(
+      '--record <file>',
+      'write down all that enters the switch, for `tapdeck replay`; see `tapdeck record`',
+    )
     .option('--until-empty', 'end with the last endpoint, as a daemon does that `tapdeck run` starts')
     .option(
       '--default-address-pool <pool>',
