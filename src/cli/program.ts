@@ -22,6 +22,7 @@ import { ruleCommands } from './commands/rule.ts';
 import { rulesCommand } from './commands/rules.ts';
 import { runCommand } from './commands/run.ts';
 import { systemCommands } from './commands/system.ts';
+import { traceCommand } from './commands/trace.ts';
 import { EXIT_DECK_FAILED, EXIT_DONE, EXIT_USAGE, report, say, style } from './output.ts';
 
 /** The command tree: what all commands have in common. */
@@ -118,6 +119,7 @@ export function buildProgram(done: (code: number) => void): Command {
   networkCommands(program, cli);
   labCommands(program, cli);
   captureCommand(program, cli);
+  traceCommand(program, cli);
   extcapCommand(program, cli);
   recordCommand(program, cli);
   eventsCommand(program, cli);

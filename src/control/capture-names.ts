@@ -15,17 +15,44 @@ export interface NamedParts {
   networks: readonly NetworkInfo[];
   endpoints: readonly Endpoint[];
   published: readonly { readonly id: number; readonly published: PublishedPort }[];
+  /** Of the user's, in their order. */
+  userRules: readonly { readonly id: number; readonly position: number }[];
 }
 
 /** What a capture calls everything. */
-export function nameTable({ ports, segments, networks, endpoints, published }: NamedParts): NameTable {
+export function nameTable({
+  ports,
+  segments,
+  networks,
+  endpoints,
+  published,
+  userRules,
+}: NamedParts): NameTable {
   const byPort = new Map(endpoints.map((endpoint) => [endpoint.port, endpoint]));
   return {
     ports: ports.map((one) => deckPort(one, byPort.get(one.port), networks)),
     addresses: addresses(networks, endpoints),
     networks: segments.map(({ number, name }) => [number, name]),
     publishes: published.map(({ id, published }) => [id, publishText(published)]),
+    rules: isolationRules(segments, networks),
+    userRules: userRules.map(({ id, position }) => [id, position]),
   };
+}
+
+/** Where `tapdeck rules` lists the rules that drop between networks: see `viewRules`. */
+function isolationRules(
+  segments: NamedParts['segments'],
+  networks: readonly NetworkInfo[],
+): NameTable['rules'] {
+  const numberOf = (name: string) => segments.find((segment) => segment.name === name)?.number ?? -1;
+  const internal = networks.filter((network) => network.internal);
+  return [
+    ...networks.map(({ name }, i) => ['ISOLATED', numberOf(name), i + 1] as const),
+    ...internal.flatMap(({ name }, i) => [
+      ['INTERNAL_OUT', numberOf(name), 2 * i + 1] as const,
+      ['INTERNAL_IN', numberOf(name), 2 * i + 2] as const,
+    ]),
+  ];
 }
 
 function deckPort(

@@ -81,14 +81,35 @@ export const CaptureEndedAnswer = schemaOf<CaptureEnded>()(
 );
 
 /** A packet, and what was decided about it. */
-export const TraceAnswer = Type.Object(
-  {
-    packet: Type.Integer({ description: 'Its id, the same in captures.' }),
-    time: Time,
-    interface: Type.String({ description: 'By which it came in.' }),
-    steps: Type.Array(
-      Type.Object({ stage: Type.String(), text: Type.String() }, { additionalProperties: true }),
-    ),
-  },
-  { title: 'Trace', additionalProperties: true },
-);
+export interface TraceView {
+  /** Its id, the same in captures. */
+  readonly packet: number;
+  /** RFC 3339, with nanoseconds. */
+  readonly time: string;
+  /** By which it came in. */
+  readonly interface: string;
+  /** In words, a line for each stage. */
+  readonly story: readonly string[];
+  /** The same in fields: see `Step` of src/trace/steps.ts. */
+  readonly steps: readonly { readonly stage: string; readonly action: string }[];
+}
+
+/** So many packets are missing here: more came than the trace had room for. */
+export interface TraceMissed {
+  readonly missed: number;
+}
+
+export const TraceAnswer = Type.Union([
+  schemaOf<TraceView>()(
+    object('Trace', {
+      packet: Count,
+      time: Time,
+      interface: Type.String(),
+      story: Type.Array(Type.String()),
+      steps: Type.Array(
+        Type.Object({ stage: Type.String(), action: Type.String() }, { additionalProperties: true }),
+      ),
+    }),
+  ),
+  schemaOf<TraceMissed>()(object('TraceMissed', { missed: Count })),
+]);

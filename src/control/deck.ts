@@ -238,9 +238,9 @@ export class Deck {
       dns,
     );
     const table = async () => {
-      const { ports } = await plane.snapshot({ ports: true });
+      const { ports, gateways } = await plane.snapshot({ ports: true });
       return nameTable({
-        ports: ports.map(({ port, network }) => ({
+        ports: [...ports, ...gateways].map(({ port, network }) => ({
           port,
           segment: network,
           ...this.#portName(port, network),
@@ -249,6 +249,7 @@ export class Deck {
         networks: networks.bridges().map((network) => network.describe()),
         endpoints: this.#containers.endpoints(),
         published: published.all(),
+        userRules: this.#userRules.list([]),
       });
     };
     this.captures = new Captures({

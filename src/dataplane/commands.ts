@@ -327,6 +327,8 @@ export interface Snapshot {
   now: number;
   ledger: LedgerSnapshot;
   ports: PortCounters[];
+  /** The deck's own port in each network and uplink; with `ports`. */
+  gateways: { port: PortId; network: number }[];
   fdb: FdbEntry[];
   neighbors: NeighborEntry[];
   rules: RuleCounter[];

@@ -223,6 +223,7 @@ export class Dataplane extends Configuration {
       if (verdictKind(heard) === VerdictKind.DROP) this.ledger.drop(verdictArgument(heard) as DropReason);
       else this.ledger.consumed++;
       if (frame.trace !== null) this.observer.verdict(frame, heard);
+      else if (verdictKind(heard) === VerdictKind.DROP) this.observer.dropped(frame, heard, now);
     }
     return verdict;
   }
@@ -324,12 +325,17 @@ export class Dataplane extends Configuration {
       now,
       ledger: this.ledger.snapshot(),
       ports: wants.ports ? this.#portCounters() : [],
+      gateways: wants.ports ? this.#gateways() : [],
       fdb: wants.fdb ? this.fdb.list(now) : [],
       neighbors: wants.neighbors ? this.neighbors.list(now) : [],
       rules: wants.rules ? [...this.rules.list(), ...this.filter.list()] : [],
       conntrack: { entries: this.nat.conntrack.size, capacity: this.nat.conntrack.capacity },
       names: { ...this.resolver.counters },
     };
+  }
+
+  #gateways(): Snapshot['gateways'] {
+    return this.networks.flatMap((network, id) => (network ? { port: network.port, network: id } : []));
   }
 
   #portCounters(): PortCounters[] {

@@ -44,6 +44,8 @@ export interface Subscriber {
 export class Observer implements RowSink {
   /** Whether anybody looks at what comes in. */
   isOn = false;
+  /** Milliseconds, more exact than what the data plane counts by, for the times of stories; that where it is null. */
+  clock: (() => number) | null = null;
   readonly past = new Past();
   readonly #trace = new Trace(this);
   readonly #ends: Ends;
@@ -201,6 +203,8 @@ export class Observer implements RowSink {
     frame.trace = trace;
     this.#isOpen = true;
     this.#packet = frame.packet;
-    for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.begin(frame, frame.ingress, now);
+    const time = this.clock === null ? now : this.clock();
+    for (let i = 0; i < this.#subscribers.length; i++)
+      this.#subscribers[i]!.begin(frame, frame.ingress, time);
   }
 }

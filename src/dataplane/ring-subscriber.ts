@@ -31,21 +31,11 @@ export class RingSubscriber implements Subscriber {
   readonly #networks: ReadonlySet<number> | null = null;
   readonly #filter: ((bytes: Uint8Array, at: number, length: number) => boolean) | null;
   readonly #wake: () => void;
-  readonly #clock: (() => number) | null;
   /** Whether the story in hand is wanted by what was seen of it. */
   #isWanted = false;
 
-  /**
-   * @param wake told when the reader sleeps and there is something for it
-   * @param clock milliseconds, more exact than what the data plane counts by; that by default
-   */
-  constructor(
-    ring: SharedArrayBuffer,
-    wants: ObservationWants,
-    ports: Ports,
-    wake: () => void,
-    clock: (() => number) | null = null,
-  ) {
+  /** @param wake told when the reader sleeps and there is something for it */
+  constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports, wake: () => void) {
     this.#writer = new ObservationWriter(ring);
     this.#ports = ports;
     this.#snaplen = wants.snaplen;
@@ -56,7 +46,6 @@ export class RingSubscriber implements Subscriber {
     }
     this.#filter = wants.filter ?? null;
     this.#wake = wake;
-    this.#clock = clock;
   }
 
   /** Further packets are wanted: those at this port. */
@@ -72,7 +61,7 @@ export class RingSubscriber implements Subscriber {
   begin(frame: Frame, port: PortId, now: number): void {
     this.#isWanted = false;
     this.#judge(frame, port);
-    this.#writer.begin(frame.packet, port, this.#clock === null ? now : this.#clock());
+    this.#writer.begin(frame.packet, port, now);
   }
 
   frameIn(frame: Frame, port: PortId, now: number): void {

@@ -3,6 +3,7 @@ import { Chunks } from '../capture/live/chunks.ts';
 import { DeckNames } from '../capture/live/deck-names.ts';
 import type { Feed } from '../capture/live/feed.ts';
 import { LiveCapture } from '../capture/live/live-capture.ts';
+import { LiveTrace } from '../capture/live/live-trace.ts';
 import { WallClock } from '../capture/live/wall-clock.ts';
 import { ObservationReader } from '../dataplane/observation.ts';
 import type { CaptureNotice, CaptureRequest, CaptureThreadData } from './capture-messages.ts';
@@ -73,7 +74,7 @@ class CaptureWorker {
       names: this.#names,
       now: () => this.#now(),
     };
-    const feed = new LiveCapture({ ...parts, tell: () => [] }, options);
+    const feed = options.kind === 'capture' ? new LiveCapture(parts, options) : new LiveTrace(parts);
     this.#feeds.set(id, { feed, isFinishing: false });
     chunks.flush();
     this.#start();

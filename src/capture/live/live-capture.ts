@@ -1,18 +1,17 @@
 import { Action, ROW_ARGUMENTS, rowAction } from '../../../switch/trace.ts';
 import { type Verdict, VerdictKind, verdictKind } from '../../../switch/verdict.ts';
 import { type ObservationReader, RecordKind } from '../../dataplane/observation.ts';
+import { headline, inWords, readStory } from '../../trace/story.ts';
 import { PacketFlags } from '../capture-record.ts';
 import { PcapngWriter, type SectionDescription } from '../pcapng-writer.ts';
 import type { Chunks } from './chunks.ts';
 import type { DeckNames } from './deck-names.ts';
 import type { Feed } from './feed.ts';
 import { commentOptions, type Options, PacketBlocks, PacketNotes, XdpAction } from './packet-blocks.ts';
+import { PacketIds } from './packet-ids.ts';
 import type { DeckPort } from './port-names.ts';
 import { StoryCache } from './story-cache.ts';
 import type { WallClock } from './wall-clock.ts';
-
-/** Makes words of the rows of a story, a line each. */
-export type Storyteller = (words: Int32Array, rows: Int32Array, count: number) => readonly string[];
 
 export interface LiveCaptureOptions extends SectionDescription {
   /** Bytes kept of a frame. */
@@ -29,7 +28,6 @@ export interface LiveCaptureParts {
   chunks: Chunks;
   clock: WallClock;
   names: DeckNames;
-  tell: Storyteller;
   /** Of the data plane's clock, milliseconds. */
   now: () => number;
 }
@@ -88,8 +86,7 @@ export class LiveCapture implements Feed {
   #isMade = false;
   /** Since when the story waits for a name; NaN when it does not. */
   #waiting = Number.NaN;
-  /** Of the newest packet, which the ids of all are extended by. */
-  #newest = 0;
+  readonly #ids = new PacketIds();
   /** Names of addresses that have been written. */
   readonly #named = new Set<string>();
 
@@ -206,7 +203,7 @@ export class LiveCapture implements Feed {
       notes.seconds = clock.seconds;
       notes.nanoseconds = clock.nanoseconds;
       notes.originalLength = frames[at + 3]!;
-      notes.packetId = this.#packetId(frames[at + 1]!);
+      notes.packetId = this.#ids.extend(frames[at + 1]!);
       notes.comments = comments;
       notes.verdict = isIn ? this.#told.verdict : XdpAction.TX;
       notes.flags =
@@ -268,17 +265,11 @@ export class LiveCapture implements Feed {
       const at = rows[i]!;
       if (rowAction(words, at) === Action.VERDICT) verdict = xdpAction(words[at + ROW_ARGUMENTS + 10]!);
     }
-    let comments = this.#parts.tell(words, rows, count);
+    const steps = readStory(words, rows, count, this.#parts.names);
+    let comments = [headline(steps), ...inWords(steps)];
     const most = Math.floor(MOST_COMMENTS / (4 + 3 * Math.max(1, ...comments.map((text) => text.length))));
     if (comments.length > most) comments = [...comments.slice(0, most), `and ${comments.length - most} more`];
     return { comments: commentOptions(comments), verdict: verdict ?? XdpAction.PASS };
-  }
-
-  /** 32 bits that wrap, as a number that does not: the one of those that is nearest to the newest. */
-  #packetId(packet: number): number {
-    const id = this.#newest + ((packet - this.#newest) | 0);
-    if (id > this.#newest) this.#newest = id;
-    return id;
   }
 }
 

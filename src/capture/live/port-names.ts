@@ -64,6 +64,11 @@ export class PortNames {
     return before && now < newest.since && now <= before.until ? before.tenant : newest.tenant;
   }
 
+  /** Who has a port now, or had it last. */
+  newest(port: number): DeckPort | undefined {
+    return this.#ports.get(port)?.at(-1)?.tenant;
+  }
+
   /** The deck's own port in the network or uplink of a port; that port where it is not known. */
   own(port: number): number {
     const segment = this.#ports.get(port)?.at(-1)?.tenant.segment;

@@ -97,7 +97,7 @@ export function checkFilter(text: string): string {
 }
 
 /** How a capture ends: by a signal or by its count, with the daemon, or because nobody reads. */
-class Ending {
+export class Ending {
   readonly #stop: () => void;
   #stream: ByteStream | undefined;
   #end: (() => Promise<CaptureEnded>) | undefined;
@@ -168,10 +168,12 @@ async function toFiles(stream: ByteStream, ending: Ending, writer: FileWriter): 
     }
   } catch (error) {
     // What has come before the failure is kept; the failure is what is said.
-    await writer.close().catch(() => {});
+    await Promise.race([writer.close(), giveUp(ending)]).catch(() => {});
+    writer.destroy();
     throw error;
   }
   await Promise.race([writer.close(), giveUp(ending)]);
+  writer.destroy();
   return writer.packets;
 }
 
@@ -216,6 +218,17 @@ async function* unbroken(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
   }
 }
 
+/** The lines of each chunk that are whole. */
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string[]> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of unbroken(chunks)) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop()!;
+    yield lines;
+  }
+}
+
 function fileOptions(
   { write, size, seconds, files }: CaptureFlags,
   count: number | undefined,
@@ -238,13 +251,13 @@ function fileOptions(
   return { path: write, count, ...options };
 }
 
-function numberOf(text: string | undefined, option: string, least: number): number | undefined {
+export function numberOf(text: string | undefined, option: string, least: number): number | undefined {
   if (text === undefined) return undefined;
   if (!/^\d{1,10}$/.test(text) || Number(text) < least)
     throw invalid(`${option} ${quote(text)} is no number from ${least} on`);
   return Number(text);
 }
 
-function plural(count: number, what: string): string {
+export function plural(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }

@@ -114,6 +114,11 @@ export class FileWriter implements BlockListener {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** Writes no more, whatever waits. */
+  destroy(): void {
+    this.#target?.destroy();
+  }
+
   #next(): void {
     const { path, files, size } = this.#options;
     if (files !== undefined && this.#file + 1 >= files && size === undefined) {

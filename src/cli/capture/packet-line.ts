@@ -37,8 +37,9 @@ export class PacketLines {
     const cut = capturedLength < originalLength ? `, ${capturedLength} of ${originalLength} bytes kept` : '';
     const line = `${this.#time(record.timestamp)}${style('bold', interfaceName)} ${direction} ${this.#describe(record)}${cut}`;
     if (this.#options.verbose)
-      return `${[line, ...comments.map((text) => `    ${colour(text)}`)].join('\n')}\n`;
-    const decided = comments.at(-1);
+      return `${[line, ...comments.slice(comments.length > 1 ? 1 : 0).map((text) => `    ${colour(text)}`)].join('\n')}\n`;
+    // The first says what became of it.
+    const decided = comments[0];
     return decided === undefined ? `${line}\n` : `${line} [${colour(decided)}]\n`;
   }
 

@@ -9,6 +9,8 @@ import { DeckError } from '../../control/error.ts';
 export interface Target {
   write(pieces: readonly Uint8Array[]): Promise<void>;
   close(): Promise<void>;
+  /** Lets go of it, written or not. */
+  destroy(): void;
 }
 
 /** The reader of a pipe has gone: no error, there is nothing more to do. */
@@ -79,6 +81,8 @@ function file(path: string, fd: number): Target {
       }
     },
     close: async () => closeSync(fd),
+    // What is under way to a file ends by itself.
+    destroy: () => {},
   };
 }
 
@@ -125,6 +129,7 @@ function pipe(fd: number): Target {
         socket.once('close', resolve);
         socket.end(() => socket.destroy());
       }),
+    destroy: () => socket.destroy(),
   };
 }
 
