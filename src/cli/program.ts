@@ -8,6 +8,7 @@ import { completionCommand } from './commands/completion.ts';
 import { conntrackCommand } from './commands/conntrack.ts';
 import { daemonCommand } from './commands/daemon.ts';
 import { demoCommand } from './commands/demo.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { eventsCommand } from './commands/events.ts';
 import { execCommand } from './commands/exec.ts';
 import { extcapCommand } from './commands/extcap.ts';
@@ -23,6 +24,7 @@ import { rulesCommand } from './commands/rules.ts';
 import { runCommand } from './commands/run.ts';
 import { systemCommands } from './commands/system.ts';
 import { traceCommand } from './commands/trace.ts';
+import { whyCommand } from './commands/why.ts';
 import { EXIT_DECK_FAILED, EXIT_DONE, EXIT_USAGE, report, say, style } from './output.ts';
 
 /** The command tree: what all commands have in common. */
@@ -116,6 +118,7 @@ export function buildProgram(done: (code: number) => void): Command {
   conntrackCommand(program, cli);
   rulesCommand(program, cli);
   ruleCommands(program, cli);
+  whyCommand(program, cli);
   networkCommands(program, cli);
   labCommands(program, cli);
   captureCommand(program, cli);
@@ -126,6 +129,7 @@ export function buildProgram(done: (code: number) => void): Command {
   systemCommands(program, cli);
   replayCommand(program, cli);
   demoCommand(program, cli);
+  doctorCommand(program, cli);
   completionCommand(program, cli);
   installCommands(program, cli);
 

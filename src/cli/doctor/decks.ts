@@ -1,0 +1,117 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { VersionInfo } from '../../control/api-schema.ts';
+import { DaemonAbsent, DaemonClient } from '../../control/client.ts';
+import { DeckError } from '../../control/error.ts';
+import type { NetworkInfo } from '../../control/network.ts';
+import type { RuntimePaths } from '../../control/paths.ts';
+import { findProcess } from '../../control/process.ts';
+import { packageVersion } from '../../control/version.ts';
+import { type Finding, type Host, ok } from './finding.ts';
+
+/** What there is of decks: the daemon, and what others have left. */
+
+export interface DaemonFindings {
+  findings: Finding[];
+  /** Of the daemon; null without one. */
+  networks: readonly NetworkInfo[] | null;
+}
+
+export async function checkDaemon(paths: RuntimePaths): Promise<DaemonFindings> {
+  const check = 'daemon';
+  const client = new DaemonClient(paths.socket);
+  let version: VersionInfo;
+  try {
+    version = await client.version();
+  } catch (error) {
+    if (error instanceof DaemonAbsent) {
+      return {
+        findings: [
+          ok(check, `none runs at ${paths.socket}; \`tapdeck run\` starts its own`),
+          ...leftovers(paths),
+        ],
+        networks: null,
+      };
+    }
+    if (!(error instanceof DeckError)) throw error;
+    const found: Finding = {
+      check,
+      level: 'problem',
+      found: error.message,
+      means: 'no command reaches the daemon',
+      todo:
+        error.code === 'permission'
+          ? 'start it with --group NAME and be of that group, or be its user'
+          : 'see its log, and start it again',
+    };
+    return { findings: [found], networks: null };
+  }
+  const networks = await client.get<NetworkInfo[]>('/v1/networks');
+  const running = `pid ${version.pid} at ${paths.socket}, with ${version.uplinks[0] ?? 'no uplink'}`;
+  if (version.version === packageVersion()) return { findings: [ok(check, running)], networks };
+  const older: Finding = {
+    check,
+    level: 'warning',
+    found: `${running}, is tapdeck ${version.version}, and this is ${packageVersion()}`,
+    means: 'commands of one may not be understood by the other',
+    todo: 'start the daemon again: its containers and their connections survive it',
+  };
+  return { findings: [older], networks };
+}
+
+/** What a daemon has left that was killed; the next one cleans it up. */
+function leftovers(paths: RuntimePaths): Finding[] {
+  const check = 'leftovers';
+  const pid = lockedBy(paths.lock);
+  const files = [paths.lock, paths.socket, paths.recovery].filter((path) => existsSync(path));
+  // One that is just starting or ending, or a socket that systemd listens at.
+  const isAlive = pid !== 0 && findProcess(pid) !== undefined;
+  if (pid === 0 || isAlive) return [ok(check, 'no daemon was killed')];
+  return [
+    {
+      check,
+      level: 'warning',
+      found: `a daemon (pid ${pid}) was killed, and has left ${files.join(', ')}`,
+      means: 'processes of its sandboxes may still run, without a network',
+      todo: 'tapdeck system prune removes all of it; the next daemon takes it over',
+    },
+  ];
+}
+
+function lockedBy(lock: string): number {
+  try {
+    return Number.parseInt(readFileSync(lock, 'utf8'), 10) || 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** Where a daemon of ours would listen and keep its state. */
+export function checkFolders(paths: RuntimePaths, { root, env }: Host): Finding {
+  const check = 'folders';
+  for (const folder of [paths.folder, dirname(paths.state)]) {
+    const owner = ownerOf(folder);
+    if (owner === undefined || owner === process.getuid!() || root) continue;
+    return {
+      check,
+      level: 'problem',
+      found: `${folder} belongs to another user`,
+      means: 'a daemon of yours has no place for its socket and state',
+      todo: `chown it, remove it, or choose another place: --host unix:///PATH`,
+    };
+  }
+  if (!root && paths.own && !env['XDG_RUNTIME_DIR'] && !paths.folder.startsWith('/run/')) {
+    return {
+      check,
+      level: 'note',
+      found: `XDG_RUNTIME_DIR is not set, so the daemon's socket is in ${paths.folder}`,
+      means: 'programs that were started with it do not find this daemon, nor the other way round',
+      todo: 'log in by PAM (su -l, ssh, machinectl shell) with systemd-logind or elogind, or set TAPDECK_HOST',
+    };
+  }
+  return ok(check, `${paths.folder}, ${dirname(paths.state)}`);
+}
+
+function ownerOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.uid;
+}
