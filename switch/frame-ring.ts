@@ -4,11 +4,13 @@ import type { Frame } from './frame.ts';
 /** Frames in the order they came, at most as many as said. Holds the references that are handed to it. */
 export class FrameRing {
   readonly #slots: (Frame | null)[];
+  readonly #marks: Uint8Array;
   #head = 0;
   #size = 0;
 
   constructor(capacity: number) {
     this.#slots = new Array<Frame | null>(capacity).fill(null);
+    this.#marks = new Uint8Array(capacity);
   }
 
   /** @param frames those of the arena, by slot */
@@ -32,16 +34,22 @@ export class FrameRing {
     return this.#size === this.#slots.length;
   }
 
-  /** Puts a frame at the end; the caller has made sure that there is room. */
-  push(frame: Frame): void {
+  /** Puts a frame at the end, with a number of the caller's; the caller has made sure that there is room. */
+  push(frame: Frame, mark = 0): void {
     let index = this.#head + this.#size++;
     if (index >= this.#slots.length) index -= this.#slots.length;
     this.#slots[index] = frame;
+    this.#marks[index] = mark;
   }
 
   /** The oldest frame, which stays; or null. */
   first(): Frame | null {
     return this.#size === 0 ? null : this.#slots[this.#head]!;
+  }
+
+  /** What the oldest frame was put in with. */
+  get mark(): number {
+    return this.#marks[this.#head]!;
   }
 
   /** Takes the oldest frame; or null. */

@@ -94,11 +94,14 @@ export const Action = {
   /** NEIGHBOR, EGRESS: what it waited for has come, or is given up. */
   RESUMED: 24,
 
-  /** EGRESS: a1 bytes to port a0. */
+  /**
+   * EGRESS: a1 bytes to port a0; a2 is 1 when that was said before, and then taken back by QUEUED. Small frames are said to be sent
+   * when they are put together for the device; should that not take them all, QUEUED or LOST says so.
+   */
   SENT: 25,
-  /** EGRESS: port a0 has no room now, and the frame waits. */
+  /** EGRESS: port a0 has no room now, and the frame waits; a1 is 1 when it was said to be sent. */
   QUEUED: 26,
-  /** EGRESS: lost to port a0 for the drop reason a1. */
+  /** EGRESS: lost to port a0 for the drop reason a1; a2 is 1 when it was said to be sent. */
   LOST: 27,
 
   /** ORIGIN: ENDS; because of packet a10, or by itself when that is 0. */

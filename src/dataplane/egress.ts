@@ -4,7 +4,6 @@ import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame, PortId } from '../../switch/frame.ts';
 import { FrameRing } from '../../switch/frame-ring.ts';
 import { PORT_STRIDE, type Ports, TX_BYTES, TX_DROPPED, TX_FRAMES } from '../../switch/ports.ts';
-import { Action, Stage } from '../../switch/trace.ts';
 import { type Verdict, VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { type Carrier, carryFlag } from '../../wire/carrier.ts';
 import { ETH_LEN } from '../../wire/ethernet.ts';
@@ -26,6 +25,8 @@ const BATCHED = 2048;
 class Batch {
   readonly frames: Frame[] = [];
   readonly outcomes: Transmit[] = new Array(BATCH).fill(Transmit.SENT);
+  /** 1 where a story says already that the frame is sent. */
+  readonly told = new Uint8Array(BATCH);
   size = 0;
 }
 
@@ -143,11 +144,15 @@ export class Egress {
         this.#onException(error, frame);
       }
       if (status === Transmit.BLOCKED) return false;
+      const told = queue.mark;
       queue.shift();
       this.#ledger.held--;
       if (this.#observer.isOn) this.#observer.resumed(frame, now);
       if (status === undefined) this.#drop(port, frame, DropReason.EXCEPTION, now);
-      else this.#account(port, frame, status, now);
+      else if (status === Transmit.SENT && frame.trace !== null && told !== 0) {
+        this.#count(port, frame);
+        this.#observer.sentAfterAll(frame, port);
+      } else this.#account(port, frame, status, now);
       if (frame.trace !== null) this.#observer.concluded(frame);
       this.#arena.release(frame);
     }
@@ -176,7 +181,7 @@ export class Egress {
     }
     if (copies > 0) return;
     this.#ledger.drop(DropReason.NO_EGRESS);
-    this.#observer.lost(frame, ingress, DropReason.NO_EGRESS, now);
+    this.#observer.lost(frame, ingress, DropReason.NO_EGRESS, 0, now);
   }
 
   #send(port: PortId, frame: Frame, now: number): void {
@@ -193,7 +198,7 @@ export class Egress {
     const device = this.#devices[port];
     if (!device) {
       this.#ledger.drop(DropReason.PORT_GONE);
-      this.#observer.lost(frame, port, DropReason.PORT_GONE, now);
+      this.#observer.lost(frame, port, DropReason.PORT_GONE, 0, now);
       return;
     }
     const vnet = frame.at - VNET_LEN;
@@ -246,7 +251,7 @@ export class Egress {
     const queue = this.#queues[port];
     // Frames that wait go first: order is kept per port.
     if (queue !== undefined && queue.size > 0) {
-      this.#enqueue(port, frame, now);
+      this.#enqueue(port, frame, now, 0);
       return;
     }
     if (device.transmitBatch !== undefined && frame.length <= BATCHED) {
@@ -259,12 +264,14 @@ export class Egress {
       this.#transmit(port, device, frame, now);
       return;
     }
-    this.#conclude(port, frame, device.transmit(frame, now), now);
+    this.#conclude(port, frame, device.transmit(frame, now), now, 0);
   }
 
-  #conclude(port: PortId, frame: Frame, status: Transmit, now: number): void {
-    if (status === Transmit.BLOCKED) this.#enqueue(port, frame, now);
-    else this.#account(port, frame, status, now);
+  #conclude(port: PortId, frame: Frame, status: Transmit, now: number, told: number): void {
+    if (status === Transmit.BLOCKED) this.#enqueue(port, frame, now, told);
+    else if (told === 0) this.#account(port, frame, status, now);
+    else if (status === Transmit.SENT) this.#count(port, frame);
+    else this.#drop(port, frame, reasonOf(status), now, told);
   }
 
   /** Keeps a small frame until `sendBatches`, or until there are enough of them. */
@@ -277,14 +284,17 @@ export class Egress {
     if (batch.size === 0) this.#unsent.push(port);
     this.#arena.retain(frame);
     this.#ledger.held++;
+    const told = frame.trace === null ? 0 : 1;
+    batch.told[batch.size] = told;
     batch.frames[batch.size++] = frame;
-    if (frame.trace !== null) this.#observer.sent(frame, port, now);
+    // What a story says of it is said now, while the story is told.
+    if (told !== 0) this.#observer.sent(frame, port, now);
     if (batch.size === BATCH) this.#sendBatch(port, now);
   }
 
   #sendBatch(port: PortId, now: number): void {
     const batch = this.#batches[port]!;
-    const { frames, outcomes, size } = batch;
+    const { frames, outcomes, told, size } = batch;
     const device = this.#devices[port]!;
     try {
       device.transmitBatch!(frames, size, outcomes, now);
@@ -297,7 +307,7 @@ export class Egress {
     for (let i = 0; i < size; i++) {
       const frame = frames[i]!;
       this.#ledger.held--;
-      this.#conclude(port, frame, outcomes[i]!, now);
+      this.#conclude(port, frame, outcomes[i]!, now, told[i]!);
       this.#arena.release(frame);
     }
   }
@@ -305,13 +315,13 @@ export class Egress {
   #cancel(port: PortId, batch: Batch, reason: DropReason, now: number): void {
     for (let i = 0; i < batch.size; i++) {
       this.#ledger.held--;
-      this.#drop(port, batch.frames[i]!, reason, now);
+      this.#drop(port, batch.frames[i]!, reason, now, batch.told[i]!);
       this.#arena.release(batch.frames[i]!);
     }
     batch.size = 0;
   }
 
-  #enqueue(port: PortId, frame: Frame, now: number): void {
+  #enqueue(port: PortId, frame: Frame, now: number, told: number): void {
     let queue = this.#queues[port];
     if (!queue) {
       queue = new FrameRing(QUEUE);
@@ -319,28 +329,33 @@ export class Egress {
     }
     const kept = queue.full ? undefined : this.#arena.park(frame);
     if (!kept) {
-      this.#drop(port, frame, DropReason.FULL_RING, now);
+      this.#drop(port, frame, DropReason.FULL_RING, now, told);
       return;
     }
     if (queue.size === 0) this.blocked.push(port);
-    queue.push(kept);
+    queue.push(kept, told);
     this.#ledger.held++;
-    if (frame.trace !== null) frame.trace.point(frame, Stage.EGRESS, Action.QUEUED, port);
+    if (frame.trace !== null || told !== 0) this.#observer.queued(frame, port, told, now);
   }
 
   #account(port: PortId, frame: Frame, status: Transmit, now: number): void {
     if (status === Transmit.SENT) {
-      this.#ledger.sent++;
-      const row = port * PORT_STRIDE;
-      this.#ports.counters[row + TX_FRAMES]!++;
-      this.#ports.counters[row + TX_BYTES]! += frame.length;
+      this.#count(port, frame);
       if (frame.trace !== null) this.#observer.sent(frame, port, now);
     } else this.#drop(port, frame, reasonOf(status), now);
   }
 
-  #drop(port: PortId, frame: Frame, reason: DropReason, now: number): void {
+  #count(port: PortId, frame: Frame): void {
+    this.#ledger.sent++;
+    const row = port * PORT_STRIDE;
+    this.#ports.counters[row + TX_FRAMES]!++;
+    this.#ports.counters[row + TX_BYTES]! += frame.length;
+  }
+
+  /** @param told whether a story says that it was sent */
+  #drop(port: PortId, frame: Frame, reason: DropReason, now: number, told = 0): void {
     this.#ledger.drop(reason);
-    this.#observer.lost(frame, port, reason, now);
+    this.#observer.lost(frame, port, reason, told, now);
     this.#ports.counters[port * PORT_STRIDE + TX_DROPPED]!++;
   }
 }

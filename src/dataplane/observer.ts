@@ -29,7 +29,7 @@ export interface Subscriber {
   frameIn(frame: Frame, port: PortId, now: number): void;
   /** A copy that goes out by `port`. */
   frameOut(frame: Frame, port: PortId, now: number): void;
-  /** The copy for `port` is lost; a row says why. */
+  /** The copy for `port` is lost, or waits; a row says why. */
   lost(frame: Frame, port: PortId): void;
   row(row: Int32Array): void;
   /** The row of a verdict. */
@@ -126,6 +126,11 @@ export class Observer implements RowSink {
     for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.frameOut(frame, port, now);
   }
 
+  /** A copy that waited is sent of which a story has said so before: its bytes have been shown. */
+  sentAfterAll(frame: Frame, port: PortId): void {
+    this.#trace.point(frame, Stage.EGRESS, Action.SENT, port, frame.length, 1);
+  }
+
   /** What became of a traced frame, or of the deck's own copy of it. */
   verdict(frame: Frame, verdict: Verdict): void {
     const { row } = this.#trace;
@@ -157,23 +162,38 @@ export class Observer implements RowSink {
     this.#remember(frame, verdict);
   }
 
-  /** A frame, or the copy for one port, is lost without a verdict that a story tells. The past remembers it in any case. */
-  lost(frame: Frame, port: PortId, reason: DropReason, now: number): void {
+  /**
+   * A frame, or the copy for one port, is lost without a verdict that a story tells. The past remembers it in any case.
+   * @param told 1 when a story says that it was sent
+   */
+  lost(frame: Frame, port: PortId, reason: DropReason, told: number, now: number): void {
     const trace = this.#trace;
     if (this.isOn) {
-      const isAlone = !this.#isOpen;
-      if (isAlone) this.#begin(frame, now);
+      const isAlone = this.#beginAlone(frame, now);
       for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.lost(frame, port);
-      trace.point(frame, Stage.EGRESS, Action.LOST, port, reason);
-      if (isAlone) {
-        frame.trace = null;
-        this.commit();
-      }
+      trace.point(frame, Stage.EGRESS, Action.LOST, port, reason, told);
+      if (isAlone) this.concluded(frame);
     } else {
       trace.port = frame.ingress;
       trace.now = now;
     }
     this.#remember(frame, drop(reason));
+  }
+
+  /** A frame waits for a port that has no room. @param told 1 when a story says that it was sent */
+  queued(frame: Frame, port: PortId, told: number, now: number): void {
+    if (!this.isOn) return;
+    const isAlone = this.#beginAlone(frame, now);
+    for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.lost(frame, port);
+    this.#trace.point(frame, Stage.EGRESS, Action.QUEUED, port, told);
+    if (isAlone) this.concluded(frame);
+  }
+
+  /** Begins a story if none is open; answers whether it has. */
+  #beginAlone(frame: Frame, now: number): boolean {
+    if (this.#isOpen) return false;
+    this.#begin(frame, now);
+    return true;
   }
 
   #remember(frame: Frame, verdict: Verdict): void {
