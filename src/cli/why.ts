@@ -41,13 +41,10 @@ function placeOf({ name, address, network }: WhyView['from']): string {
     : `${name} (${address}${where})`;
 }
 
-function stepLines({ kind, from, what, rules, fate, drops }: WhyStep): string[] {
+function stepLines({ kind, from, what, way, fate, drops }: WhyStep): string[] {
   if (kind === 'neighbor-question') return [`${from}: ${what} ${fate}`];
   const end = drops.length > 0 ? style('yellow', fate) : fate;
-  const chains = rules.map(({ chain, target, words, rule }) => {
-    const id = rule === null ? '' : ` (rule ${rule})`;
-    return `  ${chain}: ${target}, ${words}${id}`;
-  });
+  const chains = way.map((line) => `  ${line}`);
   return [`${from}: ${what}`, ...chains, `  ${end}`];
 }
 

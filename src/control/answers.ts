@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox';
+import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import { FILTERINGS, REJECTIONS, RULE_ACTIONS, RULE_STATES } from '../dataplane/commands.ts';
 import type {
   AttachmentRemoved,
@@ -9,7 +10,6 @@ import type {
 } from './api-schema.ts';
 import type { Attachment } from './attachments.ts';
 import type { Container } from './container.ts';
-import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { FlowEventView, FlowView } from './flows.ts';
 import type { NetworkInfo } from './network.ts';
@@ -350,6 +350,7 @@ export const WhyAnswer = schemaOf<WhyView>()(
         from: Type.String(),
         to: nullable(Type.String()),
         what: Type.String(),
+        way: Type.Array(Type.String()),
         rules: Type.Array(
           object('WhyRule', {
             table: oneOf('nat', 'filter'),

@@ -19,6 +19,7 @@ import { ruleRoutes } from './routes/rules.ts';
 import { sandboxRoutes } from './routes/sandboxes.ts';
 import { systemRoutes } from './routes/system.ts';
 import { tableRoutes } from './routes/tables.ts';
+import { whyRoutes } from './routes/why.ts';
 
 const STATUS: Record<DeckErrorCode, number> = {
   invalid: 400,
@@ -54,6 +55,7 @@ const ROUTES: readonly ((app: FastifyInstance, parts: ApiParts) => void)[] = [
   sandboxRoutes,
   tableRoutes,
   ruleRoutes,
+  whyRoutes,
   conntrackRoutes,
   captureRoutes,
   recordingRoutes,

@@ -1,12 +1,14 @@
 import type { PortId } from '../../switch/frame.ts';
 import type { ResolverCounters } from '../../switch/resolver.ts';
-import type { ConntrackOptions } from '../dataplane/commands.ts';
+import { DeckNames } from '../capture/live/deck-names.ts';
+import type { ConntrackOptions, RuleCounter } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
 import { nameOfInterface, openHandover } from '../device/handover.ts';
 import { hostAddresses } from '../device/host-addresses.ts';
 import { hostRoutes } from '../device/host-routes.ts';
 import { openPacket } from '../device/packet-socket.ts';
 import { openTapFor, setRoutesFor } from '../device/rootless.ts';
+import type { NameTable } from '../runtime/capture-messages.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
 import { type Family, formatSubnet } from './address.ts';
@@ -50,6 +52,9 @@ import {
   viewLedger,
   viewNeighbors,
 } from './views.ts';
+import { explain, type WhyView } from './why/explain.ts';
+import { parseWanted } from './why/grammar.ts';
+import { resolve } from './why/resolve.ts';
 
 export interface DeckOptions {
   /** For hashes and random choices of the data plane; drawn at random by default. */
@@ -237,21 +242,7 @@ export class Deck {
       },
       dns,
     );
-    const table = async () => {
-      const { ports, gateways } = await plane.snapshot({ ports: true });
-      return nameTable({
-        ports: [...ports, ...gateways].map(({ port, network }) => ({
-          port,
-          segment: network,
-          ...this.#portName(port, network),
-        })),
-        segments: [...networks.bridges(), ...uplinks.all()],
-        networks: networks.bridges().map((network) => network.describe()),
-        endpoints: this.#containers.endpoints(),
-        published: published.all(),
-        userRules: this.#userRules.list([]),
-      });
-    };
+    const table = () => this.#nameTable();
     this.captures = new Captures({
       plane,
       events,
@@ -439,10 +430,7 @@ export class Deck {
   /** What is done to packets, as the chains of rules that Docker would have made for it. */
   async rules(): Promise<ChainView[]> {
     const { rules } = await this.#operation(() => this.#plane.snapshot({ rules: true }));
-    const networks = this.#networks.ruleNetworks();
-    const uplinks = this.#uplinks.all();
-    const userRules = this.#userRules.list(rules);
-    return viewRules({ networks, uplinks, published: this.#published.all(), userRules, counters: rules });
+    return this.#chains(rules);
   }
 
   /**
@@ -473,6 +461,64 @@ export class Deck {
   /** Puts rules of an earlier deck in force, as `save` gave them. */
   restoreRules(rules: readonly SavedRule[]): Promise<void> {
     return this.#operation(() => this.#userRules.restore(rules));
+  }
+
+  /**
+   * What would become of a packet, and of the answer to it: tried on a copy of the data plane, so that nothing is sent and nothing
+   * changes.
+   * @param from a container, `NETWORK/CONTAINER`, an address, `host` or `outside`
+   * @param to the same or `gateway`, with a port and a protocol: `web:80/tcp`; a ping when it has none
+   */
+  why(from: string, to: string, family?: Family): Promise<WhyView> {
+    return this.#operation(async () => {
+      const wanted = parseWanted(from, to);
+      const networks = this.#networks.bridges();
+      const uplinks = this.#uplinks.all();
+      const resolved = resolve({ containers: this.#containers.list(), networks, uplinks }, wanted, family);
+      const saved = await this.#plane.save();
+      return explain(
+        {
+          containers: this.#containers.list(),
+          networks,
+          uplinks,
+          chains: (counters) => this.#chains(counters),
+          names: await this.#deckNames(),
+          userRules: this.#userRules.list([]).map(({ id }) => id),
+        },
+        resolved,
+        saved,
+      );
+    });
+  }
+
+  async #deckNames(): Promise<DeckNames> {
+    const names = new DeckNames();
+    names.replace(await this.#nameTable(), 0);
+    return names;
+  }
+
+  /** What everything is called that has a number in the data plane. */
+  async #nameTable(): Promise<NameTable> {
+    const { ports, gateways } = await this.#plane.snapshot({ ports: true });
+    return nameTable({
+      ports: [...ports, ...gateways].map(({ port, network }) => ({
+        port,
+        segment: network,
+        ...this.#portName(port, network),
+      })),
+      segments: [...this.#networks.bridges(), ...this.#uplinks.all()],
+      networks: this.#networks.bridges().map((network) => network.describe()),
+      endpoints: this.#containers.endpoints(),
+      published: this.#published.all(),
+      userRules: this.#userRules.list([]),
+    });
+  }
+
+  #chains(counters: readonly RuleCounter[]): ChainView[] {
+    const networks = this.#networks.ruleNetworks();
+    const uplinks = this.#uplinks.all();
+    const userRules = this.#userRules.list(counters);
+    return viewRules({ networks, uplinks, published: this.#published.all(), userRules, counters });
   }
 
   /** The filtering database: which address is behind which port. */

@@ -38,6 +38,7 @@ import { udpDstPort, udpSrcPort } from '../../wire/udp.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
 import type { RuleCounter } from '../dataplane/commands.ts';
 import type { Dataplane } from '../dataplane/dataplane.ts';
+import { StoryCollector } from '../trace/story-collector.ts';
 import { fork, type SavedDataplane } from './fork.ts';
 import { datagram, type Ends, echo, neighborAnswer, neighborQuestion, parsed, segment } from './packets.ts';
 import { ProbeDevice, type SentFrame } from './probe-device.ts';
@@ -100,6 +101,9 @@ class Conversation {
   readonly #stations: readonly Station[];
   readonly #steps: MutableStep[] = [];
   readonly #sent: SentFrame[] = [];
+  readonly #collector = new StoryCollector();
+  /** What is on its way, and its packet id: it may go on because of something else that is sent. */
+  #current: { step: MutableStep; packet: number } | null = null;
   /** What stations have learned: the MAC of an address, by station. */
   readonly #macs = new Map<string, Mac>();
   #awaited: Awaited | null = null;
@@ -112,6 +116,7 @@ class Conversation {
     // What waits for a device that has no room is not what is asked for: here all have.
     for (const { port } of question.stations) this.#deck.egress.flush(port, saved.now);
     sent.length = 0;
+    this.#deck.observer.subscribe(this.#collector);
     this.#question = question;
     this.#stations = question.stations;
     this.#now = saved.now;
@@ -318,6 +323,7 @@ class Conversation {
       verdict: frame === undefined ? drop(DropReason.NOMEM) : deck.lastVerdict,
       drops: frame === undefined ? [DropReason.NOMEM] : differences(deck.ledger.drops, dropsBefore),
       rules: counted(this.#rules(), rulesBefore),
+      stories: [],
       sent: this.#sent.splice(0),
       arrived: -1,
       reply: null,
@@ -326,6 +332,9 @@ class Conversation {
       waited: 0,
     };
     this.#steps.push(step);
+    const [first] = this.#collector.stories;
+    if (!kind.startsWith('neighbor') && first !== undefined) this.#current = { step, packet: first.packet };
+    this.#tellStories(step);
     this.#hear(step.sent);
     return step;
   }
@@ -342,10 +351,19 @@ class Conversation {
       deck.expire(this.#now);
       const sent = this.#sent.splice(0);
       step.sent = [...step.sent, ...sent];
+      this.#tellStories(step);
       this.#hear(sent);
     }
     step.waited = this.#now - began;
     step.drops = [...step.drops, ...differences(deck.ledger.drops, before)];
+  }
+
+  /** What was observed since belongs to `step`, or to what is on its way. */
+  #tellStories(step: MutableStep): void {
+    for (const { packet, rows } of this.#collector.stories.splice(0)) {
+      const owner = this.#current?.packet === packet ? this.#current.step : step;
+      owner.stories = [...owner.stories, rows];
+    }
   }
 
   #rules(): RuleCounter[] {

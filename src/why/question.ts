@@ -69,6 +69,8 @@ export interface Step {
   readonly drops: readonly number[];
   /** The rules that counted something, in the order of the chains. */
   readonly rules: readonly RuleCounter[];
+  /** What was observed of it on its way, and of what the deck made because of it: a story each, rows of `switch/trace.ts`. */
+  readonly stories: readonly Int32Array[];
   /** What left the deck because of it. */
   readonly sent: readonly { readonly port: PortId; readonly frame: Uint8Array }[];
   /** Index of the station that got what was sent, to the address that it was meant for; -1 for nobody. */

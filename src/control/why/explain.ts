@@ -1,6 +1,9 @@
 import { DROP_REASON_NAMES } from '../../../switch/drop-reason.ts';
 import { DROP_TEXT, type DropReasonName } from '../../../switch/drop-text.ts';
 import type { RuleCounter } from '../../dataplane/commands.ts';
+import type { Names } from '../../trace/names.ts';
+import { inWords, readStory } from '../../trace/story.ts';
+import { rowPlaces } from '../../trace/story-collector.ts';
 import { ask } from '../../why/conversation.ts';
 import type { SavedDataplane } from '../../why/fork.ts';
 import type { DeckReply, Outcome, Step, StepKind } from '../../why/question.ts';
@@ -39,6 +42,8 @@ export interface WhyStep {
   to: string | null;
   /** What it is: `SYN`, `who has 10.0.0.1?`. */
   what: string;
+  /** Its way, a line for each stage. */
+  way: string[];
   /** The rules that it met and that had their say, in the order of the chains. */
   rules: WhyRule[];
   /** Why it was dropped, if it was. */
@@ -67,6 +72,8 @@ export interface WhyView {
 export interface ExplainParts extends WhyParts {
   /** The chains of rules, with what `counters` say that they have counted. */
   chains(counters: readonly RuleCounter[]): ChainView[];
+  /** What everything is called. */
+  names: Names;
   /** Ids of the rules in DOCKER-USER, in their order. */
   userRules: readonly number[];
 }
@@ -140,6 +147,10 @@ class Explainer {
       from: names[step.from]!,
       to: step.arrived >= 0 ? names[step.arrived]! : null,
       what: this.#what(step),
+      way: step.stories.flatMap((rows) => {
+        const places = rowPlaces(rows);
+        return inWords(readStory(rows, places, places.length, this.#parts.names));
+      }),
       rules: this.#rules(step),
       // A question is for everybody: that nobody else heard it means nothing.
       drops: step.kind === 'neighbor-question' && step.answered ? [] : dropsOf(step),
