@@ -74,6 +74,10 @@ const SYSTEM: Record<string, Record<string, string>> = {
     '/etc/containers/oci/hooks.d/tapdeck.json': '644',
     '/usr/local/libexec/tapdeck/oci-hook': '755',
   },
+  slirp4netns: {
+    '/etc/containers/containers.conf.d/tapdeck-slirp4netns.conf': '644',
+    '/usr/local/libexec/tapdeck/slirp4netns': '755',
+  },
   completion: {
     '/usr/local/share/bash-completion/completions/tapdeck': '644',
     '/usr/local/share/fish/vendor_completions.d/tapdeck.fish': '644',
@@ -90,6 +94,11 @@ const USER: Record<string, Record<string, string>> = {
     '/home/alice/.config/containers/oci/hooks.d/tapdeck.json': '644',
     '/home/alice/.local/share/tapdeck/oci-hook': '755',
   },
+  slirp4netns: {
+    '/home/alice/.config/containers/containers.conf.d/tapdeck-slirp4netns.conf': '644',
+    '/home/alice/.local/share/tapdeck/slirp4netns': '755',
+  },
+  wireshark: { '/home/alice/.config/wireshark/extcap/tapdeck': '755' },
   completion: {
     '/home/alice/.config/fish/completions/tapdeck.fish': '644',
     '/home/alice/.local/share/bash-completion/completions/tapdeck': '644',
@@ -160,6 +169,15 @@ describe('install', () => {
     expect(read(`${path}.before-tapdeck`)).toBe('of somebody else\n');
     expect((await tapdeck('uninstall', 'completion')).out).toContain(`put back ${root}${path}\n`);
     expect([files(), read(path)]).toEqual([{ [path]: '644' }, 'of somebody else\n']);
+  });
+
+  it("puts Wireshark's program where Wireshark looks", async () => {
+    await tapdeck('install', 'wireshark');
+    const folders = execFileSync('tshark', ['-G', 'folders'], { encoding: 'utf8', stdio: 'pipe' });
+    const paths = Object.keys(files());
+    expect(paths).toEqual([expect.stringMatching(/\/tapdeck$/)]);
+    expect(folders).toContain(`${dirname(paths[0]!)}\n`);
+    expect(read(paths[0]!)).toMatch(/^#!\/bin\/sh\nexec '\/.*' '\/.*extcap\.js' "\$@"\n$/);
   });
 
   it('takes no file for its own that is a link', async () => {
