@@ -13,6 +13,8 @@ export interface Step {
 }
 
 const INDENT = '    ';
+/** The prompt of a second terminal, in which something watches until ctrl-C. */
+const WATCH = 'watch';
 const COMMAND = /^(?:(?<host>\$)|(?<container>[a-z]\w*)[#$]) (?<command>.+)$/;
 
 /** The commands of a document's section: what is indented and begins with a prompt, `$ ` or `NAME# `. */
@@ -60,6 +62,13 @@ const MASKS: readonly [RegExp, string][] = [
   [/:[3-6]\d{4}\b/g, ':PORT'],
   [/(?<=^tcp .*) +\d+(?= )/gm, ' COUNT'],
   [/\b(?:FIN_WAIT|CLOSE_WAIT|LAST_ACK|TIME_WAIT)\b/g, 'STATE'],
+  // Of captures: when, and which packet; and what the ends of a connection draw.
+  [/\b\d\d:\d\d:\d\d\.\d{6}\b/g, 'TIME'],
+  [/\b(?:id|seq|ack) \d{2,}\b/g, 'NUMBER'],
+  [/\bpacket \d+/g, 'PACKET'],
+  [/(?<=\d+\.\d+\.\d+\.\d+[.:])\d{5}\b/g, 'PORT'],
+  [/\bexpires \d+sec/g, 'EXPIRES'],
+  [/\b(?:REACHABLE|DELAY|STALE)\b/g, 'STATE'],
   [/^NO_EGRESS +\d+/gm, 'NO_EGRESS COUNT'],
   [/^received \d.*dropped \d+$/gm, 'ACCOUNT'],
 ];
@@ -72,21 +81,39 @@ export function masked(text: string): string {
   return masked.replace(/(?<=\S) +/g, ' ').replace(/ +$/gm, '');
 }
 
+/** The document with what was printed in place of what stood there. */
+export function rewritten(document: string, printed: ReadonlyMap<Step, string>): string {
+  const lines = document.split('\n');
+  for (const [step, output] of [...printed].reverse()) {
+    const old = step.output === '' ? 0 : step.output.split('\n').length;
+    const text = output
+      .trimEnd()
+      .split('\n')
+      .map((line) => `    ${line}`.trimEnd());
+    lines.splice(step.line, old, ...(output === '' ? [] : text));
+  }
+  return lines.join('\n');
+}
+
 /** Terminals: one on the host, and one in each container that a shell was started in. */
 export class Terminals {
   readonly #account: Account;
   readonly #shells = new Map<string, Running>();
+  /** The terminal on the host finds the program. */
+  readonly #ready: Promise<string>;
   #daemon: Running | undefined;
+  #watcher: Running | undefined;
   #count = 0;
 
-  constructor(account: Account) {
+  /** @param folder of the program, in which the terminal on the host is */
+  constructor(account: Account, folder = '.') {
     this.#account = account;
     const words = `#!/bin/sh\nexec ${process.execPath} ${join(account.program, 'dist/src/main.js')} "$@"\n`;
     const bin = join(account.folder, 'bin');
-    mkdirSync(bin);
+    mkdirSync(bin, { recursive: true });
     writeFileSync(join(bin, 'tapdeck'), words, { mode: 0o755 });
     this.open('$', account.spawn(['bash']));
-    void this.#say('$', `PATH=${bin}:$PATH`);
+    this.#ready = this.#say('$', `PATH=${bin}:$PATH; cd ${join(account.program, folder)}`);
   }
 
   /** A terminal more. */
@@ -96,7 +123,9 @@ export class Terminals {
 
   /** Types a command, and waits for what it prints. One that is to stay is waited for until it is ready. */
   async type({ prompt, command }: Step): Promise<string> {
+    await this.#ready;
     const words = command.split(' ');
+    if (prompt === WATCH) return this.#watch(words);
     if (command.startsWith('tapdeck daemon')) {
       this.#daemon = this.#account.start(...words.slice(1));
       await this.#daemon.said('daemon ready');
@@ -119,11 +148,25 @@ export class Terminals {
     return '';
   }
 
+  /** The second terminal: something that watches until ctrl-C, and what it has printed by then. */
+  async #watch(words: readonly string[]): Promise<string> {
+    if (words[0] !== '^C') {
+      this.#watcher = this.#account.start(...words.slice(1));
+      await this.#watcher.said('ctrl-C ends');
+      return '';
+    }
+    const watcher = this.#watcher!;
+    watcher.kill('SIGINT');
+    const { out } = await watcher.ended;
+    return out;
+  }
+
   /** Ctrl-C to the daemon, and the terminals that are still open are closed. */
   async close(): Promise<void> {
-    this.#daemon!.kill('SIGINT');
+    this.#daemon?.kill('SIGINT');
     for (const shell of this.#shells.values()) shell.child.stdin!.end();
-    await Promise.all([this.#daemon!, ...this.#shells.values()].map(({ ended }) => ended));
+    const all = [...(this.#daemon ? [this.#daemon] : []), ...this.#shells.values()];
+    await Promise.all(all.map(({ ended }) => ended));
   }
 
   async #say(prompt: string, command: string): Promise<string> {
