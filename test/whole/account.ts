@@ -188,7 +188,7 @@ export class Account {
     const processes = this.processes().map(
       (pid) => `process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`,
     );
-    const files = existsSync(this.runtime) ? readdirSync(this.runtime) : [];
+    const files = filesIn(this.runtime);
     return [...processes, ...files.filter((file) => file !== basename(this.state))];
   }
 
@@ -285,6 +285,15 @@ function withTun(mode: string, ...more: string[]): string[] {
   const device = mode === '' ? [] : [`mknod -m ${mode} /dev/net/tun c 10 200`];
   const steps = ['mount -t tmpfs none /dev/net', ...device, ...more, 'exec "$@"'];
   return ['unshare', '--mount', 'sh', '-c', steps.join(' && ')];
+}
+
+/** None when there is no such folder, which may be going just now. */
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 /** Waits until a condition holds; throws after some seconds in vain. */

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { reachDaemon } from '../../cli/embedded.ts';
 import type { VersionInfo } from '../../control/api-schema.ts';
 import { DaemonClient, type LineStream } from '../../control/client.ts';
-import type { Container } from '../../control/container.ts';
 import type { AttachOptions, Endpoint } from '../../control/endpoint.ts';
 import { DeckError } from '../../control/error.ts';
 import type { EventView } from '../../control/event-log.ts';
@@ -102,10 +101,18 @@ export class Link {
     this.#closing = true;
     this.#events?.destroy();
     try {
-      if (this.#endpoint) await this.#client.delete(`/v1/endpoints/${this.#endpoint.containerId}`);
+      if (this.#endpoint) await this.#forget(this.#endpoint);
     } catch (error) {
-      // Gone with its namespace, or with the daemon.
+      // Gone with the daemon.
       if (!(error instanceof DeckError)) throw error;
+    }
+  }
+
+  async #forget({ containerId }: Endpoint): Promise<void> {
+    try {
+      await this.#client.delete(`/v1/endpoints/${containerId}`);
+    } catch (error) {
+      if (!(error instanceof DeckError && error.code === 'not-found')) throw error;
     }
   }
 
@@ -120,6 +127,8 @@ export class Link {
       this.#version = version;
       try {
         this.#events = await client.stream<EventView>('/v1/events');
+        // What the next daemon has made again is as it was made, without what its caller has added.
+        if (this.#endpoint) await this.#forget(this.#endpoint);
         const network = await ensureNetwork(client, this.#options.habits);
         this.#endpoint = await client.post<Endpoint>('/v1/endpoints', {
           ...this.#attachOptions(version, configure),
@@ -157,16 +166,11 @@ export class Link {
 
   /** At the next daemon: one that somebody starts, or, in place of one that was there for its containers alone, one that we start. */
   async #connectAgain(): Promise<void> {
-    const { containerId, name, ipv4, ipv6, mac } = this.endpoint;
+    const { name, ipv4, ipv6, mac } = this.endpoint;
     while (!this.#closing) {
       await sleep(LOOK);
       try {
         if (!this.#version!.untilEmpty) await this.#client.version();
-        // Its state may have been taken up: as it was made, without what its caller has added.
-        const known = await this.#client
-          .get<Container>(`/v1/containers/${containerId}`)
-          .catch(() => undefined);
-        if (known) await this.#client.delete(`/v1/endpoints/${containerId}`);
         await this.#connect(true, {
           name,
           mac,
