@@ -74,7 +74,9 @@ export class ObservationWriter {
   readonly #missedBy: Int32Array;
   readonly #words: Int32Array;
   readonly #doubles: Float64Array;
-  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  /** The words of the buffer that frames were in last. */
+  #source: Int32Array = new Int32Array(0);
   /** Units of the ring, and their number less one. */
   readonly #size: number;
   readonly #mask: number;
@@ -91,7 +93,7 @@ export class ObservationWriter {
     this.#missedBy = new Int32Array(ring, COUNTERS, PORTS);
     this.#words = new Int32Array(ring, HEADER);
     this.#doubles = new Float64Array(ring, HEADER);
-    this.#view = new DataView(ring, HEADER);
+    this.#bytes = new Uint8Array(ring, HEADER);
     this.#size = this.#words.length >> 1;
     this.#mask = this.#size - 1;
   }
@@ -121,7 +123,7 @@ export class ObservationWriter {
     this.#head(at, kind, FRAME_HEADER + captured, frame.packet, port, now);
     this.#words[at + ORIGINAL] = length;
     this.#words[at + CAPTURED] = captured;
-    copyOut(frame.view, frame.at, this.#view, 4 * at + FRAME_HEADER, captured);
+    this.#copy(frame, 4 * at + FRAME_HEADER, captured);
   }
 
   /** Adds a row. */
@@ -154,6 +156,23 @@ export class ObservationWriter {
   /** Forgets the story in hand: nobody wants it. */
   rollBack(): void {
     this.#at = this.#begin;
+  }
+
+  /** Copies without a view of a part of either buffer, which would be an object per frame: words at a time. */
+  #copy({ bytes, at }: Frame, to: number, length: number): void {
+    if (this.#source.buffer !== bytes.buffer) this.#source = new Int32Array(bytes.buffer);
+    let i = 0;
+    const from = bytes.byteOffset + at;
+    if ((from & 3) === 0) {
+      const words = this.#words;
+      const source = this.#source;
+      const whole = length >> 2;
+      const fromWord = from >> 2;
+      const toWord = to >> 2;
+      for (let word = 0; word < whole; word++) words[toWord + word] = source[fromWord + word]!;
+      i = whole << 2;
+    }
+    for (; i < length; i++) this.#bytes[to + i] = bytes[at + i]!;
   }
 
   /** The word at which the story in hand begins: behind the padding, if there is any. */
@@ -334,11 +353,4 @@ export class ObservationReader {
   #advance(bytes: number): void {
     this.#at = (this.#at + ((bytes + UNIT - 1) >> UNIT_SHIFT)) | 0;
   }
-}
-
-/** Copies between two buffers without a view of a part of either, which would be an object per frame. */
-function copyOut(from: DataView, fromAt: number, to: DataView, toAt: number, length: number): void {
-  const whole = length & ~3;
-  for (let i = 0; i < whole; i += 4) to.setInt32(toAt + i, from.getInt32(fromAt + i, true), true);
-  for (let i = whole; i < length; i++) to.setUint8(toAt + i, from.getUint8(fromAt + i));
 }
