@@ -1,5 +1,4 @@
-import { DropReason } from '../../switch/drop-reason.ts';
-import { drop, HOLD } from '../../switch/verdict.ts';
+import { HOLD } from '../../switch/verdict.ts';
 import { isGroup, type Mac } from '../../wire/address.ts';
 import { ARP_REPLY, ARP_REQUEST, arpOper, arpShaHi, arpShaLo, arpSpa, arpTpa } from '../../wire/arp.ts';
 import {
@@ -35,14 +34,12 @@ import {
   tcpSrcPort,
 } from '../../wire/tcp.ts';
 import { udpDstPort, udpSrcPort } from '../../wire/udp.ts';
-import { VNET_LEN } from '../../wire/virtio-net.ts';
-import type { RuleCounter } from '../dataplane/commands.ts';
-import type { Dataplane } from '../dataplane/dataplane.ts';
-import { StoryCollector } from '../trace/story-collector.ts';
-import { fork, type SavedDataplane } from './fork.ts';
+import type { CollectedStory } from '../trace/story-collector.ts';
+import type { SavedDataplane } from './fork.ts';
 import { datagram, type Ends, echo, neighborAnswer, neighborQuestion, parsed, segment } from './packets.ts';
-import { ProbeDevice, type SentFrame } from './probe-device.ts';
+import type { SentFrame } from './probe-device.ts';
 import type { Address, DeckReply, Failure, Outcome, Question, Station, Step, StepKind } from './question.ts';
+import { Trial } from './trial.ts';
 
 /** Milliseconds for which a frame may wait in the deck: a neighbor is given up after three. */
 const PATIENCE = 10_000;
@@ -96,12 +93,10 @@ export function ask(saved: SavedDataplane, question: Question): Outcome {
 }
 
 class Conversation {
-  readonly #deck: Dataplane;
+  readonly #trial: Trial;
   readonly #question: Question;
   readonly #stations: readonly Station[];
   readonly #steps: MutableStep[] = [];
-  readonly #sent: SentFrame[] = [];
-  readonly #collector = new StoryCollector();
   /** What is on its way, and its packet id: it may go on because of something else that is sent. */
   #current: { step: MutableStep; packet: number } | null = null;
   /** What stations have learned: the MAC of an address, by station. */
@@ -111,12 +106,7 @@ class Conversation {
   #assumed = false;
 
   constructor(saved: SavedDataplane, question: Question) {
-    const sent = this.#sent;
-    this.#deck = fork(saved, (port) => new ProbeDevice(port, sent));
-    // What waits for a device that has no room is not what is asked for: here all have.
-    for (const { port } of question.stations) this.#deck.egress.flush(port, saved.now);
-    sent.length = 0;
-    this.#deck.observer.subscribe(this.#collector);
+    this.#trial = new Trial(saved);
     this.#question = question;
     this.#stations = question.stations;
     this.#now = saved.now;
@@ -305,26 +295,14 @@ class Conversation {
   // ---- the deck between them ----
 
   /** A station sends a frame; all others hear what comes of it at once. */
-  #send(kind: StepKind, from: number, bytes: Uint8Array): MutableStep {
-    const deck = this.#deck;
-    const dropsBefore = deck.ledger.drops.slice();
-    const rulesBefore = this.#rules();
-    const frame = deck.arena.allocate(bytes.length);
-    if (frame !== undefined) {
-      frame.bytes.fill(0, frame.at - VNET_LEN, frame.at);
-      frame.bytes.set(bytes, frame.at);
-      deck.receive(this.#stations[from]!.port, frame, this.#now);
-      deck.egress.sendBatches(this.#now);
-    }
+  #send(kind: StepKind, from: number, frame: Uint8Array): MutableStep {
+    const { stories, ...result } = this.#trial.receive(this.#stations[from]!.port, frame, this.#now);
     const step: MutableStep = {
       kind,
       from,
-      frame: bytes,
-      verdict: frame === undefined ? drop(DropReason.NOMEM) : deck.lastVerdict,
-      drops: frame === undefined ? [DropReason.NOMEM] : differences(deck.ledger.drops, dropsBefore),
-      rules: counted(this.#rules(), rulesBefore),
+      frame,
+      ...result,
       stories: [],
-      sent: this.#sent.splice(0),
       arrived: -1,
       reply: null,
       target: null,
@@ -332,42 +310,35 @@ class Conversation {
       waited: 0,
     };
     this.#steps.push(step);
-    const [first] = this.#collector.stories;
+    const [first] = stories;
     if (!kind.startsWith('neighbor') && first !== undefined) this.#current = { step, packet: first.packet };
-    this.#tellStories(step);
+    this.#tell(step, stories);
     this.#hear(step.sent);
     return step;
   }
 
   /** Lets time pass until what was held has gone its way. */
   #wait(step: MutableStep, awaited: Awaited): void {
-    const deck = this.#deck;
     const began = this.#now;
-    const before = deck.ledger.drops.slice();
     while (awaited.arrival === null && awaited.reply === null) {
-      const due = deck.deadline();
+      const due = this.#trial.deck.deadline();
       if (due > began + PATIENCE) break;
       this.#now = Math.max(this.#now, due);
-      deck.expire(this.#now);
-      const sent = this.#sent.splice(0);
+      const { stories, sent, drops } = this.#trial.expire(this.#now);
       step.sent = [...step.sent, ...sent];
-      this.#tellStories(step);
+      step.drops = [...step.drops, ...drops];
+      this.#tell(step, stories);
       this.#hear(sent);
     }
     step.waited = this.#now - began;
-    step.drops = [...step.drops, ...differences(deck.ledger.drops, before)];
   }
 
-  /** What was observed since belongs to `step`, or to what is on its way. */
-  #tellStories(step: MutableStep): void {
-    for (const { packet, rows } of this.#collector.stories.splice(0)) {
+  /** What was observed belongs to `step`, or to what is on its way. */
+  #tell(step: MutableStep, stories: readonly CollectedStory[]): void {
+    for (const { packet, rows } of stories) {
       const owner = this.#current?.packet === packet ? this.#current.step : step;
       owner.stories = [...owner.stories, rows];
     }
-  }
-
-  #rules(): RuleCounter[] {
-    return this.#deck.snapshot(this.#now, { rules: true }).rules;
   }
 
   #hear(sent: readonly SentFrame[]): void {
@@ -391,7 +362,7 @@ class Conversation {
     const sender = { hi: ethSrcHi(bytes, at), lo: ethSrcLo(bytes, at) };
     if (etherType === ETHERTYPE_ARP) {
       const spa = [arpSpa(bytes, l3)];
-      if (arpOper(bytes, l3) === ARP_REQUEST) this.#tell(index, [arpTpa(bytes, l3)], spa, sender);
+      if (arpOper(bytes, l3) === ARP_REQUEST) this.#answerNeighbor(index, [arpTpa(bytes, l3)], spa, sender);
       else if (arpOper(bytes, l3) === ARP_REPLY) {
         this.#macs.set(neighborKey(index, spa), { hi: arpShaHi(bytes, l3), lo: arpShaLo(bytes, l3) });
       }
@@ -402,7 +373,8 @@ class Conversation {
       const type = bytes[l4]!;
       if (type === ICMPV6_NEIGHBOR_SOLICITATION || type === ICMPV6_NEIGHBOR_ADVERTISEMENT) {
         const target = [0, 1, 2, 3].map((word) => ndTarget(bytes, l4, word));
-        if (type === ICMPV6_NEIGHBOR_SOLICITATION) this.#tell(index, target, sourceOf(packet), sender);
+        if (type === ICMPV6_NEIGHBOR_SOLICITATION)
+          this.#answerNeighbor(index, target, sourceOf(packet), sender);
         else this.#macs.set(neighborKey(index, target), sender);
         return;
       }
@@ -419,7 +391,7 @@ class Conversation {
   }
 
   /** Answers who asks for an address of the station's host. */
-  #tell(index: number, target: Address, asker: Address, mac: Mac): void {
+  #answerNeighbor(index: number, target: Address, asker: Address, mac: Mac): void {
     const station = this.#stations[index]!;
     if (!this.#owns(index, target)) return;
     if (station.outside !== null) this.#assumed = true;
@@ -454,7 +426,7 @@ class Conversation {
   /** A source port, or an identifier, that no connection of the asker has. */
   #freePort(): number {
     for (let port = 61_000; ; port++) {
-      if (this.#deck.flowPage({ srcPort: port }, 0, this.#now).flows.length === 0 || port === 65_535)
+      if (this.#trial.deck.flowPage({ srcPort: port }, 0, this.#now).flows.length === 0 || port === 65_535)
         return port;
     }
   }
@@ -516,17 +488,4 @@ function isEchoRequest({ bytes, l4, protocol }: Packet): boolean {
   return protocol === PROTO_ICMP
     ? bytes[l4] === ICMP_ECHO_REQUEST
     : protocol === PROTO_ICMPV6 && bytes[l4] === ICMPV6_ECHO_REQUEST;
-}
-
-/** The numbers of the drop reasons that were counted since. */
-function differences(after: Float64Array, before: Float64Array): number[] {
-  return Array.from(after.keys()).filter((reason) => after[reason]! > before[reason]!);
-}
-
-/** The rules that counted something since, with how much. */
-function counted(after: readonly RuleCounter[], before: readonly RuleCounter[]): RuleCounter[] {
-  return after.flatMap((rule, i) => {
-    const packets = rule.packets - before[i]!.packets;
-    return packets > 0 ? [{ ...rule, packets, bytes: rule.bytes - before[i]!.bytes }] : [];
-  });
 }
