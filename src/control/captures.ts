@@ -36,8 +36,13 @@ export interface CaptureOptions {
   direction?: 'in' | 'out';
 }
 
+/** What makes files and lines of what is observed. */
+export type FeedThread = Pick<CaptureThread, 'open' | 'rename' | 'finish' | 'close' | 'end'>;
+
 export interface CapturesParts {
   plane: DataPlane;
+  /** Ends with the deck; a thread of its own by default. */
+  thread?: FeedThread | undefined;
   events: DeckEvents;
   names: ScopeNames;
   /** What everything is called at this time. */
@@ -56,7 +61,7 @@ interface Running {
 /** Who looks at packets of the deck at this time. */
 export class Captures {
   readonly #parts: CapturesParts;
-  readonly #thread = new CaptureThread();
+  readonly #thread: FeedThread;
   readonly #running = new Map<number, Running>();
   #opening = 0;
   #next = 1;
@@ -65,7 +70,8 @@ export class Captures {
 
   constructor(parts: CapturesParts) {
     this.#parts = parts;
-    const { events } = parts;
+    const { events, thread = new CaptureThread() } = parts;
+    this.#thread = thread;
     events.on('attach', (endpoint) => {
       this.#attached(endpoint);
       this.#rename();

@@ -13,7 +13,7 @@ import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
 import { type Family, formatSubnet } from './address.ts';
 import { nameTable } from './capture-names.ts';
-import { Captures } from './captures.ts';
+import { Captures, type FeedThread } from './captures.ts';
 import type { Container } from './container.ts';
 import {
   type ContainerIdentity,
@@ -24,11 +24,11 @@ import {
 import { DeckEvents } from './deck-events.ts';
 import type { ForwarderOptions } from './dns-forwarder.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
-import { asDeckError, unavailable } from './error.ts';
+import { asDeckError, notFound, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
 import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
 import { type SubnetPool, Subnets } from './ipam.ts';
-import { DEFAULT_NETWORK } from './name.ts';
+import { DEFAULT_NETWORK, quote } from './name.ts';
 import { NameService, type ResolverWishes } from './name-service.ts';
 import { identifyNamespace } from './namespace.ts';
 import type { CreateNetworkOptions, NetworkInfo } from './network.ts';
@@ -53,8 +53,10 @@ import {
   viewNeighbors,
 } from './views.ts';
 import { explain, type WhyView } from './why/explain.ts';
+import { explainFrame, type WhyFrameView } from './why/frame.ts';
 import { parseWanted } from './why/grammar.ts';
-import { resolve } from './why/resolve.ts';
+import { MOST_PAST, pastFilter, viewPast, type WhyPastView } from './why/past.ts';
+import { resolve, type WhyParts } from './why/resolve.ts';
 
 export interface DeckOptions {
   /** For hashes and random choices of the data plane; drawn at random by default. */
@@ -89,6 +91,8 @@ export interface DeckParts {
   hostAddresses: typeof hostAddresses;
   hostRoutes: typeof hostRoutes;
   identify: typeof identifyNamespace;
+  /** What makes files of what is captured; a thread of its own by default. */
+  feeds?: FeedThread;
   /** Monotonic milliseconds. */
   now: () => number;
 }
@@ -245,6 +249,7 @@ export class Deck {
     const table = () => this.#nameTable();
     this.captures = new Captures({
       plane,
+      thread: parts.feeds,
       events,
       names: {
         networks: () => networks.bridges(),
@@ -471,16 +476,12 @@ export class Deck {
    */
   why(from: string, to: string, family?: Family): Promise<WhyView> {
     return this.#operation(async () => {
-      const wanted = parseWanted(from, to);
-      const networks = this.#networks.bridges();
-      const uplinks = this.#uplinks.all();
-      const resolved = resolve({ containers: this.#containers.list(), networks, uplinks }, wanted, family);
+      const parts = this.#whyParts();
+      const resolved = resolve(parts, parseWanted(from, to), family);
       const saved = await this.#plane.save();
       return explain(
         {
-          containers: this.#containers.list(),
-          networks,
-          uplinks,
+          ...parts,
           chains: (counters) => this.#chains(counters),
           names: await this.#deckNames(),
           userRules: this.#userRules.list([]).map(({ id }) => id),
@@ -512,6 +513,46 @@ export class Deck {
       published: this.#published.all(),
       userRules: this.#userRules.list([]),
     });
+  }
+
+  /** What happened to the last packets like those of such a question. Of packets that were not dropped only what `remember` has kept. */
+  whyPast(from: string, to: string, family?: Family): Promise<WhyPastView> {
+    return this.#operation(async () => {
+      const resolved = resolve(this.#whyParts(), parseWanted(from, to), family);
+      const rows = await this.#plane.past(pastFilter(resolved), MOST_PAST);
+      const { now } = await this.#plane.snapshot({});
+      return viewPast(resolved, rows, now, await this.#deckNames());
+    });
+  }
+
+  /** From now on the whole way of every packet is remembered for a while, or only why packets were dropped. */
+  remember(everything: boolean): Promise<void> {
+    return this.#operation(() => this.#plane.remember(everything));
+  }
+
+  /**
+   * What would become of a frame that comes in by a port now.
+   * @param port as captures call it: `web eth0`
+   */
+  whyFrame(port: string, frame: Uint8Array): Promise<WhyFrameView> {
+    return this.#operation(async () => {
+      const table = await this.#nameTable();
+      const found = table.ports.find(({ name }) => name === port);
+      if (!found || found.isDeck) {
+        throw notFound(
+          `there is no port ${quote(port)}; there are ${table.ports.map(({ name }) => name).join(', ')}`,
+        );
+      }
+      return explainFrame(await this.#plane.save(), found.port, frame, await this.#deckNames());
+    });
+  }
+
+  #whyParts(): WhyParts {
+    return {
+      containers: this.#containers.list(),
+      networks: this.#networks.bridges(),
+      uplinks: this.#uplinks.all(),
+    };
   }
 
   #chains(counters: readonly RuleCounter[]): ChainView[] {

@@ -166,6 +166,11 @@ describe('what the API answers', () => {
     await call('GET', '/v1/conntrack/count');
     await call('GET', '/v1/conntrack?srcPort=x');
     await call('DELETE', '/v1/conntrack');
+    const ignored = { chunk: () => {}, end: () => {} };
+    const { id: capture } = await deck.captures.open({ kind: 'trace', interfaces: ['bridge'] }, ignored);
+    await call('GET', '/v1/captures');
+    await call('DELETE', `/v1/captures/${capture}`);
+    await call('DELETE', `/v1/captures/${capture}`);
     await call('POST', '/v1/system/prune', {});
     const sandbox = `/v1/sandboxes/${'0123'.repeat(8)}`;
     await call('PUT', sandbox);
