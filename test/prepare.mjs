@@ -41,6 +41,7 @@ const INTEGRATIONS = {
   runc: 'runc',
   crun: 'crun',
   newuidmap: 'uidmap',
+  rootlesskit: 'rootlesskit',
   'host-local': 'containernetworking-plugins',
   'docker-compose': 'docker-compose',
 };

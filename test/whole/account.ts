@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -83,6 +84,7 @@ export class Account {
   readonly #ids: string[] | undefined;
   readonly #program: string;
   readonly #netns: string | undefined;
+  readonly #resolvConf: string | undefined;
 
   /** @param netns a network namespace that is the host to everything that is started; this machine's when left out */
   static root(netns?: string): Account {
@@ -90,17 +92,26 @@ export class Account {
   }
 
   static user(netns?: string): Account {
-    const name = `td${randomBytes(4).toString('hex')}`;
-    checkBuilt();
-    execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', name]);
-    return new Account(name, netns);
+    return new Account(newUser(), netns);
   }
 
-  private constructor(name: string, netns: string | undefined) {
+  /**
+   * A user of container engines, who sees cgroups, which `ip netns exec` hides.
+   * @param resolvConf what the host's /etc/resolv.conf says to everything that is started
+   */
+  static engineUser(netns: string, resolvConf: string): Account {
+    return new Account(newUser(), netns, resolvConf);
+  }
+
+  private constructor(name: string, netns: string | undefined, resolvConf?: string) {
     checkBuilt();
     this.name = name;
     this.#netns = netns;
     this.folder = mkdtempSync(join(tmpdir(), 'td-'));
+    if (resolvConf !== undefined) {
+      this.#resolvConf = join(this.folder, 'resolv.conf');
+      writeFileSync(this.#resolvConf, resolvConf);
+    }
     if (name === 'root') {
       this.#program = root;
       this.runtime = join(this.folder, 'run');
@@ -121,7 +132,7 @@ export class Account {
   /** Starts a program of any kind. `tun`: mode of /dev/net/tun for it, 0666 as udev makes it; '' for none. */
   spawn(command: readonly string[], { tun = '666' }: { tun?: string } = {}): Running {
     const env = { ...process.env, TAPDECK_TEST: this.#mark, NO_COLOR: '1' };
-    const host = this.#netns === undefined ? [] : ['ip', 'netns', 'exec', this.#netns];
+    const host = this.#netns === undefined ? [] : enter(this.#netns, this.#resolvConf !== undefined);
     const words = [...host, ...this.#prefix(tun), ...command];
     return new Running(
       spawn(words[0]!, words.slice(1), { env, cwd: this.folder, stdio: ['pipe', 'pipe', 'pipe'] }),
@@ -232,9 +243,10 @@ export class Account {
       return tun === '666' ? host : [...withTun(tun), 'sh', ...host];
     }
     const [uid, gid] = this.#ids;
-    const mount = `mount --bind ${root} ${this.#program}`;
+    const mounts = [`mount --bind ${root} ${this.#program}`];
+    if (this.#resolvConf !== undefined) mounts.push(`mount --bind ${this.#resolvConf} /etc/resolv.conf`);
     return [
-      ...withTun(tun, mount),
+      ...withTun(tun, ...mounts),
       'sh',
       'setpriv',
       `--reuid=${uid}`,
@@ -248,6 +260,18 @@ export class Account {
       'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     ];
   }
+}
+
+/** Makes an account of an ordinary user; answers its name. */
+function newUser(): string {
+  checkBuilt();
+  const name = `td${randomBytes(4).toString('hex')}`;
+  execFileSync('useradd', ['--no-create-home', '--shell', '/bin/sh', name]);
+  return name;
+}
+
+function enter(netns: string, keepMounts: boolean): string[] {
+  return keepMounts ? ['nsenter', `--net=/run/netns/${netns}`, '--'] : ['ip', 'netns', 'exec', netns];
 }
 
 function checkBuilt(): void {
