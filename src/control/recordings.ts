@@ -8,10 +8,10 @@ import { asDeckError, conflict, DeckError, notFound, unavailable } from './error
 import type { RecordingEnded } from './recording-schema.ts';
 import { packageVersion } from './version.ts';
 
-/** Bytes of memory between the data plane and whoever writes: some tenths of a second at the speed of a TAP. */
-const RING = 64 * 1024 * 1024;
+/** Bytes of memory between the data plane and whoever writes, a power of two: a tenth of a second at the speed of a TAP. */
+const RING = 128 * 1024 * 1024;
 /** Bytes that may be on their way to the file. */
-const MOST_WAITING = 8 * 1024 * 1024;
+const MOST_WAITING = 16 * 1024 * 1024;
 /** Bytes taken from the ring at once, before others have their turn on this thread. */
 const TURN = 4 * 1024 * 1024;
 /** Milliseconds between two looks into the ring while there is something in it, and when there was nothing for long. */
@@ -138,11 +138,14 @@ export class Recordings {
   }
 
   #schedule(running: Running): void {
-    running.timer = setTimeout(() => {
+    const turn = () => {
       if (running !== this.#running || running.stopping) return;
-      this.#turn(running);
-      this.#schedule(running);
-    }, running.pause);
+      const goesOn = !this.#turn(running) && running.waiting <= MOST_WAITING;
+      // While there is more, only what else this thread has to do comes in between.
+      if (goesOn) setImmediate(turn);
+      else running.timer = setTimeout(turn, running.pause);
+    };
+    running.timer = setTimeout(turn, running.pause);
   }
 
   /** Takes something from the ring; answers whether it is empty now. */
@@ -170,7 +173,10 @@ export class Recordings {
     const { pump, listener } = running;
     try {
       const state = await this.#parts.plane.stopRecording();
-      while (!this.#turn(running)) await new Promise((resolve) => setTimeout(resolve, SOON));
+      while (!this.#turn(running)) {
+        const isFull = running.waiting > MOST_WAITING;
+        await new Promise((resolve) => (isFull ? setTimeout(resolve, SOON) : setImmediate(resolve)));
+      }
       const end = pump.end(state === null ? (problem ?? OVERRUN) : null, state);
       const ended = { ...end, bytes: pump.bytes, milliseconds: Math.max(0, pump.duration(running.began)) };
       this.#last = ended;

@@ -13,6 +13,9 @@ export const MAGIC = 'TAPDECKR';
 /** Of this format, state of the tables included. A reader takes its own version only: tables have no other form. */
 export const VERSION = 1;
 export const FILE_HEADER = 16;
+/** Behind the last record, END, is where that begins: as many bytes before these 8 as the first uint32 says. */
+export const TRAILER = 8;
+export const TRAILER_MAGIC = 0x444e4554;
 export const RECORD_HEADER = 16;
 export const TIME_AT = 8;
 

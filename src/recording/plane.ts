@@ -71,7 +71,6 @@ export interface RecordedNames {
   /** By number. */
   networks: Record<string, string>;
   ports: Record<string, string>;
-  publishes?: Record<string, string>;
 }
 
 /** The last record. */
@@ -84,4 +83,6 @@ export interface RecordingEnd {
   /** sha256 of all frames sent, and of the tables at the end; the latter null with a problem. */
   frames: string;
   tables: string | null;
+  /** Everybody who was there. */
+  names?: RecordedNames;
 }

@@ -49,7 +49,7 @@ export interface Played {
 export class Player {
   readonly header: RecordingHeader;
   readonly dataplane: Dataplane;
-  /** Who is who, as far as was said until now. */
+  /** Who is who: all who were ever there, when the recording came to its end; else as far as was said until now. */
   names: RecordedNames = { networks: {}, ports: {} };
   /** What the recorder wrote at the end; null before, and in a recording that was cut. */
   end: RecordingEnd | null = null;
@@ -87,6 +87,7 @@ export class Player {
       this.header = this.#header();
       this.dataplane = new Dataplane({ ...this.header.options, onException: () => this.exceptions++ });
       this.#restore();
+      this.names = merged(this.names, this.#reader.end()?.names);
     } catch (error) {
       this.#reader.close();
       throw error;
@@ -166,7 +167,7 @@ export class Player {
         this.#ops(reader.int(RECORD_HEADER));
         return this.#other();
       case Kind.NAMES:
-        this.names = reader.value<RecordedNames>();
+        this.names = merged(this.names, reader.value<RecordedNames>());
         this.#advance();
         played.kind = 'names';
         break;
@@ -406,6 +407,11 @@ class PlayedDevice implements Device {
   }
 
   close(): void {}
+}
+
+function merged(names: RecordedNames, more: RecordedNames | undefined): RecordedNames {
+  if (more === undefined) return names;
+  return { networks: { ...names.networks, ...more.networks }, ports: { ...names.ports, ...more.ports } };
 }
 
 function noDevice(): never {

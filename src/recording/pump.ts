@@ -1,6 +1,17 @@
 import { createHash } from 'node:crypto';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
-import { FILE_HEADER, FRAME_LENGTH, FRAME_VNET, Kind, MAGIC, padded, TIME_AT, VERSION } from './format.ts';
+import {
+  FILE_HEADER,
+  FRAME_LENGTH,
+  FRAME_VNET,
+  Kind,
+  MAGIC,
+  padded,
+  TIME_AT,
+  TRAILER,
+  TRAILER_MAGIC,
+  VERSION,
+} from './format.ts';
 import { FrameDigest } from './frame-digest.ts';
 import { encodeRecord, encodeValueRecord } from './log.ts';
 import type { RecordedNames, RecordingEnd, RecordingHeader } from './plane.ts';
@@ -23,6 +34,7 @@ export class RecordingPump {
   #chunk = new Uint8Array(CHUNK);
   #length = 0;
   #received = 0;
+  #names: RecordedNames = { networks: {}, ports: {} };
   /** Of the record that was taken last. */
   #now: number;
 
@@ -70,6 +82,7 @@ export class RecordingPump {
   }
 
   names(names: RecordedNames): void {
+    this.#names = names;
     this.#put(encodeValueRecord(Kind.NAMES, this.#now, names));
   }
 
@@ -85,7 +98,12 @@ export class RecordingPump {
       frames: this.#digest.finish(),
       tables: state && createHash('sha256').update(state).digest('hex'),
     };
-    this.#put(encodeValueRecord(Kind.END, this.#now, end));
+    const record = encodeValueRecord(Kind.END, this.#now, { ...end, names: this.#names });
+    this.#put(record);
+    const trailer = Buffer.alloc(TRAILER);
+    trailer.writeUInt32LE(record.length);
+    trailer.writeUInt32LE(TRAILER_MAGIC, 4);
+    this.#put(trailer);
     this.flush();
     return end;
   }

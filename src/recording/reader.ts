@@ -1,6 +1,17 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { systemReason } from '../capture/capture-error.ts';
-import { FILE_HEADER, Kind, MAGIC, padded, RECORD_HEADER, TIME_AT, VERSION } from './format.ts';
+import {
+  FILE_HEADER,
+  Kind,
+  MAGIC,
+  padded,
+  RECORD_HEADER,
+  TIME_AT,
+  TRAILER,
+  TRAILER_MAGIC,
+  VERSION,
+} from './format.ts';
+import type { RecordingEnd } from './plane.ts';
 import { RecordingError } from './recording-error.ts';
 import { decodeValue } from './value.ts';
 
@@ -27,6 +38,8 @@ export class RecordingReader {
   offset = FILE_HEADER;
   #view = new DataView(this.bytes.buffer);
   readonly #fd: number;
+  /** As far as the file was read, and how much of that is in `bytes`. */
+  #position = 0;
   #filled = 0;
   #next = 0;
 
@@ -76,9 +89,31 @@ export class RecordingReader {
     this.#next = FILE_HEADER;
   }
 
+  /** The last record, which says what all came to; null in a recording that was cut. The record in hand stays. */
+  end(): RecordingEnd | null {
+    const trailer = Buffer.alloc(TRAILER);
+    if (this.size < FILE_HEADER + TRAILER) return null;
+    readSync(this.#fd, trailer, 0, TRAILER, this.size - TRAILER);
+    const length = trailer.readUInt32LE(0);
+    if (trailer.readUInt32LE(4) !== TRAILER_MAGIC || length > this.size - TRAILER - FILE_HEADER) return null;
+    const record = Buffer.alloc(length);
+    readSync(this.#fd, record, 0, length, this.size - TRAILER - length);
+    if (length < RECORD_HEADER || record.readUInt32LE(4) !== Kind.END) return null;
+    try {
+      return decodeValue(record.toString('utf8', RECORD_HEADER, record.readUInt32LE(0))) as RecordingEnd;
+    } catch {
+      return null;
+    }
+  }
+
   /** Takes the next record; `kind` is 0 when there is none. Throws RecordingError for one that was cut, or is none. */
   next(): void {
     this.offset += padded(this.length);
+    if (this.kind === Kind.END) {
+      this.kind = 0;
+      this.length = 0;
+      return;
+    }
     if (!this.#fill(RECORD_HEADER)) {
       if (this.#filled > this.#next) this.#cut();
       this.kind = 0;
@@ -145,15 +180,17 @@ export class RecordingReader {
       this.#view = new DataView(longer.buffer);
     }
     while (this.#filled < length) {
-      const count = readSync(this.#fd, this.bytes, this.#filled, this.bytes.length - this.#filled, null);
+      const count = readSync(
+        this.#fd,
+        this.bytes,
+        this.#filled,
+        this.bytes.length - this.#filled,
+        this.#position,
+      );
+      this.#position += count;
       if (count === 0) return false;
       this.#filled += count;
     }
     return true;
   }
-}
-
-/** Kinds that are for the reader, and nothing that entered the data plane. */
-export function isRemark(kind: number): boolean {
-  return kind === Kind.NAMES || kind === Kind.END;
 }

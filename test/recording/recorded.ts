@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DataplaneOptions } from '../../src/dataplane/configuration.ts';
 import type { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { DeviceArena } from '../../src/recording/device-arena.ts';
+import type { DeviceArena } from '../../src/recording/device-arena.ts';
 import { RecordLog } from '../../src/recording/log.ts';
 import { COMMANDS, type RecordingEnd, type RecordingHeader } from '../../src/recording/plane.ts';
 import { Player } from '../../src/recording/player.ts';
@@ -25,14 +25,20 @@ export class TestRecording {
   /**
    * Begins to record; from then on the data plane's own methods are the recorder's.
    * @param size bytes of the ring
+   * @param devices the arena as devices have it
    */
-  constructor(dataplane: Dataplane, options: DataplaneOptions, size = 1 << 26) {
+  constructor(
+    dataplane: Dataplane,
+    options: DataplaneOptions,
+    size = 1 << 26,
+    devices = dataplane.arena as DeviceArena,
+  ) {
     const { onException: _, ...rest } = options;
     const ring = sharedRing(size);
     this.log = new RecordLog(new RingWriter(ring));
     this.#dataplane = dataplane;
     // The recorder is to speak to the data plane, and everybody else to the recorder.
-    const { egress, arena } = dataplane;
+    const { egress } = dataplane;
     const inner = {
       add: egress.add.bind(egress),
       blocked: egress.blocked,
@@ -49,7 +55,6 @@ export class TestRecording {
       },
       set: (target, name, value) => Reflect.set(target, name, value, target),
     });
-    const devices = arena instanceof DeviceArena ? arena : new DeviceArena(arena);
     this.#recorder = new Recorder(plain, devices, this.log, () => this.now);
     const { state, ports } = this.#recorder.start(null);
     for (const name of ENTRIES) {
@@ -85,7 +90,7 @@ export class TestRecording {
     for (const name of ENTRIES) Reflect.deleteProperty(this.#dataplane, name);
     Reflect.deleteProperty(this.#dataplane.egress, 'flush');
     this.#pump.drain();
-    return this.#pump.end(null, state);
+    return this.#pump.end(this.log.isOver ? 'too fast' : null, this.log.isOver ? null : state);
   }
 
   drain(): boolean {
