@@ -6,32 +6,60 @@ import { EXIT_DONE, EXIT_FAILED, type Format, print, style } from './output.ts';
 export interface WhyFlags {
   4?: true;
   6?: true;
+  past?: true;
+  /** false with --no-remember. */
+  remember?: boolean;
+  fromCapture?: string;
 }
 
 export async function why(
   client: DaemonClient,
   format: Format,
-  from: string,
-  to: string,
+  from: string | undefined,
+  to: string | undefined,
   flags: WhyFlags,
 ): Promise<number> {
+  const { past, remember, fromCapture } = flags;
+  if (remember !== undefined || fromCapture !== undefined) {
+    const option = remember === undefined ? '--from-capture' : remember ? '--remember' : '--no-remember';
+    if (from !== undefined || past) throw invalid(`${option} stands alone; leave the rest out`);
+    if (fromCapture === undefined) {
+      return (await import('./why-past.ts')).remember(client, format, remember === true);
+    }
+    return (await import('./why-capture.ts')).whyCapture(client, format, fromCapture);
+  }
+  if (from === undefined || to === undefined) {
+    throw invalid('from where to where? write tapdeck why SOURCE DESTINATION[:PORT][/tcp|udp|icmp]');
+  }
   if (flags[4] && flags[6]) throw invalid('a packet is of one IP version; give -4 or -6');
-  const family = flags[6] ? 6 : flags[4] ? 4 : undefined;
-  const answer = await client.post<WhyView>('/v1/why', { from, to, ...(family && { family }) });
+  const family: 4 | 6 | undefined = flags[6] ? 6 : flags[4] ? 4 : undefined;
+  const question = { from, to, ...(family && { family }) };
+  if (past) return (await import('./why-past.ts')).whyPast(client, format, question);
+  const answer = await client.post<WhyView>('/v1/why', question);
   print(format, answer, () => whyText(answer));
   return answer.answer === 'yes' ? EXIT_DONE : EXIT_FAILED;
 }
 
 /** The way from frame to frame, and the answer; when it is no, the last line says what would make it yes. */
 export function whyText(answer: WhyView): string {
-  const { from, to, port, protocol, steps, conclusion, remedy } = answer;
-  const what = port === null ? 'ping' : `${protocol.toUpperCase()} port ${port}`;
-  const lines = [`${placeOf(from)} to ${placeOf(to)}, ${what}`];
+  const { steps, conclusion, remedy } = answer;
+  const lines = [whyHead(answer)];
   for (const step of steps) lines.push(...stepLines(step));
   const isYes = answer.answer === 'yes';
   lines.push('', `${style(isYes ? 'green' : 'red', answer.answer)}: ${conclusion}`);
   if (remedy !== null) lines.push(...remedyLines(remedy));
   return lines.map((line) => `${line}\n`).join('');
+}
+
+/** What is asked. */
+export function whyHead({
+  from,
+  to,
+  port,
+  protocol,
+}: Pick<WhyView, 'from' | 'to' | 'port' | 'protocol'>): string {
+  const what = port === null ? 'ping' : `${protocol.toUpperCase()} port ${port}`;
+  return `${placeOf(from)} to ${placeOf(to)}, ${what}`;
 }
 
 function placeOf({ name, address, network }: WhyView['from']): string {

@@ -20,6 +20,8 @@ import type { UplinkInfo } from './uplink.ts';
 import type { SavedRule, UserRuleInfo } from './user-rules.ts';
 import type { CountersView, DropView, FdbView, NeighborView } from './views.ts';
 import type { WhyView } from './why/explain.ts';
+import type { WhyFrameView } from './why/frame.ts';
+import type { WhyPastView } from './why/past.ts';
 
 /** What the API answers, as schemas. Each is the type that it names: where the two differ, the compiler says so. */
 
@@ -336,14 +338,18 @@ const WhyEndAnswer = object('WhyEnd', {
   network: nullable(Type.String()),
 });
 
+const whyHead = {
+  protocol: oneOf('tcp', 'udp', 'icmp'),
+  port: nullable(Type.Integer()),
+  family: Type.Union([Type.Literal(4), Type.Literal(6)]),
+  from: WhyEndAnswer,
+  to: WhyEndAnswer,
+};
+
 export const WhyAnswer = schemaOf<WhyView>()(
   object('Why', {
     answer: oneOf('yes', 'no'),
-    protocol: oneOf('tcp', 'udp', 'icmp'),
-    port: nullable(Type.Integer()),
-    family: Type.Union([Type.Literal(4), Type.Literal(6)]),
-    from: WhyEndAnswer,
-    to: WhyEndAnswer,
+    ...whyHead,
     steps: Type.Array(
       object('WhyStep', {
         kind: oneOf('neighbor-question', 'neighbor-answer', 'request', 'answer', 'acknowledgment', 'data'),
@@ -366,5 +372,29 @@ export const WhyAnswer = schemaOf<WhyView>()(
     ),
     conclusion: Type.String(),
     remedy: nullable(object('Remedy', { commands: Type.Array(Type.String()), words: Type.String() })),
+  }),
+);
+
+export const WhyPastAnswer = schemaOf<WhyPastView>()(
+  object('WhyPast', {
+    ...whyHead,
+    packets: Type.Array(
+      object('PastPacket', {
+        packet: Count,
+        ago: Type.Integer({ minimum: 0, description: 'Milliseconds since.' }),
+        way: Type.Array(Type.String()),
+      }),
+    ),
+  }),
+);
+
+export const PastAnswer = object('PastState', { everything: Type.Boolean() });
+
+export const WhyFrameAnswer = schemaOf<WhyFrameView>()(
+  object('WhyFrame', {
+    answer: oneOf('yes', 'no'),
+    from: Type.String(),
+    to: Type.Array(Type.String()),
+    way: Type.Array(Type.String()),
   }),
 );

@@ -262,3 +262,23 @@ export const WhyBody = Type.Object(
   { title: 'WhyQuestion', additionalProperties: false },
 );
 export type WhyBody = Static<typeof WhyBody>;
+
+export const PastBody = Type.Object(
+  { everything: Type.Boolean({ description: 'Also the ways of packets that were not dropped.' }) },
+  { title: 'Past', additionalProperties: false },
+);
+export type PastBody = Static<typeof PastBody>;
+
+/** A frame that was captured. */
+export const WhyFrameBody = Type.Object(
+  {
+    port: Type.String({ description: 'The port by which it comes in, as captures call it: `web eth0`.' }),
+    frame: Type.String({
+      pattern: '^[A-Za-z0-9+/]+=*$',
+      maxLength: 90_000,
+      description: 'Its bytes from the Ethernet header on, in base64.',
+    }),
+  },
+  { title: 'WhyFrameQuestion', additionalProperties: false },
+);
+export type WhyFrameBody = Static<typeof WhyFrameBody>;

@@ -96,7 +96,8 @@ export function explain(parts: ExplainParts, resolved: Resolved, saved: SavedDat
   return new Explainer(parts, resolved, ask(saved, resolved.question)).view();
 }
 
-function headOf({ family, from, to, question: { protocol, port } }: Resolved) {
+/** What is asked, as answers begin. */
+export function headOf({ family, from, to, question: { protocol, port } }: Resolved) {
   const end = ({ name, address, network }: typeof from): WhyEnd => ({
     name,
     address: formatAddress(family, address),
