@@ -48,6 +48,8 @@ export interface CaptureReplayResult {
   /** Frames and bytes that the deck received. */
   frames: number;
   bytes: number;
+  /** Frames of which the capture has only the beginning. */
+  cut: number;
   /** Virtual milliseconds from the first frame to the last. */
   duration: number;
   /** What became of the frames as they came in; copies and answers are in `tables.ledger`. */
@@ -75,7 +77,7 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
     if (number % STRIDE === 0) progress(offset / size / 2);
   });
   const plan = new CapturePlan(survey, policy);
-  const source = new CaptureSource(path, { ...(warn && { warn }) });
+  const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true });
   const { view } = source;
   const file = output === undefined ? undefined : new OutputFile(output, source.more ? view.timestamp : 0n);
   try {
@@ -125,6 +127,7 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
       seed,
       frames,
       bytes,
+      cut: source.cut,
       duration: deck.now,
       verdicts,
       unreplayed: { ...source.unreplayed, 'left the deck': left },

@@ -15,6 +15,8 @@ export interface CaptureSourceOptions {
    * it, the first fault of the file is thrown (after all records before it).
    */
   warn?: (problem: CaptureError) => void;
+  /** Whether `warn` hears of the first frame that the capture itself has cut; it is replayed as it is. */
+  tellCut?: boolean;
 }
 
 /** Why a record was not replayed. */
@@ -34,6 +36,8 @@ export class CaptureSource {
   more = false;
   /** The record at the front, while there is `more`; valid until `next`. Its frame begins at `view.bytes[view.at]`. */
   readonly view: RecordView;
+  /** Frames of which the capture has only the beginning. */
+  cut = 0;
   /** Records that were left out. */
   readonly unreplayed: Record<Unreplayed, number> = { 'not Ethernet': 0, 'too long': 0 };
   /** The capture's time that is `#offset` in virtual time (milliseconds). */
@@ -43,6 +47,7 @@ export class CaptureSource {
   readonly #input: CaptureFile;
   readonly #only: ((record: CaptureRecord) => boolean) | undefined;
   readonly #warn: (problem: CaptureError) => void;
+  readonly #tellCut: boolean;
 
   /** @throws CaptureError when the file cannot be read or is no capture */
   constructor(path: string, options: CaptureSourceOptions = {}) {
@@ -50,6 +55,7 @@ export class CaptureSource {
     const { warn } = options;
     this.#only = options.only;
     this.#warn = warn ?? (() => {});
+    this.#tellCut = options.tellCut ?? false;
     this.#input = new CaptureFile(path, { file: this.file, ...(warn && { warn }) });
     this.view = this.#input.view;
     this.#take();
@@ -94,6 +100,7 @@ export class CaptureSource {
         continue;
       this.more = true;
       this.length = length;
+      if (this.view.capturedLength < this.view.originalLength) this.#noteCut();
       return;
     }
     this.#input.close();
@@ -118,6 +125,21 @@ export class CaptureSource {
       return false;
     }
     return true;
+  }
+
+  /** A short snapshot length: what is missing would otherwise look as if its sender had left it out. */
+  #noteCut(): void {
+    if (this.cut++ > 0 || !this.#tellCut) return;
+    const { offset, number, capturedLength, originalLength } = this.view;
+    this.#warn(
+      new CaptureError(
+        this.file,
+        offset,
+        `frame ${number} is cut`,
+        `${capturedLength} of its ${originalLength} bytes were captured, and no more are replayed`,
+        'capture with a larger snapshot length (tcpdump -s 0)',
+      ),
+    );
   }
 
   #leaveOut(reason: Unreplayed, why: string, advice: string): void {

@@ -43,7 +43,7 @@ const COMPARISONS: Readonly<Record<string, (a: number, b: number) => boolean>> =
 const NOTHING: PacketEvent = { verdict: 'held', reason: '', port: '' };
 
 /**
- * What a replay is to show, in a small language (docs/captures.md):
+ * What a replay is to show, in a small language (docs/replay.md):
  *
  *     drop reason = CT_INVALID and port = web
  *     verdict = flooded and not (drops > 3)
