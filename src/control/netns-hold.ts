@@ -1,5 +1,5 @@
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
-import { unavailable } from './error.ts';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { DeckError, unavailable } from './error.ts';
 import { endProcesses, findProcess, type ProcessId } from './process.ts';
 
 /**
@@ -16,6 +16,12 @@ export class NetnsHold {
     try {
       this.#fd = openSync(`/proc/${pid}/ns/net`, 'r');
     } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EACCES' && isInUserNamespace()) {
+        throw new DeckError(
+          'permission',
+          `process ${pid} lies outside of the user namespace in which this daemon was started, as by Podman; stop its containers, start "tapdeck daemon", and then them again`,
+        );
+      }
       throw unavailable(`cannot hold the network namespace of process ${pid}: ${(error as Error).message}`);
     }
     this.netns = readlinkSync(`/proc/self/fd/${this.#fd}`);
@@ -51,6 +57,12 @@ export class NetnsHold {
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;
   }
+}
+
+/** Whether our users are not those of the machine (user_namespaces(7)). */
+function isInUserNamespace(): boolean {
+  const [inside, outside, count] = readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\s+/).map(Number);
+  return inside !== 0 || outside !== 0 || count !== 2 ** 32 - 1;
 }
 
 /** Identity of the network namespace that a process is in; undefined when it is out of reach. */

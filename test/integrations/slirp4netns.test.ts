@@ -189,6 +189,12 @@ describe('Podman', () => {
     }
     expect(failed).toEqual([]);
     expect((await account.ok('ps', '-q')).trim().split('\n')).toHaveLength(2);
+    // The daemon is where Podman has started it.
+    const { code, err } = await account.tapdeck('run', '--network', 'slirp4netns', 'true');
+    expect([code, err]).toEqual([
+      125,
+      expect.stringContaining('start "tapdeck daemon", and then them again'),
+    ]);
   });
 
   test.each(['rootlesskit', 'slirp4netns'])('-p publishes ports by port handler %s', async (handler) => {
