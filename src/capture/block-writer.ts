@@ -36,15 +36,19 @@ export class BlockWriter {
   }
 
   u16(value: number): void {
-    this.#view.setUint16(this.#take(2), value, true);
+    // Taking room may make another view.
+    const at = this.#take(2);
+    this.#view.setUint16(at, value, true);
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#take(4), value, true);
+    const at = this.#take(4);
+    this.#view.setUint32(at, value, true);
   }
 
   u64(value: bigint): void {
-    this.#view.setBigUint64(this.#take(8), value, true);
+    const at = this.#take(8);
+    this.#view.setBigUint64(at, value, true);
   }
 
   /** A time: its high half first, also in little-endian files. */

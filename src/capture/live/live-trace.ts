@@ -19,7 +19,7 @@ const MOST_LINE = CHUNK_LENGTH - 256;
 
 /**
  * Writes stories of the ring as lines of JSON: packet, time, and what was decided, in fields and in words. What the trace had no
- * room for is a line of its own, `{"missed":3}`, where it is noticed.
+ * room for is a line of its own, `{"missed":3}`, where it has caught up.
  */
 export class LiveTrace implements Feed {
   readonly chunks: Chunks;
@@ -50,7 +50,10 @@ export class LiveTrace implements Feed {
     let stories = 0;
     while (stories < most) {
       if (this.#line === null) {
-        if (!reader.nextStory()) break;
+        if (!reader.nextStory()) {
+          this.#writeMissed();
+          break;
+        }
         this.#line = this.#read();
         reader.release();
       }
@@ -63,8 +66,7 @@ export class LiveTrace implements Feed {
   }
 
   finish(): void {
-    const missed = this.#sayMissed();
-    if (missed !== '') this.chunks.write(this.#encoder.encode(missed));
+    this.#writeMissed();
   }
 
   /** The next story's line. */
@@ -84,7 +86,7 @@ export class LiveTrace implements Feed {
     const day = new Date(clock.seconds * 1000).toISOString().slice(0, 19);
     const time = `${day}.${String(clock.nanoseconds).padStart(9, '0')}Z`;
     const told = this.#stories.get(reader.words, this.#rows, count);
-    const line = `${this.#sayMissed()}{"packet":${this.#ids.extend(reader.packet)},"time":"${time}",${told}}\n`;
+    const line = `{"packet":${this.#ids.extend(reader.packet)},"time":"${time}",${told}}\n`;
     return this.#encoder.encode(line);
   }
 
@@ -102,10 +104,12 @@ export class LiveTrace implements Feed {
     return JSON.stringify({ ...fields, story: [...story.slice(0, 16), 'and more'], steps: [] }).slice(1, -1);
   }
 
-  #sayMissed(): string {
+  /** All that the ring had room for has been told: what it had none for came later. */
+  #writeMissed(): void {
     const { missed } = this.#parts.reader;
     const more = missed - this.#missed;
+    if (more === 0) return;
     this.#missed = missed;
-    return more === 0 ? '' : `{"missed":${more}}\n`;
+    this.chunks.write(this.#encoder.encode(`{"missed":${more}}\n`));
   }
 }

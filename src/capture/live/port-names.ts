@@ -61,7 +61,7 @@ export class PortNames {
     if (!newest || now > newest.until) return undefined;
     const before = known!.length > 1 ? known![0] : undefined;
     // Its first frames are older than what we know of it, but younger than the end of the one before.
-    return before && now < newest.since && now <= before.until ? before.tenant : newest.tenant;
+    return before && now <= newest.since && now <= before.until ? before.tenant : newest.tenant;
   }
 
   /** Who has a port now, or had it last. */
