@@ -153,6 +153,11 @@ describe('what the API answers', () => {
     const { id } = await call('POST', '/v1/rules/user', rule);
     await call('GET', '/v1/rules/user');
     await call('DELETE', `/v1/rules/user?id=${id}`);
+    await call('POST', '/v1/why', { from: 'web', to: 'gateway' });
+    await call('POST', '/v1/why', { from: 'web', to: 'nobody' });
+    await call('POST', '/v1/why/past', { from: 'web', to: 'gateway:53/udp' });
+    await call('POST', '/v1/why/remember', { everything: true });
+    await call('POST', '/v1/why/frame', { port: 'web eth0', frame: 'AAAA' });
     await call('GET', '/v1/endpoints');
     await call('GET', '/v1/endpoints/web');
     for (const table of ['fdb', 'neighbors', 'drops', 'counters', 'rules']) await call('GET', `/v1/${table}`);
