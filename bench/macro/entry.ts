@@ -67,6 +67,8 @@ export const UNITS: Record<Measurement, string> = {
   'sockets-tcp': 'Gbit/s',
   'sockets-http': 'requests/s',
   'sockets-first': 'µs p50',
+  'start-version': 'ms',
+  'start-daemon': 'ms',
   'docker-tcp': 'Gbit/s',
 };
 

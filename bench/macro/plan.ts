@@ -16,6 +16,7 @@ import { Tapdeck } from './tapdeck.ts';
 import { TapdeckMany } from './tapdeck-many.ts';
 import { TapdeckNat } from './tapdeck-nat.ts';
 import { TapdeckSockets } from './tapdeck-sockets.ts';
+import { TapdeckStart } from './tapdeck-start.ts';
 import { tcpBulk } from './tcp-bulk.ts';
 import { tcpCrr } from './tcp-crr.ts';
 import { tcpRr } from './tcp-rr.ts';
@@ -94,6 +95,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
   const deck = new Tapdeck(ETHERNET_MTU);
   const deckLarge = new Tapdeck(DECK_MTU);
   const deckMany = new TapdeckMany(DECK_MTU);
+  const deckStart = new TapdeckStart(DECK_MTU);
   const nat = new KernelNat();
   const deckNat = new TapdeckNat(DECK_MTU);
   const atLeast = (ratio: number): Target => ({ is: 'least', ratio });
@@ -216,6 +218,10 @@ export function plan(options: Options, programs: CPrograms): Plan {
       { congestion },
     );
   }
+  measure('`tapdeck --version` from its start to its end, ms', 'start-version', [[deckStart, atMost(80)]]);
+  measure('`tapdeck daemon` from its start until it is ready, ms', 'start-daemon', [
+    [deckStart, atMost(400)],
+  ]);
   const wanted = lines.filter((line) => options.only.includes(line.measurement));
   return {
     contenders: [...new Set(wanted.map((line) => line.contender))],
@@ -235,6 +241,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
           ...(measurement.startsWith('sockets-') && { turned: true }),
           sample: () => {
             if (isOfMany(measurement)) return MANY[measurement](deckMany);
+            if (isOfStart(measurement)) return START[measurement](deckStart);
             return sample(measurement, path, programs, lengths, { congestion, keepAlive, asks });
           },
           samples: [],
@@ -257,8 +264,18 @@ function isOfMany(measurement: Measurement): measurement is keyof typeof MANY {
   return measurement in MANY;
 }
 
+/** And of a start. */
+const START = {
+  'start-version': (start: TapdeckStart) => start.version(),
+  'start-daemon': (start: TapdeckStart) => start.daemon(),
+};
+
+function isOfStart(measurement: Measurement): measurement is keyof typeof START {
+  return measurement in START;
+}
+
 async function sample(
-  measurement: Exclude<Measurement, keyof typeof MANY>,
+  measurement: Exclude<Measurement, keyof typeof MANY | keyof typeof START>,
   path: Path,
   programs: CPrograms,
   lengths: Lengths,

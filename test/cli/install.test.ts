@@ -180,6 +180,20 @@ describe('install', () => {
     expect(read(paths[0]!)).toMatch(/^#!\/bin\/sh\nexec '\/.*' '\/.*extcap\.js' "\$@"\n$/);
   });
 
+  it('puts a manual page for each command where man looks', async () => {
+    asUser();
+    await tapdeck('install', 'man');
+    expect(Object.keys(files())).toEqual(
+      expect.arrayContaining([
+        '/home/alice/.local/share/man/man1/tapdeck.1',
+        '/home/alice/.local/share/man/man1/tapdeck-network-create.1',
+      ]),
+    );
+    expect((await tapdeck('install', 'man')).out).not.toContain('wrote');
+    await tapdeck('uninstall', 'man');
+    expect(files()).toEqual({});
+  });
+
   it('takes no file for its own that is a link', async () => {
     const path = '/etc/docker/plugins/tapdeck.spec';
     write('/elsewhere', 'unix:///run/docker/plugins/tapdeck.sock\n');

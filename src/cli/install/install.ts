@@ -13,10 +13,10 @@ import { dirname, join } from 'node:path';
 import { conflict, DeckError, notFound } from '../../control/error.ts';
 import type { CommandInfo } from '../command-tree.ts';
 import { EXIT_DONE } from '../output.ts';
-import { completionPlan } from './completions.ts';
 import { cniPlan, netavarkPlan, ociPlan, slirp4netnsPlan } from './engines.ts';
 import { type InstalledFile, type Place, type Plan, placeOf } from './place.ts';
 import { hashOf, Receipt } from './receipt.ts';
+import { completionPlan, manPlan } from './shares.ts';
 import type { Target } from './target.ts';
 import { dockerPlan, servicePlan } from './units.ts';
 import { wiresharkPlan } from './wireshark.ts';
@@ -99,6 +99,8 @@ function planOf(target: Target, place: Place, tree: CommandInfo, flags: InstallF
       return wiresharkPlan(place);
     case 'completion':
       return completionPlan(place, tree);
+    case 'man':
+      return manPlan(place, tree);
   }
 }
 

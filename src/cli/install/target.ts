@@ -8,5 +8,6 @@ export const TARGETS = [
   'slirp4netns',
   'wireshark',
   'completion',
+  'man',
 ] as const;
 export type Target = (typeof TARGETS)[number];

@@ -40,7 +40,8 @@ export function dockerPlan(place: Place): Plan {
     files: [spec, { path: `${SYSTEM_UNITS}/tapdeck-docker.socket`, content: dockerSocketUnit() }],
     next: [
       ...service,
-      'systemctl daemon-reload && systemctl enable --now tapdeck-docker.socket',
+      // A socket of a service that runs already is not started.
+      'systemctl daemon-reload && systemctl enable tapdeck-docker.socket && systemctl stop tapdeck.service && systemctl start tapdeck-docker.socket tapdeck.service',
       'docker network create -d tapdeck front',
     ],
   };

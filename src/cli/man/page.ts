@@ -21,7 +21,7 @@ const FILES: readonly (readonly [string, string])[] = [
 /**
  * The manual pages of all commands, a page for each, in the macros of man(7): from file name to text.
  * @param version of the package
- * @param date of it, as 2026-11-21
+ * @param date of it, as 2026-11-21; may be empty
  */
 export function manPages(tree: CommandInfo, version: string, date: string): Map<string, string> {
   const pages = new Map<string, string>();

@@ -1,5 +1,7 @@
+import { packageVersion } from '../../control/version.ts';
 import type { CommandInfo } from '../command-tree.ts';
 import { completionScript } from '../completion/script.ts';
+import { manPages } from '../man/page.ts';
 import type { Place, Plan } from './place.ts';
 
 /** Completion where the shells look for it. */
@@ -22,5 +24,16 @@ export function completionPlan({ system, config, data }: Place, tree: CommandInf
       // There is no folder of a user's where zsh would look.
       ...(system ? [] : [`for zsh, in ~/.zshrc in front of compinit: fpath+=(${zsh})`]),
     ],
+  };
+}
+
+/** The manual pages where man looks. npm links only the first of them. */
+export function manPlan({ system, data }: Place, tree: CommandInfo): Plan {
+  const folder = `${system ? '/usr/local/share' : data}/man/man1`;
+  // Without a date, they are the same on every day.
+  const pages = Array.from(manPages(tree, packageVersion(), ''));
+  return {
+    files: pages.map(([name, content]) => ({ path: `${folder}/${name}`, content })),
+    next: ['man tapdeck-run'],
   };
 }
