@@ -32,3 +32,7 @@ export { parseUplinkSpec, type UplinkAddresses, type UplinkSpec } from './contro
 export type { AddRuleOptions, SavedRule, UserRuleInfo } from './control/user-rules.ts';
 export { packageVersion } from './control/version.ts';
 export type { CountersView, DropView, FdbView, LedgerView, NeighborView, PortName } from './control/views.ts';
+export type { WhyEnd, WhyRule, WhyStep, WhyView } from './control/why/explain.ts';
+export type { WhyFrameView } from './control/why/frame.ts';
+export type { PastPacket, WhyPastView } from './control/why/past.ts';
+export type { Remedy } from './control/why/remedy.ts';
