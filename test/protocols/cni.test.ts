@@ -212,6 +212,14 @@ describe('CHECK', () => {
     const other = { ...prevResult, interfaces: [{ ...prevResult.interfaces[0], mac: '02:00:00:00:00:01' }] };
     expect((await call('CHECK', { ...CONF, prevResult: other })).out).toMatchObject({ code: 102 });
     expect((await call('CHECK', CONF)).out).toMatchObject({ code: 7 });
+    const elsewhere = { ...WEB, CNI_NETNS: '/run/netns/other' };
+    expect((await call('CHECK', { ...CONF, prevResult }, elsewhere)).out).toMatchObject({
+      code: 102,
+      msg: `interface eth0 is in ${NETNS}`,
+    });
+    GONE.add(NETNS);
+    expect((await call('CHECK', { ...CONF, prevResult })).out).toMatchObject({ code: 3 });
+    GONE.clear();
     await call('DEL');
     expect((await call('CHECK', { ...CONF, prevResult })).out).toMatchObject({ code: 3 });
   });
@@ -381,6 +389,29 @@ describe('what fails half-way', () => {
     bed.plane.failing.set(method, 'no');
     expect((await call('ADD', { ...CONF, ...ports }, { ...WEB, CNI_IFNAME: 'eth1' })).code).toBe(1);
     expect(bed.count).toEqual(before);
+  });
+
+  it('keeps no address: of a network with five there are five afterwards', async () => {
+    await bed.deck.createNetwork({ name: 'tiny', subnet: '10.4.0.0/29' });
+    const tiny = { ...CONF, name: 'tiny' };
+    const sandbox = (id: string) => ({ ...WEB, CNI_CONTAINERID: id, CNI_NETNS: `/run/netns/${id}` });
+    for (const method of ['addTap', 'publish']) {
+      bed.plane.failing.set(method, 'no');
+      for (let again = 0; again < 6; again++) {
+        expect((await call('ADD', { ...tiny, ...ports }, sandbox('failing'))).code).toBe(1);
+      }
+      bed.plane.failing.clear();
+    }
+    for (let again = 0; again < 6; again++) {
+      const odd = { ...tiny, dns: [] };
+      expect((await call('ADD', odd, sandbox('odd'))).out).toMatchObject({ code: 7 });
+    }
+    const five = ['a', 'b', 'c', 'd', 'e'];
+    const given = [];
+    for (const id of five) given.push((await add(tiny, sandbox(id))).ips[0].address);
+    expect(new Set(given).size).toBe(5);
+    expect((await call('ADD', tiny, sandbox('f'))).code).toBe(1);
+    for (const id of five) await call('DEL', tiny, sandbox(id));
   });
 
   it('a name, address, port or interface that is taken is 100, and leaves what was there', async () => {

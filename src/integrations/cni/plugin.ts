@@ -75,9 +75,7 @@ async function add(
   const { network, netns, ifname, containerId, name, host } = request;
   const wishes = inConfiguration(() => wishesOf(request));
   // Said before anything is asked: the runtime needs not clean up what has not begun.
-  if (!exists(netns)) {
-    throw new CniError(CNI_CODES.unknownContainer, `there is no network namespace at ${netns}`);
-  }
+  checkNamespace(netns, exists);
   const body: AttachmentBody = {
     ...wishes,
     id: idOf(request),
@@ -101,12 +99,13 @@ async function remove(request: CniRequest, { reach }: CniParts): Promise<undefin
   await detach(reach(request.host), idOf(request));
 }
 
-async function check(request: CniRequest, { reach }: CniParts): Promise<undefined> {
-  const { configuration, containerId, ifname, host } = request;
+async function check(request: CniRequest, { reach, exists = existsSync }: CniParts): Promise<undefined> {
+  const { configuration, containerId, netns, ifname, host } = request;
   if (configuration['prevResult'] === undefined) {
     throw new CniError(CNI_CODES.invalidConfiguration, 'CHECK needs prevResult in the network configuration');
   }
   inConfiguration(() => object(configuration, 'prevResult'));
+  checkNamespace(netns, exists);
   let attachment: Attachment;
   try {
     attachment = await reach(host).get<Attachment>(`/v1/attachments/${idOf(request)}`);
@@ -151,6 +150,11 @@ async function status({ network, host }: CniRequest, { reach }: CniParts): Promi
   } catch (error) {
     throw asCniError(error, () => CNI_CODES.notAvailable);
   }
+}
+
+function checkNamespace(netns: string, exists: (path: string) => boolean): void {
+  if (exists(netns)) return;
+  throw new CniError(CNI_CODES.unknownContainer, `there is no network namespace at ${netns}`);
 }
 
 async function detach(daemon: Daemon, id: string): Promise<void> {

@@ -81,6 +81,8 @@ function dnsOf(configuration: Fields, { network }: Attachment): object {
 /** What CHECK finds to be otherwise than the result of ADD had it, a sentence for each. */
 export function differences(attachment: Attachment, { ifname, netns, configuration }: CniRequest): string[] {
   const found = [...attachment.faults];
+  const { netns: place } = attachment.endpoint;
+  if (place !== netns) found.push(`interface ${ifname} is in ${place}`);
   const result = object(configuration, 'prevResult');
   const interfaces = objects(result, 'interfaces');
   const index = interfaces.findIndex((one) => text(one, 'name') === ifname && text(one, 'sandbox') === netns);
