@@ -23,7 +23,10 @@ export class FrameRing {
     this.#slots.fill(null);
     this.#head = 0;
     this.#size = 0;
-    for (const slot of carrier.plain(waiting)) this.push(frames[slot]!);
+    for (const slot of carrier.plain(waiting)) {
+      frames[slot]!.carry(carrier);
+      this.push(frames[slot]!);
+    }
   }
 
   get size(): number {

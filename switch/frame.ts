@@ -1,4 +1,4 @@
-import { type Carrier, carryFlag } from '../wire/carrier.ts';
+import type { Carrier } from '../wire/carrier.ts';
 import { Packet } from '../wire/packet.ts';
 import { VNET_LEN } from '../wire/virtio-net.ts';
 import type { Trace } from './trace.ts';
@@ -56,28 +56,33 @@ export class Frame extends Packet {
     this.limit = base + size;
   }
 
+  /** The frame, but not who holds it. */
   carry(carrier: Carrier): void {
-    this.references = carrier.number(this.references);
     this.at = carrier.number(this.at);
     this.length = carrier.number(this.length);
-    this.etherType = carrier.number(this.etherType);
-    this.vlan = carrier.number(this.vlan);
-    this.l3 = carrier.number(this.l3);
-    this.end = carrier.number(this.end);
-    this.protocol = carrier.number(this.protocol);
-    this.l4 = carrier.number(this.l4);
-    this.payload = carrier.number(this.payload);
-    this.fragmentOffset = carrier.number(this.fragmentOffset);
-    this.moreFragments = carryFlag(carrier, this.moreFragments);
-    this.fragmentHeader = carrier.number(this.fragmentHeader);
-    this.ingress = carrier.number(this.ingress);
-    this.verdict = carrier.number(this.verdict);
-    this.largestFragment = carrier.number(this.largestFragment);
-    this.fragmentIdentification = carrier.number(this.fragmentIdentification);
-    this.flow = carrier.number(this.flow);
-    this.flowSerial = carrier.number(this.flowSerial);
-    this.packet = carrier.number(this.packet);
+    this.carryHeaders(carrier);
     carrier.column(this.bytes.subarray(this.at - VNET_LEN, this.at + this.length));
+  }
+
+  /** What is known of it beside its bytes. Fields that nobody has set for this frame are those of an earlier one. */
+  carryHeaders(carrier: Carrier): void {
+    this.ingress = carrier.number(this.ingress);
+    this.packet = carrier.number(this.packet);
+    this.flow = carrier.number(this.flow);
+    this.largestFragment = carrier.number(this.largestFragment);
+    this.flowSerial = carrier.detail(this.flowSerial);
+    this.fragmentIdentification = carrier.detail(this.fragmentIdentification);
+    this.verdict = carrier.detail(this.verdict);
+    this.etherType = carrier.detail(this.etherType);
+    this.vlan = carrier.detail(this.vlan);
+    this.l3 = carrier.detail(this.l3);
+    this.end = carrier.detail(this.end);
+    this.protocol = carrier.detail(this.protocol);
+    this.l4 = carrier.detail(this.l4);
+    this.payload = carrier.detail(this.payload);
+    this.fragmentOffset = carrier.detail(this.fragmentOffset);
+    this.moreFragments = carrier.detail(this.moreFragments ? 1 : 0) !== 0;
+    this.fragmentHeader = carrier.detail(this.fragmentHeader);
   }
 
   /** Takes over what is known of `from` beyond its bytes: where it came from, and whose it is. */
@@ -127,14 +132,15 @@ export class Arena {
     for (let slot = frames.length - 1; slot >= 0; slot--) this.#give(frames[slot]!);
   }
 
-  /** Who is held, and what lies in those. */
+  /** Which slots are held how often; what lies in them is whoever's who holds them. */
   carry(carrier: Carrier): void {
     this.#smallFree = carrier.number(this.#smallFree);
     this.#bigFree = carrier.number(this.#bigFree);
     carrier.column(this.#small, this.#smallFree);
     carrier.column(this.#big, this.#bigFree);
-    const held = this.frames.filter((frame) => frame.references > 0).map((frame) => frame.slot);
-    for (const slot of carrier.plain(held)) this.frames[slot]!.carry(carrier);
+    const references = Int32Array.from(this.frames, (frame) => frame.references);
+    carrier.column(references);
+    for (const frame of this.frames) frame.references = references[frame.slot]!;
   }
 
   /** Slots that nobody holds. */

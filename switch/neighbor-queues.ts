@@ -38,6 +38,7 @@ export class NeighborQueues {
       frame === null ? [] : [{ i, slot: frame.slot, from: this.#froms[i]?.id ?? -1 }],
     );
     for (const { i, slot, from } of carrier.plain(waiting)) {
+      frames[slot]!.carry(carrier);
       this.#frames[i] = frames[slot]!;
       this.#froms[i] = networks[from] ?? null;
     }

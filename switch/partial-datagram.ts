@@ -108,6 +108,26 @@ export class PartialDatagram {
     this.#codepoints = carrier.number(this.#codepoints);
     carrier.column(this.#present);
     carrier.column(this.#starts);
+    if (this.frame !== null) this.#carryFrame(carrier, this.frame);
+  }
+
+  /** The bytes that are there: between them is what lay in the slot before. */
+  #carryFrame(carrier: Carrier, frame: Frame): void {
+    frame.carryHeaders(carrier);
+    frame.at = carrier.detail(frame.at);
+    frame.length = carrier.detail(frame.length);
+    if (this.hasFirst) {
+      carrier.column(frame.bytes.subarray(this.#data - this.#header - ETH_LEN, this.#data));
+    }
+    const most = this.#total < 0 ? LONGEST : this.#total;
+    for (let unit = 0; unit < UNITS; ) {
+      const first = unit;
+      while (unit < UNITS && isSet(this.#present, unit)) unit++;
+      const from = this.#data + (first << 3);
+      const behind = this.#data + Math.min(unit << 3, most);
+      if (unit > first) carrier.column(frame.bytes.subarray(from, behind));
+      else unit++;
+    }
   }
 
   get isComplete(): boolean {

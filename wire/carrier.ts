@@ -11,6 +11,8 @@ export type Column = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float
 export interface Carrier {
   /** Any number, Infinity and -Infinity among them. */
   number(value: number): number;
+  /** A number that has to come back, but says nothing: it may be left over from something else. */
+  detail(value: number): number;
   /**
    * The elements of a column, in place.
    * @param used how many of them can be other than in a new table; all when left out

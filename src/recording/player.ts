@@ -120,6 +120,15 @@ export class Player {
    * was played.
    */
   step(): boolean {
+    try {
+      return this.#step();
+    } catch (error) {
+      if (error instanceof RecordingError) throw error;
+      throw this.#diverged(`it says what cannot have been (${(error as Error).message})`);
+    }
+  }
+
+  #step(): boolean {
     const reader = this.#reader;
     const { kind, port, now } = reader;
     const { played } = this;
@@ -201,7 +210,7 @@ export class Player {
 
   /** sha256 of everything that is known now. */
   tablesDigest(): string {
-    const writer = new StateWriter();
+    const writer = new StateWriter(true);
     this.dataplane.carry(writer, noDevice);
     return createHash('sha256').update(writer.finish()).digest('hex');
   }

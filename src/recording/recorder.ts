@@ -65,7 +65,7 @@ export class Recorder implements Plane {
   start(severed: Severed): { state: Uint8Array<ArrayBuffer>; ports: DevicePort[] } {
     const { egress } = this.#dataplane;
     egress.sendBatches(this.#clock());
-    const state = this.#state();
+    const state = this.#state(false);
     const ports: DevicePort[] = [];
     for (const { port } of this.#dataplane.snapshot(this.#clock(), { ports: true }).ports) {
       const device = egress.device(port)!;
@@ -77,7 +77,7 @@ export class Recorder implements Plane {
     return { state, ports };
   }
 
-  /** Ends between two frames; answers the state of all tables. */
+  /** Ends between two frames; answers the state of all tables, for a digest. */
   stop(severed: Severed): Uint8Array<ArrayBuffer> {
     this.#sendBatches(this.#clock());
     this.#writeOps(BETWEEN);
@@ -86,7 +86,7 @@ export class Recorder implements Plane {
     for (const [port, device] of this.#devices) {
       if (this.#dataplane.egress.device(port) === device) this.#dataplane.egress.add(port, device.inner);
     }
-    return this.#state();
+    return this.#state(true);
   }
 
   // ---- the way of a frame ----
@@ -260,8 +260,8 @@ export class Recorder implements Plane {
     return recorded;
   }
 
-  #state(): Uint8Array<ArrayBuffer> {
-    const writer = new StateWriter();
+  #state(forDigest: boolean): Uint8Array<ArrayBuffer> {
+    const writer = new StateWriter(forDigest);
     this.#dataplane.carry(writer, () => {
       throw new Error('a port has no device');
     });

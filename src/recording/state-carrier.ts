@@ -14,11 +14,17 @@ const Tag = { NUMBER: 1, COLUMN: 2, GROWN: 3, PLAIN: 4 } as const;
 
 /** Carries state away, into bytes. */
 export class StateWriter implements Carrier {
+  readonly #forDigest: boolean;
   #bytes = new Uint8Array(1 << 20);
   #words = new Int32Array(this.#bytes.buffer);
   #doubles = new Float64Array(this.#bytes.buffer);
   /** In words of 4 bytes. */
   #length = 0;
+
+  /** @param forDigest whether details are left out, which may differ between two data planes that know the same */
+  constructor(forDigest = false) {
+    this.#forDigest = forDigest;
+  }
 
   /** What was carried until now; the writer is not to be used any more. */
   finish(): Uint8Array<ArrayBuffer> {
@@ -31,6 +37,11 @@ export class StateWriter implements Carrier {
     this.#words[this.#length + 1] = 0;
     this.#doubles[(this.#length >> 1) + 1] = value;
     this.#length += 4;
+    return value;
+  }
+
+  detail(value: number): number {
+    if (!this.#forDigest) this.number(value);
     return value;
   }
 
@@ -190,6 +201,10 @@ export class StateReader implements Carrier {
     const value = this.#doubles[(this.#at >> 1) + 1]!;
     this.#at += 4;
     return value;
+  }
+
+  detail(): number {
+    return this.number();
   }
 
   column(column: Column, used = column.length): void {

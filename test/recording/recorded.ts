@@ -21,6 +21,7 @@ export class TestRecording {
   readonly #dataplane: Dataplane;
   readonly #recorder: Recorder;
   readonly #pump: RecordingPump;
+  #isWithin = false;
 
   /**
    * Begins to record; from then on the data plane's own methods are the recorder's.
@@ -61,10 +62,17 @@ export class TestRecording {
       Object.defineProperty(dataplane, name, {
         configurable: true,
         value: (...args: unknown[]) => {
-          const times = args.filter((arg) => typeof arg === 'number');
-          if (name === 'poll' || name === 'receive' || name === 'expire') this.now = times.at(-1)!;
-          // biome-ignore lint/complexity/noBannedTypes: all of them are called with what they were called with
-          return (this.#recorder[name] as Function)(...args);
+          const prototype: object = Object.getPrototypeOf(dataplane);
+          // What the data plane does by itself within a poll.
+          if (this.#isWithin) return Reflect.get(prototype, name, dataplane).apply(dataplane, args);
+          if (name === 'poll' || name === 'receive' || name === 'expire') this.now = args.at(-1) as number;
+          this.#isWithin = true;
+          try {
+            // biome-ignore lint/complexity/noBannedTypes: all of them are called with what they were called with
+            return (this.#recorder[name] as Function)(...args);
+          } finally {
+            this.#isWithin = false;
+          }
         },
       });
     }
