@@ -3,6 +3,7 @@ import type { ErrorBody, VersionInfo } from './api-schema.ts';
 import type { Deck } from './deck.ts';
 import { DeckError, type DeckErrorCode } from './error.ts';
 import type { EventLog } from './event-log.ts';
+import { LateValidation } from './late-validation.ts';
 import type { Leases } from './leases.ts';
 import type { Pruned } from './prune.ts';
 import { attachmentRoutes } from './routes/attachments.ts';
@@ -80,8 +81,10 @@ export interface ApiParts {
 
 /** The management API: JSON over HTTP, every path but /metrics under /v1. Not listening yet; see `listenAt`. */
 export function buildApi(parts: ApiParts, { request, idle } = PATIENCE): FastifyInstance {
+  const validation = new LateValidation();
   const app = fastify({
     logger: false,
+    schemaController: validation.schemaController,
     // Clients that hold sandboxes must not keep the daemon from ending.
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 1024 },
@@ -96,8 +99,7 @@ export function buildApi(parts: ApiParts, { request, idle } = PATIENCE): Fastify
     // What is sent is meant: nothing is dropped or turned into another type.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });
-  // Schemas of answers describe; they do not choose what is sent.
-  app.setSerializerCompiler(() => JSON.stringify);
+  app.addHook('onListen', () => void validation.prepare());
 
   app.setErrorHandler((error: FastifyError | DeckError, request, reply) => {
     if (error instanceof DeckError) return refuse(reply, error.code, error.message);
