@@ -16,6 +16,7 @@ export function stationsOf(deck: MemoryDeck, family: 4 | 6): { names: string[]; 
   const names: string[] = [];
   const stations: Station[] = [];
   for (const port of deck.virtual.ports.values()) {
+    if (port.id < 0) continue;
     const network = port.spec.network;
     const gateway = deck.gateway(network);
     const own = family === 4 ? gateway.ipv4 : gateway.ipv6;
