@@ -57,12 +57,14 @@ export class CapturePlan {
   #others = -1;
   /** MACs of the deck's own gateways. */
   readonly #own: Mac[];
+  /** MACs that the capture says of the policy's networks and uplinks, by name: of another system's gateways. */
+  readonly gateways = new Map<string, Mac>();
 
   constructor(survey: CaptureSurvey, policy?: Scenario) {
     this.#survey = survey;
-    this.policy = policy;
-    this.#own = policy
-      ? [...policy.networks, ...policy.uplinks].map(({ options }) => ({
+    this.policy = policy && this.#withGateways(policy);
+    this.#own = this.policy
+      ? [...this.policy.networks, ...this.policy.uplinks].map(({ options }) => ({
           hi: options.macHi,
           lo: options.macLo,
         }))
@@ -132,6 +134,22 @@ export class CapturePlan {
     const ipv4 = this.#addressIn(network, seen.ipv4);
     const spec = { network, ...(mac && { mac, guard: false }), ...(mac && ipv4 !== undefined && { ipv4 }) };
     return this.#add(name, spec, mac);
+  }
+
+  /** The gateways have the MACs that the capture's had: else what goes to them would be for nobody. */
+  #withGateways(policy: Scenario): Scenario {
+    const withMac = <S extends { name: string; options: NetworkOptions }>(segment: S): S => {
+      const { name, options } = segment;
+      const own = options.ipv4?.address;
+      const { list } = this.#survey.stations;
+      const seen =
+        list.find(({ arp }) => arp !== null && arp === own) ??
+        list.find(({ ipv4 }) => ipv4 !== null && ipv4 === own);
+      if (!seen || (seen.macHi === options.macHi && (seen.macLo | 0) === (options.macLo | 0))) return segment;
+      this.gateways.set(name, { hi: seen.macHi, lo: seen.macLo });
+      return { ...segment, options: { ...options, macHi: seen.macHi, macLo: seen.macLo } };
+    };
+    return { ...policy, networks: policy.networks.map(withMac), uplinks: policy.uplinks.map(withMac) };
   }
 
   /** The policy's port that an interface's name means: `web`, `web.front`, `web eth0`. */

@@ -16,6 +16,8 @@ export interface Seen {
   macLo: number;
   /** The source of an IPv4 packet or ARP; null while none was seen. */
   ipv4: number | null;
+  /** The sender's address of ARP: who routes for others says his own by that alone. */
+  arp: number | null;
 }
 
 /** An interface of a capture, and who speaks there. */
@@ -54,7 +56,7 @@ export class StationTable {
     if (this.list.length === MOST_STATIONS) return -1;
     this.#slots[slot] = macHi;
     this.#slots[slot + 1] = macLo;
-    this.#slots[slot + 2] = this.list.push({ macHi, macLo, ipv4: null });
+    this.#slots[slot + 2] = this.list.push({ macHi, macLo, ipv4: null, arp: null });
     return this.list.length - 1;
   }
 
@@ -96,7 +98,7 @@ export function surveyCapture(path: string, look: (record: RecordView) => void =
         id = view.from.id;
         current = interfaces.get(id);
         if (current === undefined) {
-          current = { name: nameOf(interfaces, view), macHi: -1, macLo: -1, ipv4: null };
+          current = { name: nameOf(interfaces, view), macHi: -1, macLo: -1, ipv4: null, arp: null };
           interfaces.set(id, current);
         }
       }
@@ -115,8 +117,7 @@ export function surveyCapture(path: string, look: (record: RecordView) => void =
         current.macHi = macHi;
         current.macLo = macLo;
       }
-      if (current.ipv4 === null && current.macHi === macHi && current.macLo === macLo)
-        noteAddress(current, view);
+      if (current.macHi === macHi && current.macLo === macLo) noteAddress(current, view);
     }
   } finally {
     source.close();
@@ -153,12 +154,14 @@ const IPV4_SOURCE = ETH_LEN + 12;
 const ARP_SPA = ETH_LEN + 14;
 
 function noteAddress(seen: Seen, { bytes, at, capturedLength }: RecordView): void {
-  if (seen.ipv4 !== null || capturedLength < ARP_SPA + 4) return;
+  if ((seen.ipv4 !== null && seen.arp !== null) || capturedLength < ARP_SPA + 4) return;
   const type = get16(bytes, at + ETH_TYPE);
   if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_ARP) return;
   const address = get32(bytes, at + (type === ETHERTYPE_ARP ? ARP_SPA : IPV4_SOURCE)) | 0;
   // ARP probes and DHCP come from whoever has no address yet.
-  if (address !== 0) seen.ipv4 = address;
+  if (address === 0) return;
+  seen.ipv4 ??= address;
+  if (type === ETHERTYPE_ARP) seen.arp ??= address;
 }
 
 /** Interfaces are called what the file calls them, with their number where two are called the same. */

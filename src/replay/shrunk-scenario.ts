@@ -87,6 +87,16 @@ function scenarioText(
     else if (ports.includes(i))
       services[names[i]!] = { networks: { [port.spec.network]: attachmentOf(port) } };
   }
+  const uplinks = {
+    ...((said['x-tapdeck'] as Plain | undefined)?.['uplinks'] as Record<string, Plain> | undefined),
+  };
+  for (const [name, { hi, lo }] of plan.gateways) {
+    const mac = formatMac(hi, lo);
+    const before = networks[name] as Plain | null | undefined;
+    if (name in uplinks) uplinks[name] = { ...uplinks[name], mac_address: mac };
+    else
+      networks[name] = { ...before, 'x-tapdeck': { ...(before?.['x-tapdeck'] as Plain), gateway_mac: mac } };
+  }
   const {
     commands: _commands,
     duration: _duration,
@@ -105,6 +115,7 @@ function scenarioText(
     services,
     'x-tapdeck': {
       ...rest,
+      ...(Object.keys(uplinks).length > 0 && { uplinks }),
       seed,
       ...(duration !== undefined && { duration: `${Math.ceil(duration)}ms` }),
       ports: inOut,

@@ -89,6 +89,39 @@ describe('tapdeck replay', () => {
     [['-w', 'x', 'fixtures/scenarios'], 2, /^tapdeck: error: -w takes what one replay sends/],
     [['-w', '/no/such/x', CAPTURE], 1, /^tapdeck: error: \/no\/such\/x: cannot be written/],
     [['--format', 'xml', CAPTURE], 2, /^tapdeck: error: /],
+    [
+      ['--and-with', 'LICENSE', CAPTURE],
+      2,
+      /^tapdeck: error: --and-with compares with the policy of --with-policy/,
+    ],
+    [['--with-policy', 'no-such', CAPTURE], 2, /^tapdeck: error: no-such: there is no such policy; give/],
+    [
+      ['--with-policy', 'no-such', '--and-with', 'no-such', CAPTURE],
+      2,
+      /^tapdeck: error: no-such: there is no/,
+    ],
+    [
+      ['--with-policy', 'package.json', CAPTURE],
+      1,
+      /^tapdeck: error: package.json:2:3: unknown key 'version'|^tapdeck: error: package.json:/,
+    ],
+    [
+      ['--with-policy', 'x', 'fixtures/scenarios/ageing'],
+      2,
+      /^tapdeck: error: --with-policy is for captures/,
+    ],
+    [['--shrink', 'drops', CAPTURE], 2, /^tapdeck: error: condition 'drops': the end: expected = != </],
+    [
+      ['--shrink', 'drop reason = DNS_BUSY', CAPTURE],
+      2,
+      /^tapdeck: error: .*: nothing in it shows 'drop reason = DNS_BUSY'$/m,
+    ],
+    [
+      ['--shrink', 'drops > 0', 'fixtures/scenarios/ageing'],
+      2,
+      /^tapdeck: error: .* is a scenario, which has a policy of its own/,
+    ],
+    [['--into', 'x', CAPTURE], 2, /^tapdeck: error: --into is where --shrink writes; give both$/m],
   ])('%j is refused in one line', (args, expected, words) => {
     const { code, out, err } = replay(...args);
     expect(err).toMatch(words);
@@ -110,6 +143,47 @@ describe('tapdeck replay', () => {
     expect(code).toBe(0);
     expect(out).toContain('15 frames');
     expect(err).toMatch(/^tapdeck: warning: .*cut.pcap: byte \d+: [^\n]*\n$/);
+  });
+
+  it('says whose fate another policy changes, by lines and by its exit code', () => {
+    const now = join(folder, 'now.yaml');
+    const next = join(folder, 'next.yaml');
+    const policy = (rules: string) => `networks:
+  front: { ipam: { config: [ { subnet: 10.77.1.0/24 } ] } }
+  back: { ipam: { config: [ { subnet: 10.77.2.0/24 } ] } }
+x-tapdeck: { rules: [ ${rules} ] }
+`;
+    writeFileSync(now, policy('{ action: ACCEPT }'));
+    writeFileSync(next, policy('{ protocol: udp, action: DROP }, { action: ACCEPT }'));
+    const both = (...more: string[]) => replay(CAPTURE, '--with-policy', now, '--and-with', ...more);
+    expect(both(now)).toMatchObject({ code: 0, err: '' });
+    expect(both(now).out).toMatch(/\nno packet's fate changes\n$/);
+    const { code, out, err } = both(next);
+    expect([code, err]).toEqual([1, '']);
+    expect(out).toContain('→ dropped: USER_DROP (A rule in DOCKER-USER drops it.)');
+    const { changes, summary } = JSON.parse(both(next, '--format', 'json').out);
+    expect(changes).toHaveLength(summary.changed);
+    expect(changes[0].after).toMatchObject({ verdict: 'dropped', reason: 'USER_DROP', to: [] });
+  });
+
+  it('makes a scenario of the smallest part that shows something', () => {
+    const into = join(folder, 'small');
+    const now = join(folder, 'now.yaml');
+    const { code, out, err } = replay(
+      CAPTURE,
+      '--shrink',
+      'drop reason = IP_TTL_EXCEEDED',
+      '--with-policy',
+      now,
+      '--into',
+      into,
+    );
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/small: 1 packet and \d+ bytes, after \d+ replays\n {2}\S+-in.pcap\n/);
+    expect(replay(into)).toMatchObject({ code: 0, err: '' });
+    expect(
+      replay(CAPTURE, '--shrink', 'drop reason = IP_TTL_EXCEEDED', '--with-policy', now, '--into', into).err,
+    ).toMatch(/the folder is not empty/);
   });
 
   it('ends when nobody reads any more', async () => {
