@@ -12,7 +12,7 @@ import { Recorder } from '../../src/recording/recorder.ts';
 import { RingWriter, sharedRing } from '../../src/recording/ring.ts';
 
 /** Methods of a data plane by which something enters it. */
-const ENTRIES = [...COMMANDS, 'addPort', 'poll', 'receive', 'expire'] as const;
+export const ENTRIES = [...COMMANDS, 'addPort', 'poll', 'receive', 'expire'] as const;
 
 /** A recording that a test makes of a data plane. */
 export class TestRecording {
