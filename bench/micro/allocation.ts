@@ -2,6 +2,8 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { makeObservationRing, ObservationReader } from '../../src/dataplane/observation.ts';
+import { RingSubscriber } from '../../src/dataplane/ring-subscriber.ts';
 import { Bed } from './bed.ts';
 import type { Figure } from './figure.ts';
 
@@ -28,7 +30,28 @@ export async function allocationPerFrame(frames: number): Promise<Figure[]> {
     };
     figures.push(await heapGrowth(`heap per frame, ${name}`, frames, pass));
   }
+  figures.push(await observedGrowth(frames));
   return figures;
+}
+
+/** The same while somebody looks at every frame, and reads in the same thread. */
+function observedGrowth(frames: number): Promise<Figure> {
+  const bed = new Bed(2);
+  const ring = makeObservationRing(1024 * 1024);
+  const reader = new ObservationReader(ring);
+  const { observer, ports } = bed.dataplane;
+  observer.subscribe(new RingSubscriber(ring, { snaplen: 262_144 }, ports, () => {}));
+  const frame = bed.udp(0, 1, 64);
+  const port = bed.ports[0]!;
+  return heapGrowth('heap per observed frame, 64-byte UDP', frames, (count) => {
+    for (let i = 0; i < count; i++) {
+      bed.receive(frame, port, i >> 6);
+      if ((i & 255) !== 0) continue;
+      while (reader.nextStory()) while (reader.nextRecord());
+      reader.release();
+    }
+    if (reader.missed > 0) throw new Error('stories were missed');
+  });
 }
 
 /**

@@ -108,10 +108,10 @@ export class Dataplane extends Configuration {
     this.ledger.ports++;
     frame.ingress = port;
     frame.packet = this.#nextPacket();
-    this.outbox.cause = frame.packet;
+    const { isOn } = this.observer;
     let verdict: Verdict;
     try {
-      if (this.observer.isOn) this.observer.received(frame, now);
+      if (isOn) this.#observe(frame, now);
       verdict = this.ingress(frame, now);
     } catch (error) {
       // Whatever is wrong with our code must cost this frame and nothing else.
@@ -122,7 +122,17 @@ export class Dataplane extends Configuration {
     this.lastVerdict = verdict;
     this.egress.settle(frame, verdict, now);
     this.sendOutbox(now);
+    if (isOn) this.#observed();
+  }
+
+  #observe(frame: Frame, now: number): void {
+    this.outbox.cause = frame.packet;
+    this.observer.received(frame, now);
+  }
+
+  #observed(): void {
     this.outbox.cause = 0;
+    this.observer.commit();
   }
 
   /** Id of the packet that came in or was made last; ids go up by one, wrap, and are never 0. */
@@ -229,6 +239,10 @@ export class Dataplane extends Configuration {
   }
 
   protected sendOutbox(now: number): void {
+    if (this.outbox.size > 0) this.#emptyOutbox(now);
+  }
+
+  #emptyOutbox(now: number): void {
     const { outbox, observer } = this;
     for (let frame = outbox.shift(); frame; frame = outbox.shift()) {
       const { provenance } = outbox;

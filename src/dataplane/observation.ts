@@ -55,6 +55,10 @@ const FRAME_HEADER = 32;
 const ROW = 2;
 const ROW_BYTES = 4 * (ROW + ROW_WORDS);
 
+/** Bytes that are copied at once, and what the beginnings of most frames are multiples of. */
+const BLOCK = 2048;
+const ALIGNMENT = 256;
+
 /** Smallest and largest ring, in bytes. */
 export const LEAST_RING = 4096;
 export const MOST_RING = 1 << 30;
@@ -87,6 +91,11 @@ export class ObservationWriter {
   #port = 0;
   /** The story in hand does not fit. */
   #isFull = false;
+  /** A story did not fit, and where the reader was then: until he has gone on, none is tried. */
+  #isStuck = false;
+  #stuckAt = 0;
+  /** Views of the arena, by where they begin in units of `ALIGNMENT`; made when they are needed first. */
+  readonly #blocks: (Uint8Array | undefined)[] = [];
 
   constructor(ring: SharedArrayBuffer) {
     this.#header = new Int32Array(ring, 0, COUNTERS / 4);
@@ -107,7 +116,9 @@ export class ObservationWriter {
   begin(packet: number, port: number, now: number): void {
     this.#at = this.#begin;
     this.#port = port;
-    this.#isFull = false;
+    this.#isFull = this.#isStuck && Atomics.load(this.#header, TAIL) === this.#stuckAt;
+    this.#isStuck = this.#isFull;
+    if (this.#isFull) return;
     const at = this.#reserve(FRAME_HEADER);
     if (at < 0) return;
     this.#head(at, RecordKind.STORY, FRAME_HEADER, packet, port, now);
@@ -144,6 +155,9 @@ export class ObservationWriter {
       Atomics.store(header, MISSED, (Atomics.load(header, MISSED) + 1) | 0);
       if (this.#port < PORTS) Atomics.add(this.#missedBy, this.#port, 1);
       this.#at = this.#begin;
+      this.#stuckAt = Atomics.load(header, TAIL);
+      // From an empty ring the reader takes nothing: the next story may be a shorter one.
+      this.#isStuck = this.#stuckAt !== this.#begin;
     } else {
       this.#words[this.#storyAt() + ORIGINAL] = (this.#at - this.#begin) | 0;
       this.#begin = this.#at;
@@ -158,21 +172,39 @@ export class ObservationWriter {
     this.#at = this.#begin;
   }
 
-  /** Copies without a view of a part of either buffer, which would be an object per frame: words at a time. */
+  /**
+   * Copies without a new view of a part of either buffer, which would be an object per frame: long frames in blocks of which there
+   * are views already, because nearly all frames begin at the same places of their slots, and the rest words at a time.
+   */
   #copy({ bytes, at }: Frame, to: number, length: number): void {
-    if (this.#source.buffer !== bytes.buffer) this.#source = new Int32Array(bytes.buffer);
+    if (this.#source.buffer !== bytes.buffer) {
+      this.#source = new Int32Array(bytes.buffer);
+      this.#blocks.length = 0;
+    }
     let i = 0;
-    const from = bytes.byteOffset + at;
+    if (length >= BLOCK && (at & (ALIGNMENT - 1)) === 0) {
+      for (; i + BLOCK <= length; i += BLOCK) this.#bytes.set(this.#block(bytes, at + i), to + i);
+    }
+    const from = bytes.byteOffset + at + i;
     if ((from & 3) === 0) {
       const words = this.#words;
       const source = this.#source;
-      const whole = length >> 2;
+      const whole = (length - i) >> 2;
       const fromWord = from >> 2;
-      const toWord = to >> 2;
+      const toWord = (to + i) >> 2;
       for (let word = 0; word < whole; word++) words[toWord + word] = source[fromWord + word]!;
-      i = whole << 2;
+      i += whole << 2;
     }
     for (; i < length; i++) this.#bytes[to + i] = bytes[at + i]!;
+  }
+
+  #block(bytes: Uint8Array, at: number): Uint8Array {
+    const place = at / ALIGNMENT;
+    const known = this.#blocks[place];
+    if (known !== undefined) return known;
+    const block = bytes.subarray(at, at + BLOCK);
+    this.#blocks[place] = block;
+    return block;
   }
 
   /** The word at which the story in hand begins: behind the padding, if there is any. */

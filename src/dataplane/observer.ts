@@ -32,6 +32,8 @@ export interface Subscriber {
   /** The copy for `port` is lost, or waits; a row says why. */
   lost(frame: Frame, port: PortId): void;
   row(row: Int32Array): void;
+  /** Whether nothing that may still come of the story in hand makes a difference: that it is missed is known. */
+  readonly isDone: boolean;
   /** The row of a verdict. */
   end(row: Int32Array): void;
   commit(): void;
@@ -84,8 +86,17 @@ export class Observer implements RowSink {
   /** A frame has come in by its ingress port. */
   received(frame: Frame, now: number): void {
     this.#begin(frame, now);
-    for (let i = 0; i < this.#subscribers.length; i++)
-      this.#subscribers[i]!.frameIn(frame, frame.ingress, now);
+    let isDone = !this.past.isLong;
+    for (let i = 0; i < this.#subscribers.length; i++) {
+      const subscriber = this.#subscribers[i]!;
+      subscriber.frameIn(frame, frame.ingress, now);
+      if (!subscriber.isDone) isDone = false;
+    }
+    if (isDone) {
+      // Their rings are full. That is when the deck has least time for what nobody will read.
+      frame.trace = null;
+      return;
+    }
     const { row } = this.#trace;
     this.#ends.write(frame, row);
     row[LAST] = frame.length;

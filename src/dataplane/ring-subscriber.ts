@@ -76,6 +76,10 @@ export class RingSubscriber implements Subscriber {
     this.#judge(frame, port);
   }
 
+  get isDone(): boolean {
+    return this.#isWanted && this.#writer.isFull;
+  }
+
   row(row: Int32Array): void {
     this.#writer.row(RecordKind.ROW, row);
   }

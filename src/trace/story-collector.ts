@@ -15,6 +15,7 @@ export interface CollectedStory {
 /** Keeps the rows of every story, for whoever looks in the thread of the data plane itself: replays and tests. */
 export class StoryCollector implements Subscriber {
   readonly stories: CollectedStory[] = [];
+  readonly isDone = false;
   #packet = 0;
   #port: PortId = 0;
   #now = 0;
