@@ -88,10 +88,9 @@ function addresses(networks: readonly NetworkInfo[], endpoints: readonly Endpoin
   for (const { name, ipv4, ipv6 } of networks) {
     for (const pool of [ipv4, ipv6]) if (pool) named.push([pool.gateway, [`gateway.${name}`]]);
   }
-  for (const { name, network, ipv4, ipv6, aliases } of endpoints) {
-    // The first is what Wireshark shows.
-    for (const address of [ipv4, ipv6])
-      if (address) named.push([address, [name, `${name}.${network}`, ...aliases]]);
+  for (const { name, ipv4, ipv6 } of endpoints) {
+    // One for each address: of several, some readers show the first and some the last.
+    for (const address of [ipv4, ipv6]) if (address) named.push([address, [name]]);
   }
   return named;
 }
