@@ -80,6 +80,11 @@ export class UplinkRecord {
     );
   }
 
+  /** Of the interface that faces the deck; null where that is somebody's of whom the deck is not told. */
+  get peer(): Mac | null {
+    return this.spec.kind === 'packet' ? null : otherMac(this.spec, this.mac);
+  }
+
   /** The interface on the other side, if there is one. */
   get ifname(): string | null {
     return this.spec.kind === 'socket' ? null : this.spec.ifname;

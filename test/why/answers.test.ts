@@ -150,6 +150,43 @@ describe('the answer', () => {
   });
 });
 
+describe('with the sockets of the host, the answer', () => {
+  let sockets: Deck;
+  beforeAll(async () => {
+    sockets = await fakeDeck(new VirtualDataPlane(), undefined, { uplinks: ['socket'] });
+    await sockets.createNetwork({ name: 'front', subnet: '10.91.0.0/24', ipv6: true });
+    const publish = ['8080:80', '127.0.0.1:90:90'];
+    await sockets.attach({ netns: '/n/web', name: 'web', network: 'front', publish });
+  });
+  afterAll(() => sockets.close());
+
+  test.each([
+    ['web', '1.1.1.1:443', 'yes'],
+    ['web', '2606:4700::1', 'yes'],
+    ['web', 'outside', 'yes'],
+    // An address of the host, and its loopback.
+    ['web', '192.0.2.77:22', 'yes'],
+    ['web', '192.0.0.1:80', 'no'],
+    ['web', '127.0.0.1:80', 'no'],
+    ['host', 'host:8080', 'yes'],
+    ['outside', 'host:8080', 'yes'],
+    ['host', 'host:90', 'yes'],
+    ['host', '127.0.0.1:90', 'yes'],
+    ['outside', 'host:90', 'no'],
+    ['outside', 'web:80', 'no'],
+    ['web', 'gateway:8080', 'yes'],
+  ])('from %s to %s is %s', async (from, to, answer) => {
+    expect(await sockets.why(from, to)).toMatchObject({ answer });
+  });
+
+  test('says which networks reach the loopback of the host', async () => {
+    expect((await sockets.why('web', '192.0.0.1:80')).remedy!.commands).toEqual([
+      'tapdeck network create --host-loopback front-loopback',
+    ]);
+    await expect(sockets.why('web', 'host:80')).rejects.toThrow('name the one that is meant');
+  });
+});
+
 describe('what makes it yes', () => {
   const nobody: Trouble = {
     from: null,
@@ -166,6 +203,7 @@ describe('what makes it yes', () => {
     outNetwork: null,
     rule: null,
     openNetwork: null,
+    isHostLoopback: false,
     uplink: null,
   };
   const known: Trouble = {

@@ -279,6 +279,9 @@ class Explainer {
       outNetwork: outEnd ?? uplink?.name ?? null,
       rule: id === undefined ? null : { id, position: userRules.indexOf(id) + 1 },
       openNetwork: open?.name ?? null,
+      isHostLoopback:
+        uplink?.sockets != null &&
+        (family === 4 ? uplink.spec.ipv4 : uplink.spec.ipv6)?.gateway === to.address,
       uplink: uplink
         ? { name: uplink.name, isSockets: uplink.sockets !== null, spec: formatUplinkSpec(uplink.spec) }
         : null,

@@ -25,6 +25,8 @@ export interface Trouble {
   rule: { id: number; position: number } | null;
   /** A network with a way out that a container can be connected to; null when the deck has none. */
   openNetwork: string | null;
+  /** Whether the destination stands for the loopback of the host. */
+  isHostLoopback: boolean;
   /** The uplink at hand; null without one. */
   uplink: { name: string; isSockets: boolean; spec: string } | null;
 }
@@ -154,10 +156,16 @@ export const REMEDIES: Readonly<Record<DropReasonName, Answer>> = {
   ICMP_ERROR_UNRELATED: advice('an error has to quote a packet that was really sent'),
   ICMP_ERROR_MALFORMED: advice('an error has to quote the header and eight bytes of the packet'),
   PORT_ZERO: advice('port 0 is none; name another'),
-  DESTINATION_DENIED: ({ uplink, fromNetwork, toAddress }) => ({
-    commands: [`tapdeck daemon --uplink ${uplink?.isSockets ? 'socket' : (uplink?.spec ?? 'socket')}`],
-    words: `the uplink must not deny ${toAddress}; for the host's own loopback, network ${fromNetwork ?? 'NAME'} is to be made with --host-loopback`,
-  }),
+  DESTINATION_DENIED: ({ uplink, fromNetwork, toAddress, isHostLoopback }) =>
+    isHostLoopback
+      ? command(
+          `${toAddress} is the loopback of the host: only networks that are made so reach it, or bridge with tapdeck daemon --host-loopback`,
+          `tapdeck network create --host-loopback ${fromNetwork === null ? 'NAME' : `${fromNetwork}-loopback`}`,
+        )
+      : command(
+          `the daemon is started without denying ${toAddress} (--deny, --no-host-access)`,
+          `tapdeck daemon --uplink ${uplink?.isSockets ? 'socket' : `'${uplink?.spec ?? 'socket'}'`}`,
+        ),
   UPLINK_GONE: ({ uplink }) =>
     command(
       'the uplink is made again with the deck',

@@ -1,9 +1,17 @@
 import { parseMac } from '../../../wire/address.ts';
 import type { Address, Question, Station } from '../../why/question.ts';
-import { contains, type Family, formatAddress, parseAddress, toInt32, toWords } from '../address.ts';
+import {
+  contains,
+  type Family,
+  familyOf,
+  formatAddress,
+  parseAddress,
+  toInt32,
+  toWords,
+} from '../address.ts';
 import { type Container, firstWayOut } from '../container.ts';
 import type { Endpoint } from '../endpoint.ts';
-import { invalid, notFound } from '../error.ts';
+import { type DeckError, invalid, notFound } from '../error.ts';
 import { quote } from '../name.ts';
 import type { NetworkRecord } from '../network.ts';
 import type { UplinkRecord } from '../uplink.ts';
@@ -88,9 +96,10 @@ class Resolver {
     this.#known = [...parts.containers.flatMap((one) => this.#stationsOf(one)), ...this.#outsides()];
   }
 
-  resolve({ from, to, protocol, port }: Wanted): Resolved {
+  resolve(wanted: Wanted): Resolved {
+    const { from, to, protocol, port } = wanted;
     const asker = this.#asker(from, to);
-    const target = this.#target(to, asker, from);
+    const target = this.#target(wanted, asker);
     const { container } = asker.known;
     const name = from.kind === 'host' ? 'the host' : asker.known.name;
     return {
@@ -133,13 +142,13 @@ class Resolver {
         return { known, address: fromWords(known.station.ip!.address) };
       }
       case 'address': {
+        // Programs of the host that use its loopback: see `host`.
+        if (isLoopback(this.#family, from.address)) return this.#asker({ kind: 'host' }, to);
         const known = this.#ownerOf(from.address) ?? this.#behind(from.address);
         return { known, address: from.address };
       }
       case 'gateway':
-        throw invalid(
-          'a gateway begins nothing by itself; ask what reaches it: tapdeck why CONTAINER gateway',
-        );
+        throw silentGateway();
       default: {
         const known = this.#uplinkFor(to);
         const { ip } = known.station;
@@ -172,6 +181,7 @@ class Resolver {
   #behind(address: bigint): Known {
     const home = this.#parts.networks.find((network) => this.#has(network, address));
     if (home !== undefined) {
+      if (gatewayOf(home, this.#family) === address) throw silentGateway();
       throw notFound(
         `nobody in network ${home.name} has ${formatAddress(this.#family, address)}; see "tapdeck ps"`,
       );
@@ -190,7 +200,7 @@ class Resolver {
     return null;
   }
 
-  #target(to: Place, asker: { known: Known; address: bigint }, from: Place): End {
+  #target({ to, from, protocol, port }: Wanted, asker: { known: Known; address: bigint }): End {
     switch (to.kind) {
       case 'container': {
         const theirs = this.#of(to.name, to.network);
@@ -233,9 +243,25 @@ class Resolver {
         if (uplink.spec.kind === 'socket' && from.kind !== 'host' && from.kind !== 'outside') {
           throw invalid('the host has several addresses; name the one that is meant in place of host');
         }
-        return { ...this.#elsewhere(fromWords(known.station.outside!.deck[0]!)), name: 'the host' };
+        const own = fromWords(known.station.outside!.deck[0]!);
+        const published = this.#publishedAt(protocol, port, from.kind === 'host');
+        return { ...this.#elsewhere(published ?? own), name: 'the host', network: known.segment };
       }
     }
+  }
+
+  /** The one address of the host on which a port is published; null when it is on all of them, or on none. */
+  #publishedAt(protocol: string, port: number, isOnHost: boolean): bigint | null {
+    const family = this.#family;
+    for (const container of this.#parts.containers) {
+      for (const { host, hostPort, hostPortEnd, protocol: of } of container.ports) {
+        const [text = ''] = host.split('%');
+        if (of !== protocol || port < hostPort || port > hostPortEnd || familyOf(text) !== family) continue;
+        const address = parseAddress(family, text);
+        if (address !== 0n && (isOnHost || !isLoopback(family, address))) return address;
+      }
+    }
+    return null;
   }
 
   /** An address that is none of a container's. */
@@ -318,7 +344,7 @@ class Resolver {
   }
 
   #outsides(): Known[] {
-    return this.#parts.uplinks.flatMap(({ name, port, gone, mac, spec }) => {
+    return this.#parts.uplinks.flatMap(({ name, port, gone, mac, peer, spec }) => {
       const pool = this.#family === 4 ? spec.ipv4 : spec.ipv6;
       if (gone || !pool) return [];
       return [
@@ -329,8 +355,8 @@ class Resolver {
           station: {
             host: `uplink ${name}`,
             port,
-            // Any that nobody else has: 02:77:68:79 and the end of the deck's own there.
-            mac: { hi: 0x0277, lo: 0x68790000 | (mac.lo & 0xffff) | 0 },
+            // A router that is not known: 02:77:68:79 and the end of the deck's own MAC there.
+            mac: peer ?? { hi: 0x0277, lo: 0x68790000 | (mac.lo & 0xffff) },
             ip: { address: this.#words(pool.gateway), prefix: pool.subnet.prefix, gateway: null },
             outside: { deck: pool.addresses.map((address) => this.#words(address)) },
           },
@@ -359,6 +385,18 @@ class Resolver {
   #words(address: bigint): Address {
     return this.#family === 4 ? [toInt32(address)] : toWords(address);
   }
+}
+
+function silentGateway(): DeckError {
+  return invalid('a gateway begins nothing by itself; ask what reaches it: tapdeck why CONTAINER gateway');
+}
+
+function gatewayOf(network: NetworkRecord, family: Family): bigint | null {
+  return (family === 4 ? network.ipv4 : network.ipv6)?.gateway ?? null;
+}
+
+function isLoopback(family: Family, address: bigint): boolean {
+  return family === 4 ? address >> 24n === 127n : address === 1n;
 }
 
 function endOf({ name, container, segment }: Known, address: bigint): End {
