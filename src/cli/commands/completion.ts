@@ -20,8 +20,8 @@ export function completionCommand(program: Command, cli: Cli): void {
     .addHelpText(
       'after',
       examples([
+        ['tapdeck install completion', 'in all shells to come'],
         ['source <(tapdeck completion bash)', 'in this shell'],
-        ['tapdeck install completion', 'in all to come'],
       ]),
     );
 }
