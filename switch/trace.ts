@@ -109,7 +109,7 @@ export const Action = {
   /** ORIGIN: no answer to the packet, because too many were sent. */
   LIMITED: 29,
 
-  /** UPLINK: a socket of the host takes it; a0 protocol. */
+  /** UPLINK: the sockets of the host take it; a0 protocol. */
   SOCKET: 30,
 } as const;
 export type Action = (typeof Action)[keyof typeof Action];

@@ -1,5 +1,5 @@
+import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import { FileSink } from '../capture/file-sink.ts';
-import { DROP_TEXT, type DropReasonName } from '../control/drop-text.ts';
 import { type CaptureDiffResult, diffCapture, type FateChange } from '../replay/capture-diff.ts';
 import type { PacketFate } from '../replay/packet-fate.ts';
 import type { Scenario } from '../replay/scenario.ts';

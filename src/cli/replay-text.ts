@@ -1,4 +1,4 @@
-import { DROP_TEXT, type DropReasonName } from '../control/drop-text.ts';
+import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import type { CaptureReplayResult } from '../replay/capture-replay.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
 import { formatTable } from './table.ts';

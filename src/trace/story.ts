@@ -183,7 +183,7 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
     case 'LIMITED':
       return 'the sender is not told: too many errors were sent';
     case 'SOCKET':
-      return `a socket of the host takes it (${step.kind})`;
+      return `the host's sockets take it (${step.kind})`;
   }
 }
 

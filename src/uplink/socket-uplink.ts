@@ -2,6 +2,7 @@ import { kindIsIpv6, kindProtocol, TUPLE_KIND } from '../../nat/tuple.ts';
 import { type Device, discarded, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
+import { Action, Stage } from '../../switch/trace.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 import { Random } from '../../wire/random.ts';
@@ -199,6 +200,15 @@ export class SocketUplink implements Device {
 
   transmit(frame: Frame, now: number): Transmit {
     if (this.#closed) return Transmit.GONE;
+    const outcome = this.#hand(frame, now);
+    if (frame.trace !== null && outcome === Transmit.SENT) {
+      frame.trace.point(frame, Stage.UPLINK, Action.SOCKET, frame.protocol);
+    }
+    return outcome;
+  }
+
+  /** Gives the packet to who speaks its protocol with the host. */
+  #hand(frame: Frame, now: number): Transmit {
     if (frame.l4 !== 0) {
       if (frame.protocol === PROTO_TCP) return this.tcp.transmit(frame, now);
       if (frame.protocol === PROTO_UDP) return this.udp.transmit(frame, now);

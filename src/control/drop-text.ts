@@ -1,1 +1,0 @@
-export { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
