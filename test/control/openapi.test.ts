@@ -175,6 +175,8 @@ describe('what the API answers', () => {
     const { id: capture } = await deck.captures.open({ kind: 'trace', interfaces: ['bridge'] }, ignored);
     await call('GET', '/v1/captures');
     await call('DELETE', `/v1/captures/${capture}`);
+    await deck.recordings.start({ chunk: (_, taken) => taken(), end: () => {} });
+    await call('DELETE', '/v1/recording');
     await call('DELETE', `/v1/captures/${capture}`);
     await call('POST', '/v1/system/prune', {});
     const sandbox = `/v1/sandboxes/${'0123'.repeat(8)}`;
