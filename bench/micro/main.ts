@@ -6,6 +6,7 @@
  * byte behind the headers.
  */
 import '../../src/runtime/engine.ts';
+import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { allocationPerFrame } from './allocation.ts';
@@ -38,8 +39,19 @@ const SUITES: Readonly<Record<string, () => Figure[] | Promise<Figure[]>>> = {
   mappings: () => mappingFigures(quick),
   allocation: () => allocationPerFrame(quick ? 1e6 : 1e7),
   copies: () => payloadAccesses(),
-  replay: () => replayFigures(quick),
+  // By itself, as in `tapdeck replay`: the engine is to see no other devices than those of a replay.
+  replay: () => (values.only === 'replay' ? replayFigures(quick) : inAnotherProcess('replay')),
 };
+
+function inAnotherProcess(only: string): Figure[] {
+  const args = [import.meta.filename, '--only', only, '--format', 'json', ...(quick ? ['--quick'] : [])];
+  const { stdout } = spawnSync(process.execPath, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  return JSON.parse(stdout);
+}
+
 if (values.only !== undefined && !(values.only in SUITES)) {
   throw new RangeError(`--only takes one of ${Object.keys(SUITES).join(', ')}, not ${values.only}`);
 }

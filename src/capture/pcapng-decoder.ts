@@ -474,16 +474,22 @@ export class PcapngDecoder implements CaptureDecoder {
       this.#seconds = Number((all - BigInt(this.#nanoseconds)) / 1_000_000_000n);
       return;
     }
-    // Long division by digits of 16 bits: 64 bits fit in no number, a remainder and a digit do.
-    const high1 = high >>> 16;
-    const low1 = low >>> 16;
-    let rest = (high1 % ticks) * 0x1_0000 + (high & 0xffff);
-    let seconds = Math.floor(high1 / ticks) * 0x1_0000 + Math.floor(rest / ticks);
-    rest = (rest % ticks) * 0x1_0000 + low1;
-    seconds = seconds * 0x1_0000 + Math.floor(rest / ticks);
-    rest = (rest % ticks) * 0x1_0000 + (low & 0xffff);
-    this.#seconds = seconds * 0x1_0000 + Math.floor(rest / ticks) + clock.offsetSeconds;
-    this.#nanoseconds = (rest % ticks) * clock.nanosecondsPerTick;
+    // Long division by digits of 16 bits: 64 bits fit in no number, a remainder and a digit do. The quotient's floor is exact
+    // (a remainder and a digit have 46 bits at most), and `%` would be a call for numbers of this size.
+    let digit = high >>> 16;
+    let quotient = Math.floor(digit / ticks);
+    let seconds = quotient;
+    let rest = (digit - quotient * ticks) * 0x1_0000 + (high & 0xffff);
+    quotient = Math.floor(rest / ticks);
+    seconds = seconds * 0x1_0000 + quotient;
+    digit = low >>> 16;
+    rest = (rest - quotient * ticks) * 0x1_0000 + digit;
+    quotient = Math.floor(rest / ticks);
+    seconds = seconds * 0x1_0000 + quotient;
+    rest = (rest - quotient * ticks) * 0x1_0000 + (low & 0xffff);
+    quotient = Math.floor(rest / ticks);
+    this.#seconds = seconds * 0x1_0000 + quotient + clock.offsetSeconds;
+    this.#nanoseconds = (rest - quotient * ticks) * clock.nanosecondsPerTick;
   }
 
   #credible(capturedLength: number, room: number, offset: number): boolean {
