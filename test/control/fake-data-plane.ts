@@ -15,6 +15,7 @@ import type {
 } from '../../src/dataplane/commands.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { makeObservationRing, ObservationReader } from '../../src/dataplane/observation.ts';
+import type { PastFilter } from '../../src/dataplane/past.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
 import type { StartedRecording } from '../../src/recording/plane.ts';
 import { sharedRing } from '../../src/recording/ring.ts';
@@ -231,11 +232,11 @@ export class FakeDataPlane implements DataPlane {
     };
   }
 
-  async remember(): Promise<void> {
+  async remember(_everything: boolean): Promise<void> {
     await this.#turn('remember');
   }
 
-  async past(): Promise<Int32Array> {
+  async past(_filter: PastFilter, _most: number): Promise<Int32Array> {
     await this.#turn('past');
     return new Int32Array(0);
   }

@@ -9,6 +9,7 @@ import type {
   UserRule,
 } from '../../src/dataplane/commands.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
+import type { PastFilter } from '../../src/dataplane/past.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
 import type { Segment } from '../../src/uplink/segment.ts';
 import { type SavedDataplane, saveDataplane } from '../../src/why/fork.ts';
@@ -75,6 +76,14 @@ export class VirtualDataPlane extends FakeDataPlane {
 
   override async snapshot(wants: SnapshotWants = {}): Promise<Snapshot> {
     return this.dataplane.snapshot(0, wants);
+  }
+
+  override async remember(everything: boolean): Promise<void> {
+    this.dataplane.observer.remember(everything);
+  }
+
+  override async past(filter: PastFilter, most: number): Promise<Int32Array> {
+    return this.dataplane.observer.past.list(filter, most);
   }
 
   override async save(): Promise<SavedDataplane> {
