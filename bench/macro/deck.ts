@@ -68,6 +68,12 @@ export class Deck {
     daemon.stderr?.resume();
   }
 
+  /** A command line of tapdeck about it. */
+  program(...args: string[]): string[] {
+    // Options of commands come behind them; --host is everybody's.
+    return [...this.#tapdeck, ...args];
+  }
+
   /** Memory of the daemon, in bytes: what is resident of it. */
   memory(): number {
     const status = readFileSync(`/proc/${this.#daemon!.pid}/status`, 'utf8');

@@ -70,6 +70,8 @@ export const UNITS: Record<Measurement, string> = {
   'start-version': 'ms',
   'start-daemon': 'ms',
   'docker-tcp': 'Gbit/s',
+  'capture-file': 'missed',
+  'capture-overrun': 'packets/s',
 };
 
 export function wantedOf(target: Target): number {

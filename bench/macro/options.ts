@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
-/** What can be measured: between two containers, of names, of five hundred containers, by NAT, by sockets of the host, in Docker, and of a start. */
+/** What can be measured: between two containers, of names, of five hundred containers, by NAT, by sockets of the host, in Docker, while packets are captured, and of a start. */
 export const MEASUREMENTS = [
   ...(['tcp', 'udp', 'rr'] as const),
   ...(['dns', 'dns-bulk'] as const),
@@ -9,6 +9,7 @@ export const MEASUREMENTS = [
   ...(['nat-tcp', 'nat-crr', 'nat-udp', 'nat-rr'] as const),
   ...(['sockets-tcp', 'sockets-http', 'sockets-first'] as const),
   'docker-tcp',
+  ...(['capture-file', 'capture-overrun'] as const),
   ...(['start-version', 'start-daemon'] as const),
 ] as const;
 export type Measurement = (typeof MEASUREMENTS)[number];
@@ -25,7 +26,7 @@ export interface Options {
   congestion: readonly string[];
 }
 
-export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|scale|scale-tcp|scale-dns|scale-attach|scale-api|scale-memory|scale-restart|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first|docker-tcp|start|start-version|start-daemon]... [--pairs N] [--congestion NAME]... [--format table|json]
+export const USAGE = `usage: node dist/bench/macro/main.js [--quick] [--only tcp|udp|rr|dns|dns-bulk|scale|scale-tcp|scale-dns|scale-attach|scale-api|scale-memory|scale-restart|nat|nat-tcp|nat-crr|nat-udp|nat-rr|sockets|sockets-tcp|sockets-http|sockets-first|docker-tcp|capture|capture-file|capture-overrun|start|start-version|start-daemon]... [--pairs N] [--congestion NAME]... [--format table|json]
 `;
 
 /** Linux's default, and this machine's own where somebody has set another. */
@@ -52,7 +53,7 @@ export function parseOptions(argv: readonly string[]): Options {
   for (const name of only) {
     if (means(name).length === 0) {
       throw new Error(
-        `--only ${name} is unknown; give scale, nat, sockets, start, ${MEASUREMENTS.join(', ')}`,
+        `--only ${name} is unknown; give scale, nat, sockets, capture, start, ${MEASUREMENTS.join(', ')}`,
       );
     }
   }

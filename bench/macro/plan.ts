@@ -13,6 +13,7 @@ import type { Measurement, Options } from './options.ts';
 import { Pasta } from './pasta.ts';
 import { Slirp4netns } from './slirp4netns.ts';
 import { Tapdeck } from './tapdeck.ts';
+import { TapdeckCaptures } from './tapdeck-captures.ts';
 import { TapdeckMany } from './tapdeck-many.ts';
 import { TapdeckNat } from './tapdeck-nat.ts';
 import { TapdeckSockets } from './tapdeck-sockets.ts';
@@ -36,6 +37,7 @@ interface Lengths {
   crrMilliseconds: number;
   httpSeconds: number;
   firstByteMilliseconds: number;
+  captureMilliseconds: number;
 }
 
 const LENGTHS: Lengths = {
@@ -46,6 +48,7 @@ const LENGTHS: Lengths = {
   crrMilliseconds: 1500,
   httpSeconds: 2,
   firstByteMilliseconds: 1500,
+  captureMilliseconds: 5000,
 };
 const QUICK: Lengths = {
   tcpSeconds: 1,
@@ -55,6 +58,7 @@ const QUICK: Lengths = {
   crrMilliseconds: 500,
   httpSeconds: 1,
   firstByteMilliseconds: 500,
+  captureMilliseconds: 2000,
 };
 
 /** Something to measure: who, what, and what it must reach. */
@@ -71,6 +75,8 @@ interface Line {
   keepAlive?: boolean;
   /** Bulk beside questions for names: whether they are asked. */
   asks?: boolean;
+  /** Whether a capture overruns meanwhile. */
+  overruns?: boolean;
 }
 
 /** Everything that a run measures, and those that have to be up for it. */
@@ -96,6 +102,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
   const deckLarge = new Tapdeck(DECK_MTU);
   const deckMany = new TapdeckMany(DECK_MTU);
   const deckStart = new TapdeckStart(DECK_MTU);
+  const deckCaptures = new TapdeckCaptures(programs.udpBlast);
   const nat = new KernelNat();
   const deckNat = new TapdeckNat(DECK_MTU);
   const atLeast = (ratio: number): Target => ({ is: 'least', ratio });
@@ -105,7 +112,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
     title: string,
     measurement: Measurement,
     who: [Contender, Target?][],
-    how: Pick<Line, 'congestion' | 'way' | 'keepAlive' | 'asks'> = {},
+    how: Pick<Line, 'congestion' | 'way' | 'keepAlive' | 'asks' | 'overruns'> = {},
   ) => {
     for (const [contender, target] of who) {
       lines.push({ title, contender, measurement, ...(target && { target }), ...how });
@@ -218,6 +225,15 @@ export function plan(options: Options, programs: CPrograms): Plan {
       { congestion },
     );
   }
+  measure(
+    'Capture of everything to a file at 1 Gbit/s of packets of 1,500 bytes, packets missed',
+    'capture-file',
+    [[deckCaptures, atMost(0)]],
+  );
+  const overrun =
+    'Packets of 1,500 bytes forwarded, with a capture whose reader reads nothing and without, packets/s';
+  measure(overrun, 'capture-overrun', [[deckCaptures]]);
+  measure(overrun, 'capture-overrun', [[deckCaptures, atLeast(0.8)]], { overruns: true });
   measure('`tapdeck --version` from its start to its end, ms', 'start-version', [[deckStart, atMost(80)]]);
   measure('`tapdeck daemon` from its start until it is ready, ms', 'start-daemon', [
     [deckStart, atMost(400)],
@@ -227,20 +243,37 @@ export function plan(options: Options, programs: CPrograms): Plan {
     contenders: [...new Set(wanted.map((line) => line.contender))],
     entries(paths) {
       const entries: Entry[] = [];
-      for (const { title, contender, measurement, target, congestion, way, keepAlive, asks } of wanted) {
+      for (const {
+        title,
+        contender,
+        measurement,
+        target,
+        congestion,
+        way,
+        keepAlive,
+        asks,
+        overruns,
+      } of wanted) {
         const connected = paths.get(contender)!;
         const path = way === undefined ? connected : connected[way]!;
         const reference = entries.find((entry) => entry.title === title);
         entries.push({
           title,
           measurement,
-          contender: asks ? `${contender.name}, asked` : contender.name,
+          contender: asks
+            ? `${contender.name}, asked`
+            : overruns
+              ? `${contender.name}, overrun`
+              : contender.name,
           mtu: contender.mtu,
           ...(target !== undefined && { target }),
           ...(reference !== undefined && { reference }),
           ...(measurement.startsWith('sockets-') && { turned: true }),
           sample: () => {
             if (isOfMany(measurement)) return MANY[measurement](deckMany);
+            if (measurement === 'capture-file') return deckCaptures.missed(lengths.captureMilliseconds);
+            if (measurement === 'capture-overrun')
+              return deckCaptures.forwarded(lengths.captureMilliseconds, overruns === true);
             if (isOfStart(measurement)) return START[measurement](deckStart);
             return sample(measurement, path, programs, lengths, { congestion, keepAlive, asks });
           },
@@ -275,7 +308,10 @@ function isOfStart(measurement: Measurement): measurement is keyof typeof START 
 }
 
 async function sample(
-  measurement: Exclude<Measurement, keyof typeof MANY | keyof typeof START>,
+  measurement: Exclude<
+    Measurement,
+    keyof typeof MANY | keyof typeof START | 'capture-file' | 'capture-overrun'
+  >,
   path: Path,
   programs: CPrograms,
   lengths: Lengths,

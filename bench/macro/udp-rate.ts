@@ -3,7 +3,7 @@ import type { Path } from './contender.ts';
 
 const PORT = '5203';
 /** Ethernet 14, IPv4 20, UDP 8, this, and a frame check sequence of 4 that a TAP never sees: 64 bytes. */
-const PAYLOAD = '18';
+const PAYLOAD = 18;
 /** The share of the frames that may be lost. */
 export const LOSS_ALLOWED = 0.001;
 
@@ -20,10 +20,16 @@ export interface Flow {
 }
 
 /**
- * Sends 64-byte frames from A to B.
+ * Sends 64-byte frames from A to B, or others.
  * @param rate frames per second, 0 for as many as the sender can
  */
-export async function udpFlow(path: Path, binary: string, rate: number, milliseconds: number): Promise<Flow> {
+export async function udpFlow(
+  path: Path,
+  binary: string,
+  rate: number,
+  milliseconds: number,
+  payload = PAYLOAD,
+): Promise<Flow> {
   const argv = [binary, 'recv', path.addressB, PORT, '1000'];
   const receiver = path.nsB.start(argv);
   try {
@@ -32,7 +38,15 @@ export async function udpFlow(path: Path, binary: string, rate: number, millisec
     report.catch(() => undefined);
     const sent = JSON.parse(
       await path.nsA.run(
-        [binary, 'send', path.addressB, PORT, String(Math.round(rate)), String(milliseconds), PAYLOAD],
+        [
+          binary,
+          'send',
+          path.addressB,
+          PORT,
+          String(Math.round(rate)),
+          String(milliseconds),
+          String(payload),
+        ],
         milliseconds + 10_000,
       ),
     ) as { sent: number; seconds: number };
