@@ -112,6 +112,9 @@ function argumentValues(argument: Argument, path: readonly string[]): Values {
 function byWord(word: string): Values | undefined {
   switch (word) {
     case 'container':
+    // Both ends of `why`.
+    case 'source':
+    case 'destination':
       return 'containers';
     case 'network':
       return 'networks';
