@@ -26,7 +26,7 @@ const TAKEN_IN = {
 
 /** The command line: a chunk for each command, one folder deep like the sources, so that relative URLs lead to the same place. */
 const program = {
-  input: { main: 'src/main.ts', slirp4netns: 'src/slirp4netns.ts' },
+  input: { main: 'src/main.ts', slirp4netns: 'src/slirp4netns.ts', pasta: 'src/pasta.ts' },
   platform: 'node',
   external: (id) => external.test(id) && !Object.keys(TAKEN_IN).some((name) => id.startsWith(name)),
   output: {

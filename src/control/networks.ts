@@ -1,5 +1,5 @@
 import type { DataPlane } from '../runtime/data-plane.ts';
-import { familyOf, formatAddress, formatSubnet } from './address.ts';
+import { contains, familyOf, formatAddress, formatSubnet, parseAddress } from './address.ts';
 import type { DeckEvents } from './deck-events.ts';
 import { asDeckError, conflict, invalid, notFound } from './error.ts';
 import { findNamed, fixedId, newId } from './id.ts';
@@ -124,7 +124,9 @@ export class Networks {
         undo.add(() => subnets.release(subnet));
         const addresses = new AddressPool(subnet, { ...more, auxAddresses: aux[family] });
         for (const address of dns) {
-          if (familyOf(address) === family) addresses.reserve(address, 'the name server', 0);
+          // Where its endpoints send what is for elsewhere, it need not lie in the subnet.
+          if (familyOf(address) !== family || !contains(subnet, parseAddress(family, address))) continue;
+          addresses.reserve(address, 'the name server', 0);
         }
         return addresses;
       };

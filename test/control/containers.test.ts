@@ -586,6 +586,7 @@ describe('endpoints that somebody else believes to have fixed addresses', () => 
     // What a restart makes again is what was asked for.
     expect(deck.save().containers.flatMap(({ endpoints }) => endpoints)).toMatchObject([
       { ipv6: false, localAddresses: ['10.0.2.100', '192.0.2.9'] },
+      { ip: '10.0.2.4' },
     ]);
     expect(deck.network('slirp').options).toMatchObject({ 'tapdeck.dns': '10.0.2.3,fd00::3' });
   });

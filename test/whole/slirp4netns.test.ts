@@ -134,16 +134,17 @@ test('whoever is killed leaves nothing, and a guest whose daemon is killed is co
   const first = await one.connect({ TAPDECK_NAME: 'one' }, '-c');
   const second = await two.connect({ TAPDECK_NAME: 'two' }, '-c');
   const before = await one.ok('ip', '-br', 'address', 'show', 'tap0');
-  const daemon = () => {
-    const lock = join(account.runtime, 'tapdeck.lock');
-    return existsSync(lock) ? readFileSync(lock, 'utf8') : '';
-  };
-  const killed = daemon();
-  process.kill(Number(killed), 'SIGKILL');
-  const connected = async () => {
+  const containers = async (): Promise<{ id: string; name: string }[]> => {
     const { out } = await account.tapdeck('ps', '--format', 'json');
-    const names = (JSON.parse(out || '[]') as { name: string }[]).map(({ name }) => name);
-    return daemon() !== killed && names.sort().join() === 'one,two';
+    const all: { id: string; name: string }[] = JSON.parse(out || '[]');
+    return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  };
+  const old = (await containers()).map(({ id }) => id);
+  process.kill(Number(readFileSync(join(account.runtime, 'tapdeck.lock'), 'utf8')), 'SIGKILL');
+  // The next daemon makes them again as they were, and then they come themselves.
+  const connected = async () => {
+    const again = await containers();
+    return again.map(({ name }) => name).join() === 'one,two' && again.every(({ id }) => !old.includes(id));
   };
   await until(connected, 'both are connected again');
   const again = async () => (await one.run('ip', '-br', 'address', 'show', 'tap0')).output.trim() === before;
@@ -170,6 +171,45 @@ test('as root of a user namespace whose own network is the host', async () => {
   expect(await account.ok('ps')).toContain('slirp4netns');
   running.child.stdin!.end();
   expect(await running.ended).toMatchObject({ code: 0, err: '' });
+});
+
+test('pasta connects a guest, publishes its ports, and goes on in the background until its namespace ends', async () => {
+  const [one, two] = [await guest(), await guest()];
+  const file = join(account.folder, 'pid');
+  const pasta = (guest: Guest, name: string, ...args: string[]) =>
+    account.spawn([
+      ...[
+        'env',
+        `TAPDECK_NAME=${name}`,
+        process.execPath,
+        join(account.program, 'dist/src/pasta.js'),
+        '--config-net',
+      ],
+      ...['--dns-forward', '169.254.1.1', '-u', 'none', '-T', 'none', '-U', 'none', '--no-map-gw', '--quiet'],
+      ...['--netns', `/proc/${guest.pid}/ns/net`, ...args],
+    ]).ended;
+  expect(await pasta(one, 'one', '-t', '127.0.0.1/8085:80', '--pid', file)).toEqual({
+    code: 0,
+    out: '',
+    err: '',
+  });
+  expect(await pasta(two, 'two', '-t', 'none')).toEqual({ code: 0, out: '', err: '' });
+  const address = await two.ok('dig', '+short', '@169.254.1.1', 'one');
+  expect(await one.ok('ip', '-br', '-4', 'address', 'show', 'eth0')).toContain(`${address}/16`);
+  servers.push(await one.serve(80));
+  expect(await status(two, `http://${address}/`)).toBe('200');
+  expect(
+    (await runIn(host, 'curl', '-s', '-m', '10', '-o', '/dev/null', 'http://127.0.0.1:8085/')).code,
+  ).toBe(0);
+  process.kill(Number(readFileSync(file, 'utf8')), 'SIGTERM');
+  await until(async () => (await account.names()) === 'two\n', 'the first is gone');
+  expect(existsSync(file)).toBe(false);
+  expect(await pasta(one, 'two')).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/^pasta: .*two.*\n$/),
+  });
+  for (const each of guests.splice(0)) await each.end();
+  expect(await account.untilNothingIsLeft()).toEqual([]);
 });
 
 test('what cannot be is said in a line, and starts nothing', async () => {

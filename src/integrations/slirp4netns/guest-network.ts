@@ -28,8 +28,7 @@ export function guestNetwork({ subnet, gateway, nameServer, guest }: Habits): Cr
 }
 
 /** Makes the network unless it is there; answers its name. */
-export async function ensureNetwork(client: DaemonClient, habits: Habits): Promise<string> {
-  const wanted = guestNetwork(habits);
+export async function ensureNetwork(client: DaemonClient, wanted: CreateNetworkOptions): Promise<string> {
   const path = `/v1/networks/${wanted.name}`;
   try {
     return (await client.get<NetworkInfo>(path)).name;

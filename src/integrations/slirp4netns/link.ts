@@ -6,11 +6,12 @@ import { DaemonClient, type LineStream } from '../../control/client.ts';
 import type { AttachOptions, Endpoint } from '../../control/endpoint.ts';
 import { DeckError } from '../../control/error.ts';
 import type { EventView } from '../../control/event-log.ts';
+import type { CreateNetworkOptions } from '../../control/network.ts';
 import { type RuntimePaths, runtimePaths } from '../../control/paths.ts';
 import { newSandboxId } from '../../control/sandbox.ts';
 import { outerUid } from '../daemon.ts';
 import { ensureNetwork } from './guest-network.ts';
-import type { Habits, Target } from './options.ts';
+import type { Target } from './options.ts';
 
 /** Milliseconds between two looks for the next daemon. */
 const LOOK = 200;
@@ -21,7 +22,10 @@ const ATTEMPTS = 5;
 export interface LinkOptions {
   target: Target;
   ifname: string;
-  habits: Habits;
+  /** Made unless there is one of its name. */
+  network: CreateNetworkOptions;
+  /** The address that callers believe to be its own, which it gets besides; none by default. */
+  guest?: string | undefined;
   /** Whether it gets addresses and routes from us; else somebody gives it those that callers expect, beside its own. */
   configure: boolean;
   mtu: number;
@@ -129,7 +133,7 @@ export class Link {
         this.#events = await client.stream<EventView>('/v1/events');
         // What the next daemon has made again is as it was made, without what its caller has added.
         if (this.#endpoint) await this.#forget(this.#endpoint);
-        const network = await ensureNetwork(client, this.#options.habits);
+        const network = await ensureNetwork(client, this.#options.network);
         this.#endpoint = await client.post<Endpoint>('/v1/endpoints', {
           ...this.#attachOptions(version, configure),
           ...was,
@@ -148,14 +152,15 @@ export class Link {
   }
 
   #attachOptions(version: VersionInfo, configure: boolean): AttachOptions {
-    const { target, ifname, habits, mtu, mac, ipv6, hostLoopback, name } = this.#options;
+    const { target, ifname, guest, mtu, mac, ipv6, hostLoopback, name } = this.#options;
     const publish = this.published();
     return {
       ...placeOf(target),
       ifname,
       mtu,
       ipv6,
-      ...(configure ? { localAddresses: [habits.guest] } : { takeOver: true }),
+      ...(!configure && { takeOver: true }),
+      ...(configure && guest !== undefined && { localAddresses: [guest] }),
       ...(mac !== undefined && { mac }),
       ...(name !== undefined && { name }),
       // By an uplink of packets nothing leads to the host's loopback.

@@ -2,6 +2,7 @@ import { DeckError } from '../../control/error.ts';
 import { HostForwards } from './api-request.ts';
 import { ApiSocket } from './api-socket.ts';
 import { checkDescriptor, tellReady, untilClosed } from './descriptors.ts';
+import { guestNetwork } from './guest-network.ts';
 import { HELP, versionText } from './help.ts';
 import { Link } from './link.ts';
 import { type Options, readOptions } from './options.ts';
@@ -27,7 +28,8 @@ async function connect(options: Options, env: NodeJS.ProcessEnv): Promise<void> 
   if (exitFd !== undefined) checkDescriptor('exit-fd', exitFd);
   // Before anything is made, so that nothing is left when the end comes early.
   const wanted = endOf(exitFd);
-  const link = await Link.open({ ...options, name: env['TAPDECK_NAME'] || undefined }, env);
+  const place = { network: guestNetwork(habits), guest: habits.guest };
+  const link = await Link.open({ ...options, ...place, name: env['TAPDECK_NAME'] || undefined }, env);
   let api: ApiSocket | undefined;
   try {
     if (apiSocket !== undefined) {
