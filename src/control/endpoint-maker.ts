@@ -61,12 +61,7 @@ export interface EndpointMakerParts {
   closing(): boolean;
 }
 
-function lastingWishes({
-  ipv6,
-  localAddresses,
-  hostAtGateway,
-  faults,
-}: ConnectOptions): LastingWishes {
+function lastingWishes({ ipv6, localAddresses, hostAtGateway, faults }: ConnectOptions): LastingWishes {
   return {
     ...(ipv6 !== undefined && { ipv6 }),
     ...(localAddresses && { localAddresses: [...localAddresses] }),

@@ -79,10 +79,7 @@ export interface ConnectOptions {
 }
 
 /** Options that hold for as long as the endpoint is there, and are not to be seen in it. */
-export type LastingWishes = Pick<
-  ConnectOptions,
-  'ipv6' | 'localAddresses' | 'hostAtGateway' | 'faults'
->;
+export type LastingWishes = Pick<ConnectOptions, 'ipv6' | 'localAddresses' | 'hostAtGateway' | 'faults'>;
 
 /** What a container and its first endpoint are to be. What is left out is chosen. */
 export interface AttachOptions extends ConnectOptions {
