@@ -91,7 +91,7 @@ export class Filter {
       if (frame.trace !== null) pointDropped(frame, Stage.ISOLATION_1, network, egress, Rule.INTERNAL_IN);
       return drop(DropReason.NETWORK_INTERNAL);
     }
-    if (frame.trace !== null)
+    if (frame.trace !== null && !this.isAccepted)
       frame.trace.point(frame, Stage.ISOLATION_1, Action.RETURNED, 1, network.id, egress.id);
     return (states & STATE_DNAT) !== 0 ? PASS : this.#isolate(frame, network, egress);
   }
@@ -169,7 +169,7 @@ export class Filter {
   #isolate(frame: Frame, network: Network, egress: Network): Verdict {
     const isOutside = this.#uplinks[network.id] !== undefined || this.#uplinks[egress.id] !== undefined;
     if (isOutside || this.isAccepted) {
-      if (frame.trace !== null)
+      if (frame.trace !== null && !this.isAccepted)
         frame.trace.point(frame, Stage.ISOLATION_2, Action.RETURNED, 1, network.id, egress.id);
       return PASS;
     }

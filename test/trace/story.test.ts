@@ -93,6 +93,18 @@ describe('a story in words', () => {
     expect(told()[0]).toContain('FORWARD: DOCKER-USER none of 2 rules matches');
   });
 
+  test('what a rule of the user accepts meets no chain behind it', () => {
+    const { deck, told } = watched();
+    deck.setUserRules([{ id: 4, action: 'ACCEPT', protocol: 17 }]);
+    send(deck, 'c1', ask(D1));
+    send(deck, 'c1', ask(D1));
+    send(deck, 'c1', ask(EXT1));
+    const chains = told()
+      .map((lines) => lines.filter((line) => line.includes('DOCKER')))
+      .filter((lines) => lines.length > 0);
+    expect(chains).toEqual(Array(3).fill(['FORWARD: DOCKER-USER rule 1 accepts']));
+  });
+
   test('who waits for a neighbor, and what becomes of it', () => {
     const { deck, told } = watched();
     send(deck, 'c1', ask({ ...C2, ipv4: '10.0.0.77' }));
