@@ -38,7 +38,10 @@ const SHORT_ID = 8;
 export class Attachments {
   readonly #deck: Deck;
   readonly #find: typeof findInterface;
-  /** What is asked of an id is done in order: who removes may have given up waiting for what he has asked for before. */
+  /**
+   * What is asked of an id is done in order: who removes may have given up waiting for what he has asked for before. So is what
+   * is asked of a namespace, which containerd connects to all of its networks at once.
+   */
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(deck: Deck, find: typeof findInterface = findInterface) {
@@ -65,9 +68,9 @@ export class Attachments {
           `container ${there.container} has interface ${there.ifname} in network ${there.network} already; remove it first`,
         );
       }
-      const endpoint = await this.#connect(id, options);
+      const endpoint = await this.#inTurn(placeOf(options), () => this.#connect(id, options));
       if (!given()) {
-        await this.#drop(endpoint);
+        await this.#leave(endpoint);
         throw unavailable('whoever asked for it has not waited');
       }
       return this.get(id);
@@ -79,7 +82,7 @@ export class Attachments {
     return this.#inTurn(id, async () => {
       const endpoint = this.#endpoint(id);
       if (!endpoint) return false;
-      await this.#drop(endpoint);
+      await this.#leave(endpoint);
       return true;
     });
   }
@@ -117,6 +120,10 @@ export class Attachments {
       throw error;
     }
     return endpoint;
+  }
+
+  #leave(endpoint: Endpoint): Promise<void> {
+    return this.#inTurn(placeOf(endpoint), () => this.#drop(endpoint));
   }
 
   async #drop({ containerId, network }: Endpoint): Promise<void> {
@@ -171,15 +178,20 @@ export class Attachments {
     return faults;
   }
 
-  #inTurn<T>(id: string, work: () => Promise<T>): Promise<T> {
-    const mine = (this.#turns.get(id) ?? Promise.resolve()).then(work, work);
-    this.#turns.set(id, mine);
+  #inTurn<T>(what: string, work: () => Promise<T>): Promise<T> {
+    const mine = (this.#turns.get(what) ?? Promise.resolve()).then(work, work);
+    this.#turns.set(what, mine);
     const forget = () => {
-      if (this.#turns.get(id) === mine) this.#turns.delete(id);
+      if (this.#turns.get(what) === mine) this.#turns.delete(what);
     };
     mine.then(forget, forget);
     return mine;
   }
+}
+
+/** What is told from all ids: they have no slash and no space. */
+function placeOf({ netns, pid }: Partial<Pick<Endpoint, 'netns' | 'pid'>>): string {
+  return netns ?? `process ${pid}`;
 }
 
 /** The same for all spellings of an address. */

@@ -52,6 +52,20 @@ describe('an attachment', () => {
     expect(deck.containers()).toEqual([]);
   });
 
+  it('is made and removed beside others of its container at once, and nothing is left', async () => {
+    await deck.createNetwork({ name: 'back', subnet: '10.2.0.0/24' });
+    await deck.createNetwork({ name: 'side', subnet: '10.3.0.0/24' });
+    const wishes = ['front', 'back', 'side'].map((network, i) => ({
+      id: String(i).repeat(64),
+      options: { netns: WEB.netns, network, ifname: `eth${i}` },
+    }));
+    await Promise.all(wishes.map(({ id, options }) => attachments.attach(id, options, here)));
+    expect(deck.containers().map(({ endpoints }) => endpoints.length)).toEqual([3]);
+    await Promise.all(wishes.map(({ id }) => attachments.detach(id)));
+    expect(deck.containers()).toEqual([]);
+    expect(plane.ports.size).toBe(0);
+  });
+
   it('leaves a container that somebody else has connected too', async () => {
     await deck.attach({ netns: WEB.netns, name: 'mine' });
     await attachments.attach(ID, { ...WEB, ifname: 'eth1' }, here);
