@@ -8,7 +8,7 @@ import { quote } from './name.ts';
 export const PLUGIN_SOCKET = '/run/docker/plugins/tapdeck.sock';
 
 /** `sun_path` has 108 bytes, the last of which is zero. */
-const LONGEST_SOCKET_PATH = 107;
+export const LONGEST_SOCKET_PATH = 107;
 
 /** The files of one daemon: beside its socket, but for the state of one that has a place of its own on the machine. */
 export interface RuntimePaths {

@@ -3,7 +3,7 @@ import { DaemonClient } from '../control/client.ts';
 import { runtimePaths } from '../control/paths.ts';
 
 /** Milliseconds for an answer: an interface takes 20 of them, and a busy machine is given time. */
-const ANSWER_TIMEOUT = 20_000;
+export const ANSWER_TIMEOUT = 20_000;
 
 /** What is needed of the daemon's API. Methods throw a `DeckError`. */
 export type Daemon = Pick<DaemonClient, 'get' | 'post' | 'delete'>;

@@ -1,4 +1,4 @@
-import { invalid } from '../../control/error.ts';
+import { DeckError, invalid } from '../../control/error.ts';
 import type { Habits } from './options.ts';
 import { isIpv4 } from './options.ts';
 
@@ -96,12 +96,14 @@ export class HostForwards {
   async #remove({ id }: Record<string, unknown>): Promise<object> {
     const forward = typeof id === 'number' ? this.#all.get(id) : undefined;
     if (!forward) throw invalid('remove_hostfwd: bad arguments.id');
-    this.#all.delete(id as number);
     try {
       await this.#forwarder.unpublish(specOf(forward));
     } catch (error) {
-      throw invalid(`remove_hostfwd: ${(error as Error).message}`);
+      // One that the daemon does not have any more is gone as asked for.
+      if (!(error instanceof DeckError && error.code === 'not-found'))
+        throw invalid(`remove_hostfwd: ${(error as Error).message}`);
     }
+    this.#all.delete(id as number);
     return { return: {} };
   }
 }

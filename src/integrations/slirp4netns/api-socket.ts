@@ -1,6 +1,7 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { invalid } from '../../control/error.ts';
+import { LONGEST_SOCKET_PATH } from '../../control/paths.ts';
 import { type HostForwards, LARGEST_REQUEST } from './api-request.ts';
 
 /** Milliseconds in which a client must have said all that it has to say. */
@@ -15,6 +16,10 @@ export class ApiSocket {
 
   /** Throws a `DeckError` when it cannot listen there. */
   static async listen(path: string, forwards: HostForwards): Promise<ApiSocket> {
+    // Node.js would listen at what fits of it.
+    if (Buffer.byteLength(path) > LONGEST_SOCKET_PATH) {
+      throw invalid(`--api-socket ${path} is longer than ${LONGEST_SOCKET_PATH} bytes; give a shorter path`);
+    }
     const socket = new ApiSocket(forwards);
     // Of one that was killed.
     if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
@@ -41,18 +46,27 @@ export class ApiSocket {
     this.#clients.add(client);
     let request = '';
     let answered = false;
+    // Not when it has been silent: it could come byte by byte.
+    const deadline = setTimeout(() => client.destroy(), PATIENCE);
     const answer = () => {
       if (answered) return;
       answered = true;
+      clearTimeout(deadline);
+      const asked = request;
       this.#last = this.#last.then(async () => {
-        client.end(JSON.stringify(await forwards.answer(request)));
+        // One request on a connection: what a client says besides is not waited for.
+        client.end(JSON.stringify(await forwards.answer(asked)), () => client.destroy());
       });
     };
-    client.setEncoding('utf8').setTimeout(PATIENCE, () => client.destroy());
+    client.setEncoding('utf8');
     client.on('error', () => client.destroy());
-    client.on('close', () => this.#clients.delete(client));
+    client.on('close', () => {
+      clearTimeout(deadline);
+      this.#clients.delete(client);
+    });
     client.on('end', answer);
     client.on('data', (text: string) => {
+      if (answered) return;
       request += text;
       // Some do not end their side: what is whole is answered.
       if (request.length > LARGEST_REQUEST || isWhole(request)) answer();

@@ -4,12 +4,12 @@ import { reachDaemon } from '../../cli/embedded.ts';
 import type { VersionInfo } from '../../control/api-schema.ts';
 import { DaemonClient, type LineStream } from '../../control/client.ts';
 import type { AttachOptions, Endpoint } from '../../control/endpoint.ts';
-import { DeckError } from '../../control/error.ts';
+import { DeckError, unavailable } from '../../control/error.ts';
 import type { EventView } from '../../control/event-log.ts';
 import type { CreateNetworkOptions } from '../../control/network.ts';
 import { type RuntimePaths, runtimePaths } from '../../control/paths.ts';
 import { newSandboxId } from '../../control/sandbox.ts';
-import { outerUid } from '../daemon.ts';
+import { ANSWER_TIMEOUT, outerUid } from '../daemon.ts';
 import { ensureNetwork } from './guest-network.ts';
 import type { Target } from './options.ts';
 
@@ -63,7 +63,7 @@ export class Link {
   /** Connects the namespace. Throws a `DeckError`. */
   static async open(options: LinkOptions, env: NodeJS.ProcessEnv): Promise<Link> {
     const link = new Link(options, env);
-    await link.#connect(options.configure, {});
+    await link.#inTime(link.#connect(options.configure, {}));
     return link;
   }
 
@@ -82,11 +82,11 @@ export class Link {
   }
 
   async publish(spec: string): Promise<void> {
-    await this.#client.post(this.#ports, { publish: [spec] });
+    await this.#inTime(this.#client.post(this.#ports, { publish: [spec] }));
   }
 
   async unpublish(spec: string): Promise<void> {
-    await this.#client.delete(`${this.#ports}?${new URLSearchParams({ spec })}`);
+    await this.#inTime(this.#client.delete(`${this.#ports}?${new URLSearchParams({ spec })}`));
   }
 
   /** Follows what becomes of the namespace, and of the daemon, whose successor it is connected to. */
@@ -105,9 +105,9 @@ export class Link {
     this.#closing = true;
     this.#events?.destroy();
     try {
-      if (this.#endpoint) await this.#forget(this.#endpoint);
+      if (this.#endpoint) await this.#inTime(this.#forget(this.#endpoint));
     } catch (error) {
-      // Gone with the daemon.
+      // Gone with the daemon; or it does it when it goes on.
       if (!(error instanceof DeckError)) throw error;
     }
   }
@@ -117,6 +117,26 @@ export class Link {
       await this.#client.delete(`/v1/endpoints/${containerId}`);
     } catch (error) {
       if (!(error instanceof DeckError && error.code === 'not-found')) throw error;
+    }
+  }
+
+  /** Whoever has started us waits for us: a daemon that does not answer is like none. */
+  async #inTime<T>(work: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const seconds = ANSWER_TIMEOUT / 1000;
+        reject(
+          unavailable(
+            `the daemon at ${this.#paths.socket} has not answered within ${seconds} s; see its log`,
+          ),
+        );
+      }, ANSWER_TIMEOUT);
+    });
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 

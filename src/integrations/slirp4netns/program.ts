@@ -46,10 +46,10 @@ async function connect(options: Options, env: NodeJS.ProcessEnv): Promise<void> 
   }
 }
 
-/** Settles when a signal comes, or the caller closes its end. */
-async function endOf(exitFd: number | undefined): Promise<void> {
+/** Settles when a signal comes, or the caller closes its end. Throws a `DeckError`, at once, when it has none. */
+function endOf(exitFd: number | undefined): Promise<void> {
   const signal = new Promise<void>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => resolve());
   });
-  await Promise.race([signal, ...(exitFd === undefined ? [] : [untilClosed(exitFd)])]);
+  return Promise.race([signal, ...(exitFd === undefined ? [] : [untilClosed(exitFd)])]);
 }
