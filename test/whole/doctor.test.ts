@@ -261,6 +261,13 @@ describe('doctor', () => {
     expect(await complaints({ ...host, ...(before !== undefined && { before }) })).toEqual([complaint]);
   });
 
+  it('looks into no folder that is not for it', async () => {
+    expect(await complaints({ before: `chown 0 ${join(folder, 'run')}` })).toEqual([
+      ['folders', 'problem', `${join(folder, 'run/tapdeck')} is in a folder of another user`],
+      ['daemon', 'problem', expect.stringContaining('no permission to talk to the daemon')],
+    ]);
+  });
+
   it('says it in words', async () => {
     const { code, out } = await doctor({ args: [], before: 'mount -t tmpfs none /dev/net' });
     expect(code).toBe(1);

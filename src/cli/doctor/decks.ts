@@ -17,12 +17,17 @@ export interface DaemonFindings {
   networks: readonly NetworkInfo[] | null;
 }
 
-export async function checkDaemon(paths: RuntimePaths): Promise<DaemonFindings> {
+/** Milliseconds for an answer of the daemon: one that is stopped gives none. */
+const PATIENCE = 10_000;
+
+export async function checkDaemon(paths: RuntimePaths, patience = PATIENCE): Promise<DaemonFindings> {
   const check = 'daemon';
-  const client = new DaemonClient(paths.socket);
+  const client = new DaemonClient(paths.socket, patience);
   let version: VersionInfo;
+  let networks: NetworkInfo[];
   try {
     version = await client.version();
+    networks = await client.get<NetworkInfo[]>('/v1/networks');
   } catch (error) {
     if (error instanceof DaemonAbsent) {
       return {
@@ -46,7 +51,6 @@ export async function checkDaemon(paths: RuntimePaths): Promise<DaemonFindings> 
     };
     return { findings: [found], networks: null };
   }
-  const networks = await client.get<NetworkInfo[]>('/v1/networks');
   const running = `pid ${version.pid} at ${paths.socket}, with ${version.uplinks[0] ?? 'no uplink'}`;
   if (version.version === packageVersion()) return { findings: [ok(check, running)], networks };
   const older: Finding = {
@@ -95,7 +99,8 @@ export function checkFolders(paths: RuntimePaths, { root, env }: Host): Finding 
     return {
       check,
       level: 'problem',
-      found: `${folder} belongs to another user`,
+      found:
+        owner === null ? `${folder} is in a folder of another user` : `${folder} belongs to another user`,
       means: 'a daemon of yours has no place for its socket and state',
       todo: `chown it, remove it, or choose another place: --host unix:///PATH`,
     };
@@ -112,6 +117,11 @@ export function checkFolders(paths: RuntimePaths, { root, env }: Host): Finding 
   return ok(check, `${paths.folder}, ${dirname(paths.state)}`);
 }
 
-function ownerOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.uid;
+/** Undefined where there is nothing, null where it lies in a folder that is not for us, as in what `su` leaves of XDG_RUNTIME_DIR. */
+function ownerOf(path: string): number | null | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.uid;
+  } catch {
+    return null;
+  }
 }
