@@ -304,6 +304,8 @@ describe('a container that lies', () => {
     const from = (ipv4: string) =>
       udp({ from: { mac: mallory.mac, ipv4 }, to: { mac: bob.gateway.mac, ipv4: OUT.ipv4 }, dstPort: 999 });
     await mallory.send([bob.ipv4, '10.91.0.99', '203.0.113.9', mallory.ipv4].map(from));
+    // Behind the others, also behind one that waits for the address of the next hop.
+    expect(await mallory.lostPings(OUT.ipv4, 1)).toEqual([]);
     expect(await capture.stop()).toHaveLength(1);
   });
 
