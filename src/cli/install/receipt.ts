@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
 import { unavailable } from '../../control/error.ts';
 import type { Place } from './place.ts';
+import { writeWhole } from './whole-file.ts';
 
 /** A file that was installed. */
 export interface Received {
@@ -35,11 +36,11 @@ export class Receipt {
       const { files, folders } = JSON.parse(text) as Pick<Receipt, 'files' | 'folders'>;
       this.files = files.map(({ target, path, hash, saved }) => ({
         target,
-        path,
+        path: below(path),
         hash,
-        ...(saved && { saved }),
+        ...(saved && { saved: below(saved) }),
       }));
-      this.folders = folders.map((folder) => folder);
+      this.folders = folders.map(below);
     } catch {
       throw unavailable(
         `${this.#path}, which says what is installed, is damaged; remove it, and what it names`,
@@ -57,11 +58,19 @@ export class Receipt {
       rmSync(this.#path, { force: true });
       return;
     }
-    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+    const folder = dirname(this.#path);
+    // Only the last one is private: below a root of an image, /var and /var/lib may be made here.
+    mkdirSync(dirname(folder), { recursive: true });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     const text = JSON.stringify({ files: this.files, folders: this.folders }, null, 2);
-    writeFileSync(`${this.#path}.next`, `${text}\n`, { mode: 0o600 });
-    renameSync(`${this.#path}.next`, this.#path);
+    writeWhole(this.#path, `${text}\n`, 0o600);
   }
+}
+
+/** A path that stays below a root: its receipt may be that of an image which somebody else has made. Throws otherwise. */
+function below(path: string): string {
+  if (path.startsWith('/') && normalize(path) === path) return path;
+  throw new Error(`${path} leads elsewhere`);
 }
 
 export function hashOf(content: string | Uint8Array): string {

@@ -1,12 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { launcherOf, type Place, type Plan } from './place.ts';
 
+/** Milliseconds for tshark. */
+const PATIENCE = 10_000;
+
 /** The capture interfaces of decks in Wireshark, by a program in its folder for extcap. */
 export function wiresharkPlan(place: Place): Plan {
   const folder = place.system ? systemFolder() : `${place.config}/wireshark/extcap`;
   return {
     files: [{ path: `${folder}/tapdeck`, content: launcherOf('tapdeck-extcap'), mode: 0o755 }],
-    next: ['tshark -D, while a daemon runs'],
+    next: ['with a daemon running: tshark -D'],
   };
 }
 
@@ -16,6 +19,7 @@ function systemFolder(): string {
     const folders = execFileSync('tshark', ['-G', 'folders'], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: PATIENCE,
     });
     const found =
       /^Global Extcap path:\s*(\/.*)$/im.exec(folders) ?? /^Extcap path:\s*(\/.*)$/im.exec(folders);
