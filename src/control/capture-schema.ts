@@ -19,6 +19,21 @@ export interface CaptureEnded {
   readonly missed: number;
 }
 
+/** Where the daemon expects an open file (SCM_RIGHTS): a datagram with `token` for its text to the abstract unix socket `socket`. */
+export interface DescriptorOffer {
+  readonly socket: string;
+  readonly token: string;
+}
+
+/** What is told of a capture that the daemon writes to a file by itself; the last line has `packets` or `error`. */
+export type FileProgress =
+  /** So many bytes have been written. */
+  | { readonly bytes: number }
+  /** All has been written: so many packets. */
+  | { readonly packets: number }
+  /** Nothing more can be written, for this reason, as `ENOSPC: no space left on device`. */
+  | { readonly error: string };
+
 /** Bytes that are kept of a frame when nobody says otherwise: all. As libpcap's MAXIMUM_SNAPLEN. */
 export const DEFAULT_SNAPLEN = 262_144;
 /** Mebibytes for what waits to be written. */
@@ -37,27 +52,36 @@ const Interfaces = Type.Optional(
 const FilterText = Type.Optional(
   Type.String({ maxLength: 65_536, description: 'In the language of tcpdump; every packet by default.' }),
 );
-export const CaptureQuery = Type.Object(
+const CAPTURE_QUERY = {
+  interface: Interfaces,
+  filter: FilterText,
+  snaplen: Type.Optional(
+    Type.String({
+      pattern: '^\\d{1,6}$',
+      description: 'Bytes to keep of each frame; 0 and the default are all.',
+    }),
+  ),
+  buffer: Type.Optional(
+    Type.String({
+      pattern: '^\\d{1,4}$',
+      description: `Mebibytes for what waits to be written, to ${MOST_BUFFER}; ${DEFAULT_BUFFER} by default.`,
+    }),
+  ),
+  direction: Type.Optional(oneOf('in', 'out')),
+};
+export const CaptureQuery = Type.Object(CAPTURE_QUERY, { additionalProperties: false });
+export type CaptureQuery = Static<typeof CaptureQuery>;
+export const FileCaptureQuery = Type.Object(
   {
-    interface: Interfaces,
-    filter: FilterText,
-    snaplen: Type.Optional(
-      Type.String({
-        pattern: '^\\d{1,6}$',
-        description: 'Bytes to keep of each frame; 0 and the default are all.',
-      }),
-    ),
-    buffer: Type.Optional(
-      Type.String({
-        pattern: '^\\d{1,4}$',
-        description: `Mebibytes for what waits to be written, to ${MOST_BUFFER}; ${DEFAULT_BUFFER} by default.`,
-      }),
-    ),
-    direction: Type.Optional(oneOf('in', 'out')),
+    ...CAPTURE_QUERY,
+    token: Type.String({
+      maxLength: 64,
+      description: 'With which the file has come; see `POST /v1/descriptors`.',
+    }),
   },
   { additionalProperties: false },
 );
-export type CaptureQuery = Static<typeof CaptureQuery>;
+export type FileCaptureQuery = Static<typeof FileCaptureQuery>;
 
 export const TraceQuery = Type.Object(
   { interface: Interfaces, filter: FilterText },
@@ -79,6 +103,16 @@ export const CaptureAnswer = schemaOf<CaptureView>()(
 export const CaptureEndedAnswer = schemaOf<CaptureEnded>()(
   object('CaptureEnded', { id: Count, missed: Count }),
 );
+
+export const DescriptorAnswer = schemaOf<DescriptorOffer>()(
+  object('DescriptorOffer', { socket: Type.String(), token: Type.String() }),
+);
+
+export const FileProgressAnswer = Type.Union([
+  object('FileProgress', { bytes: Count }),
+  object('FileWritten', { packets: Count }),
+  object('FileFailed', { error: Type.String() }),
+]);
 
 /** A packet, and what was decided about it. */
 export interface TraceView {

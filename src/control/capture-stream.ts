@@ -1,4 +1,6 @@
+import { closeSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import type { FileProgress } from './capture-schema.ts';
 import type { CaptureOptions, Captures } from './captures.ts';
 
 const TYPES = { capture: 'application/x-pcapng', trace: 'application/x-ndjson' } as const;
@@ -22,10 +24,41 @@ export async function streamCapture(
       else stream.end();
     },
   });
+  begin(captures, capture.id, TYPES[options.kind], stream);
+}
+
+/**
+ * Captures to a file that a client has left to us, and streams lines that say how far it is. Throws before anything is written,
+ * or never; the file is closed in any case.
+ */
+export async function streamProgress(
+  captures: Captures,
+  options: CaptureOptions & { file: number },
+  stream: ServerResponse,
+): Promise<void> {
+  const tell = (progress: FileProgress) => `${JSON.stringify(progress)}\n`;
+  const opened = captures.open(options, {
+    chunk: (_, taken) => taken(),
+    // Who does not read how far it is does not want to know.
+    progress: (bytes) => void (stream.writableNeedDrain || stream.write(tell({ bytes }))),
+    end: (error, packets) => {
+      if (error?.code !== undefined) stream.end(tell({ error: error.message }));
+      else if (error) stream.destroy();
+      else stream.end(tell({ packets: packets ?? 0 }));
+    },
+  });
+  const { id } = await opened.catch((error) => {
+    closeSync(options.file);
+    throw error;
+  });
+  begin(captures, id, 'application/x-ndjson', stream);
+}
+
+function begin(captures: Captures, id: number, type: string, stream: ServerResponse): void {
   // Nothing may happen for days.
   stream.setTimeout(0);
-  stream.writeHead(200, { 'content-type': TYPES[options.kind], 'tapdeck-capture': String(capture.id) });
+  stream.writeHead(200, { 'content-type': type, 'tapdeck-capture': String(id) });
   stream.flushHeaders();
-  stream.on('close', () => captures.drop(capture.id));
-  if (stream.destroyed) captures.drop(capture.id);
+  stream.on('close', () => captures.drop(id));
+  if (stream.destroyed) captures.drop(id);
 }

@@ -22,6 +22,8 @@ const MOST_CAPTURES = 16;
 /** Mebibytes for the rows of a trace. */
 const TRACE_BUFFER = 8;
 const MEBIBYTE = 1024 * 1024;
+/** Captures that write to files by themselves: each may keep one of the four threads that the process has for files waiting. */
+const MOST_FILES = 2;
 
 export interface CaptureOptions {
   kind: 'capture' | 'trace';
@@ -34,6 +36,8 @@ export interface CaptureOptions {
   /** Mebibytes for what waits to be written. */
   buffer?: number;
   direction?: 'in' | 'out';
+  /** A file to which the capture is written, and which is closed at its end; what comes of it else. */
+  file?: number;
 }
 
 /** What makes files and lines of what is observed. */
@@ -55,6 +59,7 @@ interface Running {
   readonly scope: CaptureScope | null;
   readonly observation: Observation;
   readonly listener: FeedListener;
+  readonly file: number | undefined;
   stopping: Promise<CaptureEnded> | null;
 }
 
@@ -125,6 +130,10 @@ export class Captures {
     if (this.#running.size + this.#opening >= MOST_CAPTURES) {
       throw conflict(`${MOST_CAPTURES} captures and traces are running already; end one of them first`);
     }
+    if (options.file !== undefined && this.#files() >= MOST_FILES)
+      throw conflict(
+        `${MOST_FILES} captures write to files by themselves already; end one, or take its stream`,
+      );
     this.#opening++;
     try {
       const observation = await plane.observe(
@@ -151,7 +160,7 @@ export class Captures {
         snaplen,
         startedAt: new Date().toISOString(),
       };
-      this.#running.set(id, { view, scope, observation, listener, stopping: null });
+      this.#running.set(id, { view, scope, observation, listener, file: options.file, stopping: null });
       // Ports that its containers have got meanwhile.
       for (const port of captureScope(interfaces, names)?.ports ?? [])
         if (!scope!.ports.includes(port)) await observation.add(port);
@@ -162,13 +171,15 @@ export class Captures {
         filter,
         direction,
         snapLength: snaplen,
+        file: options.file,
         application: `tapdeck ${packageVersion()}`,
         hardware: arch(),
         os: `${systemName()} ${release()}`,
       };
       this.#thread.open(id, feed, offset, {
         chunk: (bytes, taken) => listener.chunk(bytes, taken),
-        end: (error) => this.#ended(id, error),
+        progress: (bytes) => listener.progress?.(bytes),
+        end: (error, packets) => this.#ended(id, error, packets),
       });
       return view;
     } catch (error) {
@@ -184,16 +195,22 @@ export class Captures {
     await this.#thread.end();
   }
 
+  #files(): number {
+    let files = 0;
+    for (const { file } of this.#running.values()) if (file !== undefined) files++;
+    return files;
+  }
+
   async #stop(id: number, { observation }: Running): Promise<CaptureEnded> {
     await observation.close().catch(() => {});
     this.#thread.finish(id);
     return { id, missed: observation.reader.missed };
   }
 
-  #ended(id: number, error?: Error): void {
+  #ended(id: number, error?: Error, packets?: number): void {
     const capture = this.#running.get(id);
     this.drop(id);
-    capture?.listener.end(error);
+    capture?.listener.end(error, packets);
   }
 
   /** A container has a port more: captures of it have it, too. */

@@ -1,7 +1,19 @@
-import { addressOf, close, errno, O_CLOEXEC, recvmsg, sendmsg, socketpair } from './syscall.ts';
+import {
+  addressOf,
+  bind,
+  close,
+  connect,
+  errno,
+  O_CLOEXEC,
+  recvmsg,
+  sendmsg,
+  socket,
+  socketpair,
+} from './syscall.ts';
 import { checked, EAGAIN, ECONNRESET, EINTR, SyscallError } from './syscall-error.ts';
 
 const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
 /** Keeps messages apart and in order, and says when the other side is gone. */
 const SOCK_SEQPACKET = 5;
 const SOL_SOCKET = 1;
@@ -16,6 +28,36 @@ export function socketPair(): [number, number] {
   const pair = new Int32Array(2);
   checked(socketpair(AF_UNIX, SOCK_SEQPACKET | O_CLOEXEC, 0, pair), 'cannot make a pair of sockets');
   return [pair[0]!, pair[1]!];
+}
+
+/** A unix socket for datagrams with an abstract name (unix(7)): it goes with its descriptor, and anybody may send to it. */
+export function mailbox(name: string): number {
+  const fd = checked(socket(AF_UNIX, SOCK_DGRAM | O_CLOEXEC, 0), 'cannot make a unix socket');
+  const address = abstractAddress(name);
+  try {
+    checked(bind(fd, address, address.length), `cannot name a unix socket ${name}`);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** Sends `text` and a descriptor to the `mailbox` of that name. Throws a `SyscallError`, also when it is in another network namespace. */
+export function sendTo(name: string, text: string, descriptor: number): void {
+  const fd = checked(socket(AF_UNIX, SOCK_DGRAM | O_CLOEXEC, 0), 'cannot make a unix socket');
+  const address = abstractAddress(name);
+  try {
+    checked(connect(fd, address, address.length), `cannot connect to unix socket ${name}`);
+    sendMessage(fd, text, descriptor);
+  } finally {
+    close(fd);
+  }
+}
+
+/** sockaddr_un: the family and, behind a zero, the name. */
+function abstractAddress(name: string): Uint8Array {
+  return Uint8Array.of(AF_UNIX, 0, 0, ...new TextEncoder().encode(name));
 }
 
 /** A message, and the descriptor that came with it or -1. */

@@ -121,6 +121,9 @@ export const socketpair: (domain: number, type: number, protocol: number, pair: 
 export const bind: (fd: number, address: Memory, length: number) => number = libc.func(
   'int bind(int, void *, uint32_t)',
 );
+export const connect: (fd: number, address: Memory, length: number) => number = libc.func(
+  'int connect(int, void *, uint32_t)',
+);
 export const listen: (fd: number, backlog: number) => number = libc.func('int listen(int, int)');
 /** `length` as with getsockname. */
 export const accept4: (fd: number, address: Memory, length: Memory, flags: number) => number = libc.func(

@@ -9,6 +9,8 @@ export interface FeedOptions {
   snapLength: number;
   filter: string;
   direction?: 'in' | 'out' | undefined;
+  /** The file to which the thread writes by itself, instead of handing on chunks. */
+  file?: number | undefined;
   application: string;
   hardware: string;
   os: string;
@@ -37,5 +39,7 @@ export type CaptureRequest =
 export type CaptureNotice =
   /** The first `length` bytes of a buffer, which comes back by `taken`. */
   | { type: 'chunk'; feed: number; buffer: ArrayBuffer; length: number }
-  /** All has been handed on. */
-  | { type: 'end'; feed: number };
+  /** So many bytes have been written to the feed's file. */
+  | { type: 'progress'; feed: number; bytes: number }
+  /** All has been handed on, or written: so many packets; or, with `ENOSPC: no space left on device`, say, cannot be. The file is used no more. */
+  | { type: 'end'; feed: number; packets: number; error?: string };

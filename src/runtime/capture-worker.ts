@@ -1,7 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { systemReason } from '../capture/capture-error.ts';
 import { Chunks } from '../capture/live/chunks.ts';
 import { DeckNames } from '../capture/live/deck-names.ts';
 import type { Feed } from '../capture/live/feed.ts';
+import { FileOutlet } from '../capture/live/file-outlet.ts';
 import { LiveCapture } from '../capture/live/live-capture.ts';
 import { LiveTrace } from '../capture/live/live-trace.ts';
 import { WallClock } from '../capture/live/wall-clock.ts';
@@ -13,13 +15,22 @@ import { clockPair } from './clock-pair.ts';
 const TURN = 2048;
 /** Milliseconds between two looks at rings in which nothing was. */
 const LOOK = 4;
+/** Milliseconds between two words on how far a file is. */
+const TELL = 500;
 /** Milliseconds between two comparisons of the clocks. */
 const COMPARE = 10_000;
+
+interface Open {
+  readonly feed: Feed;
+  /** Where its chunks go when they do not go to the main thread. */
+  readonly file: FileOutlet | null;
+  isFinishing: boolean;
+}
 
 /** The thread that reads what the data plane has observed, and makes files and lines of it. It never makes the data plane wait. */
 class CaptureWorker {
   readonly #port = parentPort!;
-  readonly #feeds = new Map<number, { feed: Feed; isFinishing: boolean }>();
+  readonly #feeds = new Map<number, Open>();
   readonly #names = new DeckNames();
   /** Milliseconds of the data plane's clock when that of the machine was at 0. */
   readonly #offset: number;
@@ -50,9 +61,13 @@ class CaptureWorker {
         if (known) known.isFinishing = true;
         break;
       }
-      case 'close':
+      case 'close': {
+        const known = this.#feeds.get(message.feed);
         this.#feeds.delete(message.feed);
+        known?.file?.close();
+        if (known?.file) this.#end(message.feed, known);
         return;
+      }
     }
     this.#start();
   }
@@ -62,7 +77,10 @@ class CaptureWorker {
     options: Extract<CaptureRequest, { type: 'open' }>['options'],
     buffers: readonly ArrayBuffer[],
   ): void {
+    const file =
+      options.file === undefined ? null : this.#file(id, options.file, (buffer) => chunks.give(buffer));
     const chunks = new Chunks((buffer, length) => {
+      if (file) return file.push(buffer, length);
       const notice: CaptureNotice = { type: 'chunk', feed: id, buffer, length };
       this.#port.postMessage(notice, [buffer]);
     });
@@ -75,9 +93,45 @@ class CaptureWorker {
       now: () => this.#now(),
     };
     const feed = options.kind === 'capture' ? new LiveCapture(parts, options) : new LiveTrace(parts);
-    this.#feeds.set(id, { feed, isFinishing: false });
+    this.#feeds.set(id, { feed, file, isFinishing: false });
     chunks.flush();
     this.#start();
+  }
+
+  #file(id: number, fd: number, give: (buffer: ArrayBuffer) => void): FileOutlet {
+    let told = performance.now();
+    const file = new FileOutlet(fd, {
+      taken: (buffer) => {
+        give(buffer);
+        this.#start();
+        const now = performance.now();
+        if (now - told < TELL) return;
+        told = now;
+        this.#tell({ type: 'progress', feed: id, bytes: file.bytes });
+      },
+      failed: (error) => {
+        const known = this.#feeds.get(id);
+        this.#feeds.delete(id);
+        this.#tell({
+          type: 'end',
+          feed: id,
+          packets: known?.feed.written ?? 0,
+          error: `${error.code ?? 'EIO'}: ${systemReason(error)}`,
+        });
+      },
+    });
+    return file;
+  }
+
+  /** Says that a feed has come to its end when all of it has been written. */
+  #end(id: number, { feed, file }: Open): void {
+    const end = () => this.#tell({ type: 'end', feed: id, packets: feed.written });
+    if (file) void file.idle().then(end);
+    else end();
+  }
+
+  #tell(notice: CaptureNotice): void {
+    this.#port.postMessage(notice);
   }
 
   /** Milliseconds of the data plane's clock. */
@@ -99,16 +153,17 @@ class CaptureWorker {
       this.#clock.compare(clockPair(this.#offset));
     }
     let stories = 0;
-    for (const [id, { feed, isFinishing }] of this.#feeds) {
+    for (const [id, open] of this.#feeds) {
+      const { feed, file, isFinishing } = open;
       const taken = feed.take(TURN, now);
       stories += taken;
       // Whoever follows sees it at once; while there is more to come, full buffers are worth more.
-      if (taken < TURN) feed.chunks.flush();
+      if (taken < TURN && !file?.isBusy) feed.chunks.flush();
       if (!isFinishing || feed.isBehind) continue;
       feed.finish();
       feed.chunks.flush();
       this.#feeds.delete(id);
-      this.#port.postMessage({ type: 'end', feed: id } satisfies CaptureNotice);
+      this.#end(id, open);
     }
     if (this.#feeds.size === 0) return;
     if (stories > 0) this.#start();

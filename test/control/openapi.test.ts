@@ -174,6 +174,7 @@ describe('what the API answers', () => {
     const ignored = { chunk: () => {}, end: () => {} };
     const { id: capture } = await deck.captures.open({ kind: 'trace', interfaces: ['bridge'] }, ignored);
     await call('GET', '/v1/captures');
+    await call('POST', '/v1/descriptors', {});
     await call('DELETE', `/v1/captures/${capture}`);
     await deck.recordings.start({ chunk: (_, taken) => taken(), end: () => {} });
     await call('DELETE', '/v1/recording');

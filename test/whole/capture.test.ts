@@ -127,6 +127,19 @@ describe('tapdeck capture', () => {
     );
   });
 
+  it('writes several files at once, by the daemon and by the command, and lets go of that of one who is killed', async () => {
+    const names = ['one.pcapng', 'two.pcapng', 'three.pcapng'];
+    const running = [];
+    for (const name of names) running.push(await begin('capture', '-w', file(name), 'icmp'));
+    const killed = tapdeck('capture', '-w', file('killed.pcapng'), 'icmp');
+    await killed.said('ctrl-C ends');
+    await ping(web, db, 5);
+    killed.kill('SIGKILL');
+    for (const one of running) expect(await end(one)).toContain('20 packets captured, 0 missed');
+    for (const name of names) expect(Array.from(readCaptureSync(file(name)))).toHaveLength(20);
+    while ((await captures()).length > 0);
+  });
+
   it('follows a container that comes while it runs, under its name', async () => {
     const running = await begin('capture', '-i', 'front', '-w', file('come.pcapng'), 'icmp');
     const late = await lab.attach('late', '--network', 'front');

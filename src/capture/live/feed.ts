@@ -3,6 +3,8 @@ import type { Chunks } from './chunks.ts';
 /** What reads a ring and writes chunks: a capture, or a trace. */
 export interface Feed {
   readonly chunks: Chunks;
+  /** Packets, each copy of them, or lines that have been written. */
+  readonly written: number;
   /** Takes at most so many stories; answers how many there were room and names for. */
   take(most: number, now: number): number;
   /** Takes notice that names have changed. */

@@ -64,6 +64,7 @@ const FRAME_WORDS = 6;
  */
 export class LiveCapture implements Feed {
   readonly chunks: Chunks;
+  written = 0;
   readonly #parts: LiveCaptureParts;
   readonly #options: LiveCaptureOptions;
   readonly #writer: PcapngWriter;
@@ -213,6 +214,7 @@ export class LiveCapture implements Feed {
       here.missed = missed;
       this.#blocks.write(notes, reader.bytes, frames[at + 5]!, captured);
       here.received++;
+      this.written++;
     }
     return true;
   }

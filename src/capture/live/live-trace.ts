@@ -23,6 +23,7 @@ const MOST_LINE = CHUNK_LENGTH - 256;
  */
 export class LiveTrace implements Feed {
   readonly chunks: Chunks;
+  written = 0;
   readonly #parts: LiveTraceParts;
   readonly #stories: StoryCache<string>;
   readonly #ids = new PacketIds();
@@ -60,6 +61,7 @@ export class LiveTrace implements Feed {
       if (!this.chunks.has(this.#line.length)) break;
       this.chunks.write(this.#line);
       this.#line = null;
+      this.written++;
       stories++;
     }
     return stories;

@@ -2,7 +2,7 @@ import { CaptureParser } from '../../capture/capture-parser.ts';
 import { compileFilter } from '../../capture/filter/filter.ts';
 import { FilterError } from '../../capture/filter/filter-error.ts';
 import { BlockSplitter } from '../../capture/live/block-splitter.ts';
-import type { CaptureEnded } from '../../control/capture-schema.ts';
+import type { CaptureEnded, DescriptorOffer, FileProgress } from '../../control/capture-schema.ts';
 import type { ByteStream, DaemonClient } from '../../control/client.ts';
 import { DeckError, invalid, unavailable } from '../../control/error.ts';
 import { quote } from '../../control/name.ts';
@@ -10,7 +10,7 @@ import { writeText } from '../follow.ts';
 import { EXIT_DONE, say } from '../output.ts';
 import { type FileOptions, FileWriter, fileName } from './file-writer.ts';
 import { PacketLines, type TimeFormat } from './packet-line.ts';
-import { openTarget, ReaderGone } from './target.ts';
+import { failed, openTarget, ReaderGone, type Target } from './target.ts';
 
 /** Options of `tapdeck capture`, as commander gives them. */
 export interface CaptureFlags {
@@ -56,20 +56,24 @@ export async function capture(
   try {
     // A FIFO waits for its reader before anything is captured.
     const target = files && (await openTarget(fileName(files.path, files, 0, new Date()), stopped.signal));
-    const stream = await client.bytes(`/v1/capture?${query}`);
+    const direct =
+      target && !rotates(files!) && count === undefined && (await toDaemon(client, query, target));
+    const stream = direct || (await client.bytes(`/v1/capture?${query}`));
     const end = () => client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
     ending.begin(stream, end);
     if (!flags.quiet) {
       const what = flags.interface?.join(', ') ?? 'everything';
       say(`capturing ${what}${filter === '' ? '' : `, ${filter}`}; ctrl-C ends`);
     }
-    const packets = target
-      ? await toFiles(
-          stream,
-          ending,
-          new FileWriter(files, target, (path) => openTarget(path, stopped.signal)),
-        )
-      : await toLines(stream, ending, new PacketLines(flags), count);
+    const packets = direct
+      ? await followFile(stream, ending, files!.path, target!)
+      : target
+        ? await toFiles(
+            stream,
+            ending,
+            new FileWriter(files!, target, (path) => openTarget(path, stopped.signal)),
+          )
+        : await toLines(stream, ending, new PacketLines(flags), count);
     const { missed } = await ending.counts();
     process.stderr.write(`${plural(packets, 'packet')} captured, ${missed} missed by the capture\n`);
     return EXIT_DONE;
@@ -156,6 +160,51 @@ export class Ending {
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+/**
+ * Leaves a file to the daemon, which then writes to it by itself: the quickest way, as nothing passes through this process. Null
+ * when that is not possible: to a pipe, or from another network namespace, or when there are too many who do.
+ */
+async function toDaemon(
+  client: DaemonClient,
+  query: URLSearchParams,
+  { descriptor }: Target,
+): Promise<ByteStream | null> {
+  if (descriptor === undefined) return null;
+  const { sendTo } = await import('../../device/socket.ts');
+  const { SyscallError } = await import('../../device/syscall-error.ts');
+  try {
+    const { socket, token } = await client.post<DescriptorOffer>('/v1/descriptors', {});
+    sendTo(socket, token, descriptor);
+    return await client.bytes(`/v1/capture/file?${new URLSearchParams([...query, ['token', token]])}`);
+  } catch (error) {
+    if (error instanceof SyscallError || (error instanceof DeckError && error.code === 'conflict'))
+      return null;
+    throw error;
+  }
+}
+
+/** Answers how many packets the daemon has written to the file. */
+async function followFile(stream: ByteStream, ending: Ending, path: string, target: Target): Promise<number> {
+  let packets = 0;
+  for await (const lines of linesOf(stream.chunks)) {
+    ending.progress();
+    for (const line of lines) {
+      const progress = JSON.parse(line) as FileProgress;
+      if ('error' in progress) {
+        const error = Object.assign(new Error(progress.error), { code: progress.error.split(':', 1)[0] });
+        throw failed(path === '-' ? 'standard output' : path, error);
+      }
+      if ('packets' in progress) packets = progress.packets;
+    }
+  }
+  await target.close();
+  return packets;
+}
+
+function rotates({ size, seconds }: Pick<FileOptions, 'size' | 'seconds'>): boolean {
+  return size !== undefined || seconds !== undefined;
+}
+
 /** Answers how many packets were written. */
 async function toFiles(stream: ByteStream, ending: Ending, writer: FileWriter): Promise<number> {
   const splitter = new BlockSplitter(writer);
@@ -238,15 +287,14 @@ function fileOptions(
     seconds: numberOf(seconds, '-G', 1),
     files: numberOf(files, '-W', 1),
   };
-  const rotates = options.size !== undefined || options.seconds !== undefined;
-  if (options.files !== undefined && !rotates)
+  if (options.files !== undefined && !rotates(options))
     throw invalid('-W says how many files there may be; say with -C or -G when the next one begins');
   if (write === undefined) {
-    if (rotates) throw invalid('-C and -G are about files; name them with -w FILE');
+    if (rotates(options)) throw invalid('-C and -G are about files; name them with -w FILE');
     return null;
   }
   if (write === '') throw invalid('-w needs the name of a file, or - for standard output');
-  if (write === '-' && rotates)
+  if (write === '-' && rotates(options))
     throw invalid('standard output cannot be changed for another file; name one with -w FILE');
   return { path: write, count, ...options };
 }

@@ -7,6 +7,8 @@ import { DeckError } from '../../control/error.ts';
 
 /** Where a capture goes. Both methods settle when it is done; `write` is not called again before. */
 export interface Target {
+  /** Of a file that may be given to another process to write to. */
+  readonly descriptor?: number;
   write(pieces: readonly Uint8Array[]): Promise<void>;
   close(): Promise<void>;
   /** Lets go of it, written or not. */
@@ -33,7 +35,8 @@ export async function openTarget(path: string, signal: AbortSignal): Promise<Tar
   if (path === '-') return openStdout();
   try {
     if (isFifo(path)) return pipe(await openFifo(path, signal));
-    return file(path, await openFile(path, 'w'));
+    const fd = await openFile(path, 'w');
+    return file(path, fd, fstatSync(fd).isFile());
   } catch (error) {
     if (signal.aborted) throw new ReaderGone();
     throw failed(path, error);
@@ -48,7 +51,7 @@ function openStdout(): Target {
       'a capture is no text for a terminal; give a file with -w FILE, pipe -w - into a program, or leave -w out for a line per packet',
     );
   }
-  if (status.isFile()) return file('standard output', 1);
+  if (status.isFile()) return file('standard output', 1, true);
   // A description of our own, so that whoever else has the pipe does not find it changed to one that does not block.
   if (status.isFIFO()) return pipe(openSync('/proc/self/fd/1', constants.O_WRONLY | constants.O_NONBLOCK));
   return pipe(1);
@@ -70,8 +73,9 @@ async function openFifo(path: string, signal: AbortSignal): Promise<number> {
   }
 }
 
-function file(path: string, fd: number): Target {
+function file(path: string, fd: number, isPlain: boolean): Target {
   return {
+    ...(isPlain && { descriptor: fd }),
     write: async (pieces) => {
       try {
         await writeAll(fd, pieces);
@@ -135,7 +139,8 @@ function pipe(fd: number): Target {
 
 const READER_GONE = new Set(['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
 
-function failed(path: string, error: unknown): DeckError {
+/** That writing has failed, with the `code` of an errno. */
+export function failed(path: string, error: unknown): DeckError {
   const { code } = error as NodeJS.ErrnoException;
   return new DeckError(
     code === 'EACCES' || code === 'EPERM' ? 'permission' : 'unavailable',

@@ -5,10 +5,15 @@ import {
   CaptureAnswer,
   CaptureEndedAnswer,
   CaptureQuery,
+  DescriptorAnswer,
+  FileCaptureQuery,
+  FileProgressAnswer,
   TraceAnswer,
   TraceQuery,
 } from '../capture-schema.ts';
-import { streamCapture } from '../capture-stream.ts';
+import { streamCapture, streamProgress } from '../capture-stream.ts';
+import type { CaptureOptions } from '../captures.ts';
+import { Descriptors } from '../descriptors.ts';
 import { answers, answersBytes, answersLines } from '../schema.ts';
 
 const CaptureParams = Type.Object({ id: Type.String({ pattern: '^\\d{1,9}$' }) });
@@ -17,6 +22,7 @@ type CaptureParams = Static<typeof CaptureParams>;
 /** Packets while they pass. */
 export function captureRoutes(app: FastifyInstance, { deck }: ApiParts): void {
   const { captures } = deck;
+  const descriptors = new Descriptors();
   app.get<{ Querystring: CaptureQuery }>(
     '/v1/capture',
     {
@@ -27,16 +33,39 @@ export function captureRoutes(app: FastifyInstance, { deck }: ApiParts): void {
         response: answersBytes('application/x-pcapng', 'A pcapng section'),
       },
     },
-    async ({ query: { interface: interfaces, filter, snaplen, buffer, direction } }, reply) => {
-      const options = {
-        kind: 'capture' as const,
-        interfaces: [interfaces ?? []].flat(),
-        ...(filter !== undefined && { filter }),
-        ...(snaplen !== undefined && { snaplen: Number(snaplen) }),
-        ...(buffer !== undefined && { buffer: Number(buffer) }),
-        ...(direction !== undefined && { direction }),
-      };
-      await streamCapture(captures, options, reply.raw);
+    async ({ query }, reply) => {
+      await streamCapture(captures, captureOptions(query), reply.raw);
+      reply.hijack();
+    },
+  );
+  app.post(
+    '/v1/descriptors',
+    {
+      schema: {
+        summary:
+          'Announce an open file: it is sent with SCM_RIGHTS to the abstract unix socket that is answered, and is good for ten seconds',
+        body: Type.Object({}, { additionalProperties: false }),
+        response: answers(DescriptorAnswer, 'Where to send it, with which text'),
+      },
+    },
+    async () => descriptors.offer(),
+  );
+  app.get<{ Querystring: FileCaptureQuery }>(
+    '/v1/capture/file',
+    {
+      schema: {
+        summary:
+          'Capture as `GET /v1/capture` does, to a file that has come by `POST /v1/descriptors`; how far it is comes as lines',
+        querystring: FileCaptureQuery,
+        response: answersLines(
+          FileProgressAnswer,
+          'Bytes written, now and then, and at the end packets, or why there are no more',
+        ),
+      },
+    },
+    async ({ query: { token, ...query } }, reply) => {
+      const options = { ...captureOptions(query), file: descriptors.take(token) };
+      await streamProgress(captures, options, reply.raw);
       reply.hijack();
     },
   );
@@ -80,4 +109,21 @@ export function captureRoutes(app: FastifyInstance, { deck }: ApiParts): void {
     },
     async ({ params: { id } }) => captures.stop(Number(id)),
   );
+}
+
+function captureOptions({
+  interface: interfaces,
+  filter,
+  snaplen,
+  buffer,
+  direction,
+}: CaptureQuery): CaptureOptions {
+  return {
+    kind: 'capture',
+    interfaces: [interfaces ?? []].flat(),
+    ...(filter !== undefined && { filter }),
+    ...(snaplen !== undefined && { snaplen: Number(snaplen) }),
+    ...(buffer !== undefined && { buffer: Number(buffer) }),
+    ...(direction !== undefined && { direction }),
+  };
 }

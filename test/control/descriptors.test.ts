@@ -1,0 +1,55 @@
+import { closeSync, fstatSync, openSync, readlinkSync } from 'node:fs';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { Descriptors } from '../../src/control/descriptors.ts';
+import { sendTo } from '../../src/device/socket.ts';
+
+let own: number;
+const open: number[] = [];
+beforeEach(() => {
+  own = openSync('/dev/null', 'w');
+});
+afterEach(() => {
+  for (const fd of [own, ...open.splice(0)]) closeSync(fd);
+});
+
+it('takes the file that a client leaves to it', () => {
+  const descriptors = new Descriptors();
+  const { socket, token } = descriptors.offer();
+  sendTo(socket, token, own);
+  const fd = descriptors.take(token);
+  open.push(fd);
+  expect(fd).not.toBe(own);
+  expect(readlinkSync(`/proc/self/fd/${fd}`)).toBe('/dev/null');
+});
+
+it("takes nobody else's: what comes without the token is closed", () => {
+  const descriptors = new Descriptors();
+  const { socket, token } = descriptors.offer();
+  const other = openSync('/dev/zero', 'r');
+  open.push(other);
+  sendTo(socket, 'a guess', other);
+  sendTo(socket, token, own);
+  const fd = descriptors.take(token);
+  open.push(fd);
+  expect(fstatSync(fd).rdev).toBe(fstatSync(own).rdev);
+});
+
+it('answers once for a token, and never for one that it has not given', () => {
+  const descriptors = new Descriptors();
+  const { socket, token } = descriptors.offer();
+  expect(() => descriptors.take('a guess')).toThrow('no file has come with this token; offer it again');
+  sendTo(socket, token, own);
+  open.push(descriptors.take(token));
+  expect(() => descriptors.take(token)).toThrow('no file has come');
+  expect(() => sendTo(socket, token, own)).toThrow('ECONNREFUSED');
+});
+
+it('expects sixteen at a time', () => {
+  const descriptors = new Descriptors();
+  const offers = Array.from({ length: 16 }, () => descriptors.offer());
+  expect(() => descriptors.offer()).toThrow('16 files are expected already');
+  for (const { token } of offers) expect(() => descriptors.take(token)).toThrow('no file has come');
+  const { socket, token } = descriptors.offer();
+  sendTo(socket, token, own);
+  open.push(descriptors.take(token));
+});
