@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, rmdirSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, rmdirSync, type Stats } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DeckError, invalid, notFound } from './error.ts';
@@ -86,7 +86,10 @@ function defaultFolder(env: NodeJS.ProcessEnv, uid: number): string {
   // Set but not there: what `su` passes on from somebody else's session.
   if (xdg?.startsWith('/') && existsSync(xdg)) return join(xdg, 'tapdeck');
   if (existsSync(`/run/user/${uid}`)) return `/run/user/${uid}/tapdeck`;
-  return join(tmpdir(), `tapdeck-${uid}`);
+  const folder = join(tmpdir(), `tapdeck-${uid}`);
+  // Where everybody may make it: also who only asks a daemon must not ask somebody else's.
+  if (existsSync(folder)) checkOwner(folder);
+  return folder;
 }
 
 /**
@@ -117,14 +120,17 @@ export function ensureFolder({ folder, own }: Pick<RuntimePaths, 'folder' | 'own
 }
 
 function checkFolder(folder: string): void {
+  const { mode } = checkOwner(folder);
+  if ((mode & 0o077) !== 0) chmodSync(folder, 0o700);
+}
+
+function checkOwner(folder: string): Stats {
   const found = lstatSync(folder);
-  if (!found.isDirectory() || found.uid !== process.getuid!()) {
-    throw new DeckError(
-      'permission',
-      `${folder} does not belong to you, so no socket is safe in it; remove it, or choose another place with --host unix:///PATH`,
-    );
-  }
-  if ((found.mode & 0o077) !== 0) chmodSync(folder, 0o700);
+  if (found.isDirectory() && found.uid === process.getuid!()) return found;
+  throw new DeckError(
+    'permission',
+    `${folder} does not belong to you, so no socket is safe in it; remove it, or choose another place with --host unix:///PATH`,
+  );
 }
 
 /** Removes a folder of our own when nothing else is in it. */

@@ -16,7 +16,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DaemonAbsent, DaemonClient } from '../../src/control/client.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { formatLine } from '../../src/control/log.ts';
@@ -258,6 +258,23 @@ describe('paths', () => {
   it("are root's or the user's own", () => {
     const socket = runtimePaths(undefined, { XDG_RUNTIME_DIR: folder }).socket;
     expect(socket).toBe(uid === 0 ? '/run/tapdeck/tapdeck.sock' : join(folder, 'tapdeck/tapdeck.sock'));
+  });
+
+  it('are not where somebody else has made them, also for who only asks', () => {
+    vi.stubEnv('TMPDIR', folder);
+    try {
+      // A user who has not logged in.
+      const place = join(folder, 'tapdeck-4242');
+      expect(runtimePaths(undefined, {}, 4242).folder).toBe(place);
+      mkdirSync(join(folder, 'trap'));
+      symlinkSync(join(folder, 'trap'), place);
+      expect(() => runtimePaths(undefined, {}, 4242)).toThrow(`${place} does not belong to you`);
+      rmSync(place);
+      mkdirSync(place);
+      expect(runtimePaths(undefined, {}, 4242).folder).toBe(place);
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   it('are where the option says, else the environment', () => {
