@@ -13,7 +13,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { placeOf } from '../../src/cli/install/place.ts';
 import { TARGETS } from '../../src/cli/install/target.ts';
+import { afterUninstall } from '../../src/cli/install/units.ts';
 import { main } from '../../src/cli/program.ts';
 
 let root: string;
@@ -119,12 +121,12 @@ describe.each([
     async (target, places) => {
       const planned = await tapdeck('install', '--dry-run', target);
       expect([planned.code, files()]).toEqual([0, {}]);
-      for (const path of Object.keys(places))
-        expect(planned.out).toContain(`would have: wrote ${root}${path}\n`);
+      for (const path of Object.keys(places)) expect(planned.out).toContain(`would write ${root}${path}\n`);
       const done = await tapdeck('install', target);
       expect([done.code, done.err, files()]).toEqual([0, '', places]);
-      expect(done.out).toBe(planned.out.replaceAll('would have: ', ''));
+      expect(done.out).toBe(planned.out.replaceAll('would write', 'wrote'));
       expect((await tapdeck('install', target)).out).not.toContain('wrote');
+      expect((await tapdeck('uninstall', '--dry-run', target)).out).toMatch(/^(would remove .*\n)+$/);
       const gone = await tapdeck('uninstall', target);
       expect([gone.code, gone.err]).toEqual([0, '']);
       for (const path of Object.keys(places)) expect(gone.out).toContain(`removed ${root}${path}\n`);
@@ -202,6 +204,67 @@ describe('install', () => {
     expect((await tapdeck('install', 'docker')).err).toContain('is there and not from tapdeck');
   });
 
+  it('loses nothing that was put aside', async () => {
+    const path = '/etc/docker/plugins/tapdeck.spec';
+    write(path, 'first\n');
+    await tapdeck('install', '--force', 'docker');
+    write(path, 'second\n');
+    await tapdeck('install', '--force', 'docker');
+    expect([read(`${path}.before-tapdeck`), read(`${path}.before-tapdeck.2`)]).toEqual([
+      'first\n',
+      'second\n',
+    ]);
+    await tapdeck('uninstall', 'docker');
+    expect([read(path), read(`${path}.before-tapdeck.2`)]).toEqual(['first\n', 'second\n']);
+  });
+
+  it('writes through no link that lies in wait', async () => {
+    write('/victim', 'of somebody else\n');
+    const path = join(root, '/etc/docker/plugins/tapdeck.spec');
+    mkdirSync(dirname(path), { recursive: true });
+    symlinkSync(join(root, 'victim'), `${path}.next`);
+    expect(await tapdeck('install', 'docker')).toMatchObject({ code: 0 });
+    expect(read('/victim')).toBe('of somebody else\n');
+    expect(readdirSync(dirname(path)).sort()).toEqual(['tapdeck.spec', 'tapdeck.spec.next']);
+  });
+
+  it('takes away no link and no folder in the place of a file', async () => {
+    const path = join(root, '/etc/docker/plugins/tapdeck.spec');
+    await tapdeck('install', 'docker');
+    rmSync(path);
+    symlinkSync('/elsewhere', path);
+    expect((await tapdeck('uninstall', 'docker')).err).toContain('was changed since it was installed');
+    expect(readdirSync(dirname(path))).toEqual(['tapdeck.spec']);
+    rmSync(path);
+    mkdirSync(path);
+    expect((await tapdeck('uninstall', '--force', 'docker')).err).toContain('take it away yourself');
+    rmSync(path, { recursive: true });
+    expect((await tapdeck('uninstall', 'docker')).code).toBe(0);
+  });
+
+  it('stays below its root, whatever an image has there', async () => {
+    const outside = mkdtempSync(join(tmpdir(), 'tapdeck-'));
+    try {
+      mkdirSync(join(root, 'etc'));
+      symlinkSync(outside, join(root, 'etc/docker'));
+      expect((await tapdeck('install', 'docker')).err).toContain(`/etc/docker leads out of ${root}`);
+      expect(readdirSync(outside)).toEqual([]);
+      const hash = execFileSync('sha256sum', ['/dev/null'], { encoding: 'utf8' }).slice(0, 64);
+      writeFileSync(join(outside, 'file'), '');
+      for (const path of [`/..${outside}/file`, '/etc/docker/file']) {
+        const files = [{ target: 'docker', path, hash }];
+        write('/var/lib/tapdeck/installed.json', JSON.stringify({ files, folders: [] }));
+        expect(await tapdeck('uninstall', 'docker')).toMatchObject({
+          code: expect.any(Number),
+          err: expect.stringMatching(/damaged|leads out/),
+        });
+      }
+      expect(readdirSync(outside)).toEqual(['file']);
+    } finally {
+      rmSync(outside, { recursive: true });
+    }
+  });
+
   it('renews what an earlier version has put there, and takes away what was changed only when told to', async () => {
     const path = '/etc/docker/plugins/tapdeck.spec';
     await tapdeck('install', 'docker');
@@ -227,6 +290,37 @@ describe('install', () => {
       code: 1,
       err: expect.stringContaining('is damaged'),
     });
+  });
+
+  it('makes the root that it is given, and leaves folders in it that others can read', async () => {
+    const outer = root;
+    root = join(outer, 'images/one');
+    try {
+      expect(await tapdeck('install', 'man')).toMatchObject({ code: 0, err: '' });
+      const mode = (path: string) => (statSync(join(root, path)).mode & 0o777).toString(8);
+      expect(['var', 'var/lib', 'var/lib/tapdeck', 'usr'].map(mode)).toEqual(['755', '755', '700', '755']);
+      await tapdeck('uninstall', 'man');
+      expect(files()).toEqual({});
+    } finally {
+      root = outer;
+    }
+  });
+
+  it('says what is left to do with systemd and Podman', async () => {
+    mkdirSync(join(root, 'etc/systemd'), { recursive: true });
+    expect((await tapdeck('install', 'service')).out).toContain(
+      `next: systemctl --root=${root} enable tapdeck.socket tapdeck.service\n`,
+    );
+    for (const target of ['cni', 'netavark'])
+      expect((await tapdeck('install', target)).out).toMatch(/^next: .*enable_port_reservation = false/m);
+    const files = [
+      { path: '/etc/systemd/system/tapdeck-docker.socket' },
+      { path: '/etc/docker/plugins/x.spec' },
+    ];
+    expect(afterUninstall('docker', { ...placeOf(''), system: true }, files)).toEqual([
+      'systemctl stop tapdeck-docker.socket; systemctl disable tapdeck-docker.socket; systemctl daemon-reload; systemctl try-restart tapdeck.service',
+    ]);
+    expect(afterUninstall('cni', placeOf(''), [{ path: '/opt/cni/bin/tapdeck' }])).toEqual([]);
   });
 
   it('chooses the folder of CNI plugins that is there', async () => {
@@ -264,5 +358,9 @@ describe('units', () => {
 
   it('refuse a group that would be something else', async () => {
     expect(await tapdeck('install', '--group', 'a\nb', 'service')).toMatchObject({ code: 2 });
+    expect(await tapdeck('install', '--group', 'users', 'cni')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--group is for service alone'),
+    });
   });
 });

@@ -13,6 +13,9 @@ import { checkStays, isThere, launcherOf, onlyForRoot, type Place, type Plan } f
 const EXECUTABLE = 0o755;
 /** Where an administrator's programs are that no person calls (FHS 3.0 §4.7). */
 const SYSTEM_PROGRAMS = '/usr/local/libexec/tapdeck';
+/** Podman listens at published ports itself, so that nobody takes them; tapdeck is then that nobody. */
+const NO_RESERVATION =
+  'for podman run -p: enable_port_reservation = false in section [engine] of containers.conf, as the ports are for tapdeck';
 
 /** The CNI plugin, and a network `tapdeck` of it: network `bridge` of the deck. */
 export function cniPlan(place: Place): Plan {
@@ -28,7 +31,7 @@ export function cniPlan(place: Place): Plan {
         content: cniConflist({ name: 'tapdeck', network: DEFAULT_NETWORK }),
       },
     ],
-    next: ['podman run --network tapdeck …, while a daemon runs'],
+    next: ['with a daemon running: podman run --network tapdeck …', NO_RESERVATION],
   };
 }
 
@@ -38,7 +41,7 @@ export function netavarkPlan(place: Place): Plan {
   checkStays();
   return {
     files: [{ path: `${NETAVARK_FOLDER}/${NETAVARK_DRIVER}`, content: netavarkPlugin(), mode: EXECUTABLE }],
-    next: ['podman network create -d tapdeck front, with netavark 1.6 or newer'],
+    next: ['with netavark 1.6 or newer: podman network create -d tapdeck front', NO_RESERVATION],
   };
 }
 
@@ -51,7 +54,7 @@ export function ociPlan(place: Place): Plan {
     { path: program, content: ociHook(), mode: EXECUTABLE },
     { path: `${hooks}/${HOOK_FILE}`, content: ociHookConfiguration(program) },
   ];
-  const next = ['podman run --network none --annotation tapdeck.network=bridge …, while a daemon runs'];
+  const next = ['with a daemon running: podman run --network none --annotation tapdeck.network=bridge …'];
   if (place.system) return { files, next };
   // Podman reads no folder of a user's by itself.
   const folders = ['/usr/share/containers/oci/hooks.d', HOOKS_FOLDER, hooks];

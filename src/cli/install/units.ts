@@ -1,7 +1,9 @@
+import { basename } from 'node:path';
 import { invalid } from '../../control/error.ts';
 import { PLUGIN_SOCKET } from '../../control/paths.ts';
 import { DOCKER_SOCKET_NAME } from '../daemon.ts';
 import { isThere, onlyForRoot, type Place, type Plan, programLine } from './place.ts';
+import type { Target } from './target.ts';
 
 /** Where an administrator's units are (systemd.unit(5)). */
 const SYSTEM_UNITS = '/etc/systemd/system';
@@ -24,8 +26,27 @@ export function servicePlan(place: Place, { group }: ServiceOptions): Plan {
       { path: `${folder}/tapdeck.service`, content: serviceUnit(place) },
       { path: `${folder}/tapdeck.socket`, content: socketUnit(group) },
     ],
-    next: [`${systemctl} daemon-reload && ${systemctl} enable --now tapdeck.socket tapdeck.service`],
+    next:
+      place.root === ''
+        ? [`${systemctl} daemon-reload && ${systemctl} enable --now tapdeck.socket tapdeck.service`]
+        : enableBelow(place, 'tapdeck.socket', 'tapdeck.service'),
   };
+}
+
+/** What is left to do when units have been taken away: systemd has them in memory yet, and links to them where they were enabled. */
+export function afterUninstall(
+  target: Target,
+  { system, root }: Place,
+  files: readonly { path: string }[],
+): string[] {
+  const units = files.map(({ path }) => basename(path)).filter((name) => /\.(service|socket)$/.test(name));
+  if (units.length === 0 || root !== '') return [];
+  const systemctl = system ? 'systemctl' : 'systemctl --user';
+  const names = units.join(' ');
+  // Not with &&: of units that are gone, disable takes the links away, and ends with an error.
+  const line = `${systemctl} stop ${names}; ${systemctl} disable ${names}; ${systemctl} daemon-reload`;
+  // A daemon that runs has Docker's socket still.
+  return [target === 'docker' ? `${line}; systemctl try-restart tapdeck.service` : line];
 }
 
 /** Docker's plugin: its socket, by which Docker starts the daemon, and where there is no systemd, where Docker has to wait for it. */
@@ -41,16 +62,25 @@ export function dockerPlan(place: Place): Plan {
     next: [
       ...service,
       // A socket of a service that runs already is not started.
-      'systemctl daemon-reload && systemctl enable tapdeck-docker.socket && systemctl stop tapdeck.service && systemctl start tapdeck-docker.socket tapdeck.service',
+      ...(place.root === ''
+        ? [
+            'systemctl daemon-reload && systemctl enable tapdeck-docker.socket && systemctl stop tapdeck.service && systemctl start tapdeck-docker.socket tapdeck.service',
+          ]
+        : enableBelow(place, 'tapdeck-docker.socket')),
       'docker network create -d tapdeck front',
     ],
   };
 }
 
+/** How units are enabled in an image in which nothing runs yet; a user's are not, as systemctl has no `--root` for them. */
+function enableBelow({ system, root }: Place, ...units: string[]): string[] {
+  return system ? [`systemctl --root=${root} enable ${units.join(' ')}`] : [];
+}
+
 function serviceUnit({ system }: Place): string {
   const line = programLine('tapdeck', 'daemon').map(unitWord).join(' ');
   return `[Unit]
-Description=tapdeck, container networking
+Description=tapdeck container networking
 Requires=tapdeck.socket
 After=tapdeck.socket network.target
 ${
@@ -79,7 +109,7 @@ function socketUnit(group: string | undefined): string {
       ? 'SocketMode=0600\nDirectoryMode=0700\n'
       : `SocketGroup=${group}\nSocketMode=0660\nDirectoryMode=0711\n`;
   return `[Unit]
-Description=API of tapdeck
+Description=tapdeck API
 
 [Socket]
 ListenStream=%t/tapdeck/tapdeck.sock
@@ -92,7 +122,7 @@ WantedBy=sockets.target
 
 function dockerSocketUnit(): string {
   return `[Unit]
-Description=network plugin tapdeck of Docker
+Description=tapdeck network plugin for Docker
 Before=docker.service
 
 [Socket]
