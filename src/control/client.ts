@@ -10,7 +10,7 @@ export class DaemonAbsent extends DeckError {
   constructor(socket: string) {
     super(
       'unavailable',
-      `no daemon is running at ${socket}; start one with \`tapdeck daemon\`, or use \`tapdeck run\``,
+      `no daemon is running at ${socket}; start one with \`tapdeck daemon\`, or have systemd do it: \`tapdeck install service\``,
     );
     this.name = 'DaemonAbsent';
   }

@@ -64,7 +64,7 @@ export function parseState(
   try {
     found = JSON.parse(text);
   } catch (error) {
-    return { damage: text.trim() === '' ? 'it is empty' : `it is no JSON: ${(error as Error).message}` };
+    return { damage: text.trim() === '' ? 'it is empty' : `it is not JSON: ${(error as Error).message}` };
   }
   const { version, writer } = Object(found) as Partial<Record<string, unknown>>;
   if (typeof version === 'number' && version > STATE_VERSION)

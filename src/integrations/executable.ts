@@ -33,7 +33,7 @@ async function readInput(): Promise<string> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(unavailable(`stdin has not come to its end within ${INPUT_TIMEOUT / 1000} s`));
+      reject(unavailable(`stdin did not end within ${INPUT_TIMEOUT / 1000} s`));
     }, INPUT_TIMEOUT);
   });
   const whole = async () => {

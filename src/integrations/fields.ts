@@ -4,16 +4,16 @@ import { quote } from '../control/name.ts';
 /** What programs that start us have written: JSON of which nothing is known. Absent, null and empty text are the same. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** Throws a `DeckError` when it is no JSON object. */
+/** Throws a `DeckError` when it is not a JSON object. */
 export function parseFields(json: string, what: string): Fields {
   let found: unknown;
   try {
     found = JSON.parse(json);
   } catch (error) {
-    throw invalid(`${what} is no JSON: ${(error as Error).message}`);
+    throw invalid(`${what} is not JSON: ${(error as Error).message}`);
   }
   if (isObject(found)) return found;
-  throw invalid(`${what} is no JSON object`);
+  throw invalid(`${what} is not a JSON object`);
 }
 
 export function text(fields: Fields, key: string): string | undefined {

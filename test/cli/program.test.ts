@@ -175,7 +175,7 @@ describe('without a daemon', () => {
     const { code, err } = await tapdeck(...path, '-H', host, ...rest);
     expect(code).toBe(1);
     expect(err).toBe(
-      `tapdeck: error: no daemon is running at ${folder}/tapdeck.sock; start one with \`tapdeck daemon\`, or use \`tapdeck run\`\n`,
+      `tapdeck: error: no daemon is running at ${folder}/tapdeck.sock; start one with \`tapdeck daemon\`, or have systemd do it: \`tapdeck install service\`\n`,
     );
   });
 });

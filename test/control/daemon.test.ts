@@ -73,7 +73,7 @@ describe('daemon', () => {
     expect(statSync(paths.state).mode & 0o777).toBe(0o600);
     await expect(client.version()).rejects.toBeInstanceOf(DaemonAbsent);
     await expect(client.version()).rejects.toThrow(
-      `no daemon is running at ${paths.socket}; start one with \`tapdeck daemon\`, or use \`tapdeck run\``,
+      `no daemon is running at ${paths.socket}; start one with \`tapdeck daemon\`, or have systemd do it: \`tapdeck install service\``,
     );
   });
 
@@ -171,7 +171,7 @@ describe('daemon', () => {
     const daemon = await start();
     expect(daemon.notices).toEqual([
       expect.stringMatching(
-        /^the state file \S+ is damaged: it is no JSON: .*; it is kept as \S+\.damaged-1, and the deck begins without it$/,
+        /^the state file \S+ is damaged: it is not JSON: .*; it is kept as \S+\.damaged-1, and the deck begins without it$/,
       ),
     ]);
     await daemon.stop('asked');

@@ -347,7 +347,7 @@ describe('a call that cannot be', () => {
 
   it('is an I/O error when the configuration does not come', async () => {
     const late = async () => {
-      throw unavailable('stdin has not come to its end within 10 s');
+      throw unavailable('stdin did not end within 10 s');
     };
     const { out } = await answerCni({ env: { CNI_COMMAND: 'ADD', ...WEB }, input: late, reach: bed.reach });
     expect(JSON.parse(out!)).toMatchObject({ code: 5 });

@@ -103,7 +103,7 @@ describe('create', () => {
   });
 
   it.each<[string, object | string, RegExp]>([
-    ['no JSON', '{', /the network is no JSON/],
+    ['no JSON', '{', /the network is not JSON/],
     ['no name', { ...EXAMPLE, name: '' }, /name is missing/],
     ['another IPAM driver', { ...EXAMPLE, ipam_options: { driver: 'dhcp' } }, /IPAM driver "dhcp"/],
     ['name servers', { ...EXAMPLE, network_dns_servers: ['192.0.2.53'] }, /DNS servers 192.0.2.53/],
@@ -192,7 +192,7 @@ describe('setup and teardown', () => {
     ['an unknown command', 'update', TESTCTR, NETNS, /"update" is unknown/],
     ['no namespace', 'setup', TESTCTR, undefined, /path of a network namespace/],
     ['a namespace that has gone', 'setup', TESTCTR, '/gone', /there is no network namespace/],
-    ['half a configuration', 'setup', '{"container_id":', NETNS, /no JSON/],
+    ['half a configuration', 'setup', '{"container_id":', NETNS, /not JSON/],
     ['no container', 'setup', { ...TESTCTR, container_id: '' }, NETNS, /container_id is missing/],
     ['no interface', 'setup', { ...TESTCTR, network_options: {} }, NETNS, /interface_name is missing/],
     ['no network', 'teardown', { ...TESTCTR, network: null }, NETNS, /id is missing/],

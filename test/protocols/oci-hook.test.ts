@@ -107,9 +107,9 @@ describe('poststop', () => {
 
 describe('a call that cannot be', () => {
   it.each<[string, object | string, string[], RegExp]>([
-    ['no JSON', '{"id":', [], /the container's state is no JSON/],
-    ['nothing', '', [], /the container's state is no JSON/],
-    ['no id', { status: 'creating', pid: 7 }, [], /id is missing/],
+    ['no JSON', '{"id":', [], /the container's state is not JSON/],
+    ['nothing', '', [], /the container's state is not JSON/],
+    ['no id', { status: 'creating', pid: 7 }, [], /the container's state has no id/],
     ['no process', state(FRONT, { pid: undefined }), [], /has no process; it is gone/],
     ['a process that is none', state(FRONT, { pid: 'seven' }), [], /pid is .* whole number/],
     ['a process that has gone', state(FRONT, { pid: 404 }), [], /there is no network namespace/],

@@ -168,10 +168,10 @@ function parse(text: string): Message {
   try {
     found = JSON.parse(text);
   } catch (error) {
-    throw invalid(`the request is no JSON: ${(error as Error).message}`);
+    throw invalid(`the request is not JSON: ${(error as Error).message}`);
   }
   if (typeof found === 'object' && found !== null && !Array.isArray(found)) return found as Message;
-  throw invalid('the request is no JSON object');
+  throw invalid('the request is not a JSON object');
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

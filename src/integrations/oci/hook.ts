@@ -6,7 +6,7 @@ import { isName, quote } from '../../control/name.ts';
 import { attachmentGroup, attachmentId } from '../attachment-id.ts';
 import type { Daemon, Reach } from '../daemon.ts';
 import type { Answer } from '../executable.ts';
-import { type Fields, object, parseFields, requiredText, text, whole } from '../fields.ts';
+import { type Fields, object, parseFields, text, whole } from '../fields.ts';
 
 /** The annotation without which the hook does nothing. */
 export const NETWORK_ANNOTATION = 'tapdeck.network';
@@ -39,7 +39,8 @@ export async function answerHook({ args, input, reach }: HookParts): Promise<Ans
   try {
     const { stage, host } = parseArgs(args);
     const state = parseFields(await input(), "the container's state");
-    const id = requiredText(state, 'id');
+    const id = text(state, 'id');
+    if (id === undefined) throw invalid("the container's state has no id");
     const daemon = () => reach(host);
     if ((stage ?? stageOf(state)) === 'poststop') await leave(id, daemon);
     else await join(id, state, daemon);
