@@ -40,8 +40,10 @@ export async function record(client: DaemonClient, flags: RecordFlags): Promise<
     const file = path === '-' ? null : await RecordingFile.open(path);
     if (!flags.quiet) say(`recording to ${path === '-' ? 'standard output' : path}; ctrl-C ends`);
     for await (const chunk of stream.chunks) {
-      if (file) await new Promise<void>((resolve) => file.chunk(chunk, resolve));
-      else if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
+      if (file) {
+        await new Promise<void>((resolve) => file.chunk(chunk, resolve));
+        if (file.failure) throw file.failure;
+      } else if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
     }
     file?.end(null);
     const problem = await file?.closed;

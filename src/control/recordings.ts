@@ -1,4 +1,5 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { systemReason } from '../capture/capture-error.ts';
 import type { RecordedNames } from '../recording/plane.ts';
 import { RecordingPump } from '../recording/pump.ts';
 import type { NameTable } from '../runtime/capture-messages.ts';
@@ -17,6 +18,8 @@ const TURN = 4 * 1024 * 1024;
 /** Milliseconds between two looks into the ring while there is something in it, and when there was nothing for long. */
 const SOON = 4;
 const LATER = 24;
+/** Milliseconds in which a reader has to take something for the deck to wait for him with its end. */
+const PATIENCE = 2000;
 
 /** Who gets the file of a recording. */
 export interface RecordingListener {
@@ -43,6 +46,8 @@ interface Running {
   pause: number;
   timer: NodeJS.Timeout | undefined;
   stopping: Promise<RecordingEnded> | null;
+  /** Whether nobody wants to hear any more of it. */
+  isDropped: boolean;
 }
 
 /** Writes down what enters the data plane; one recording at a time. */
@@ -80,9 +85,10 @@ export class Recordings {
       };
       const running: Running = {
         pump: new RecordingPump(ring, header, state, (bytes) => {
+          if (running.isDropped) return;
           running.waiting += bytes.length;
           listener.chunk(bytes, () => {
-            running.waiting -= bytes.length;
+            if (!running.isDropped) running.waiting -= bytes.length;
           });
         }),
         listener,
@@ -92,6 +98,7 @@ export class Recordings {
         pause: SOON,
         timer: undefined,
         stopping: null,
+        isDropped: false,
       };
       running.pump.names(names);
       this.#running = running;
@@ -120,9 +127,19 @@ export class Recordings {
     if (this.#running?.listener === listener) this.#break(null);
   }
 
-  /** Ends the recording, as a deck does that ends. */
+  /** Ends the recording, as a deck does that ends: a reader who takes nothing more does not keep it from that. */
   async close(): Promise<void> {
-    if (this.#running !== null) await this.stop().catch(() => {});
+    const running = this.#running;
+    if (running === null) return;
+    let taken = -1;
+    const watch = setInterval(() => {
+      const before = taken;
+      taken = running.pump.bytes - running.waiting;
+      if (taken === before && running.waiting > 0)
+        this.#break(new Error('the deck has ended, and its reader took nothing'));
+    }, PATIENCE);
+    await this.stop().catch(() => {});
+    clearInterval(watch);
   }
 
   /** Writes all that happens from now on to a new file, which only its owner may read. Throws a `DeckError`. */
@@ -134,6 +151,9 @@ export class Recordings {
       file.end(null);
       throw error;
     }
+    void file.closed.then((problem) => {
+      if (problem) this.drop(file);
+    });
     return file;
   }
 
@@ -177,7 +197,8 @@ export class Recordings {
         const isFull = running.waiting > MOST_WAITING;
         await new Promise((resolve) => (isFull ? setTimeout(resolve, SOON) : setImmediate(resolve)));
       }
-      const end = pump.end(state === null ? (problem ?? OVERRUN) : null, state);
+      const cut = running.isDropped ? UNREAD : state === null ? (problem ?? OVERRUN) : null;
+      const end = pump.end(cut, cut === null ? state : null);
       const ended = { ...end, bytes: pump.bytes, milliseconds: Math.max(0, pump.duration(running.began)) };
       this.#last = ended;
       listener.end(null);
@@ -194,12 +215,15 @@ export class Recordings {
     const running = this.#running;
     if (running === null) return;
     clearTimeout(running.timer);
+    // What is still in the ring would wait for him for ever.
+    running.isDropped = true;
+    running.waiting = 0;
     if (!running.stopping) {
       this.#running = null;
       // With the data plane it ends by itself.
       this.#parts.plane.stopRecording().catch(() => {});
     }
-    running.listener.end(error ?? new Error('nobody reads the recording any more'));
+    running.listener.end(error ?? new Error(UNREAD));
   }
 
   /** Notes who is who now; who has gone meanwhile keeps his name. */
@@ -226,6 +250,7 @@ export class Recordings {
   }
 }
 
+const UNREAD = 'nobody reads the recording any more';
 const OVERRUN =
   'frames came faster than they could be written; all before is in it: record less traffic, or to a faster disk';
 
@@ -240,6 +265,8 @@ function recordedNames({ networks, ports }: NameTable): RecordedNames {
 export class RecordingFile implements RecordingListener {
   /** Settles when all is written: why it was not, or null. */
   readonly closed: Promise<DeckError | null>;
+  /** Why a write failed; nothing more is written then. */
+  failure: DeckError | null = null;
   readonly #stream: WriteStream;
   readonly #path: string;
 
@@ -247,9 +274,7 @@ export class RecordingFile implements RecordingListener {
     this.#path = path;
     this.#stream = stream;
     this.closed = new Promise((resolve) => {
-      stream.on('error', (error) =>
-        resolve(unavailable(`the recording in ${path} was cut: ${error.message}`)),
-      );
+      stream.on('error', (error) => resolve(this.#cut(error)));
       stream.on('close', () => resolve(null));
     });
   }
@@ -277,10 +302,20 @@ export class RecordingFile implements RecordingListener {
   }
 
   chunk(bytes: Uint8Array, taken: () => void): void {
-    this.#stream.write(bytes, taken);
+    this.#stream.write(bytes, (error) => {
+      if (error) this.#cut(error);
+      taken();
+    });
   }
 
   end(_error: Error | null): void {
     this.#stream.end();
+  }
+
+  #cut(error: Error): DeckError {
+    this.failure ??= unavailable(
+      `the recording in ${this.#path} was cut: ${systemReason(error)}; what is before that can be replayed`,
+    );
+    return this.failure;
   }
 }
