@@ -1,5 +1,5 @@
 import { Daemon } from '../control/daemon.ts';
-import { DeckError } from '../control/error.ts';
+import { DeckError, invalid } from '../control/error.ts';
 import { parseSubnetPool } from '../control/ipam.ts';
 import { createLog } from '../control/log.ts';
 import { type PassedSocket, takePassedSockets } from '../control/passed-sockets.ts';
@@ -34,7 +34,13 @@ export const DOCKER_SOCKET_NAME = 'docker';
 export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promise<number> {
   const passed = takePassedSockets();
   const docker = passed.find(({ name }) => name === DOCKER_SOCKET_NAME);
-  const api = passed.find((one) => one !== docker);
+  const [api, unused] = passed.filter((one) => one !== docker);
+  // Whoever connects there would wait for ever.
+  if (unused) {
+    throw invalid(
+      `sockets ${api!.path} and ${unused.path} are passed on for the API, which has one; take the other ListenStream= away`,
+    );
+  }
   const paths = pathsAt(usual, api);
   const manager = ServiceManager.find();
   const { untilEmpty = false, hostLoopback = false, group, dockerPlugin } = flags;

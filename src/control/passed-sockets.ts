@@ -28,11 +28,14 @@ export function takePassedSockets(env: NodeJS.ProcessEnv = process.env, pid = pr
   // Meant for a process that has started us.
   if (LISTEN_PID !== `${pid}`) return [];
   const names = LISTEN_FDNAMES?.split(':') ?? [];
-  return Array.from({ length: Number(LISTEN_FDS) || 0 }, (_, i) => i + FIRST).flatMap((fd) => {
+  const sockets: PassedSocket[] = [];
+  // The first that is not there ends it, whatever number we are told.
+  for (let fd = FIRST; fd < FIRST + (Number(LISTEN_FDS) || 0); fd++) {
     checked(ioctlValue(fd, FIOCLEX, 0), `cannot use descriptor ${fd}, which LISTEN_FDS names`);
     const path = unixPath(fd);
-    return path === undefined ? [] : [{ fd, name: names[fd - FIRST] ?? '', path }];
-  });
+    if (path !== undefined) sockets.push({ fd, name: names[fd - FIRST] ?? '', path });
+  }
+  return sockets;
 }
 
 /** Where a unix socket is bound; undefined for others, and for one that has no file. */

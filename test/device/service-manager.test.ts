@@ -69,4 +69,9 @@ describe('takePassedSockets', () => {
     expect(takePassedSockets(env, 2)).toEqual([]);
     expect(env).toEqual({ A: 'b' });
   });
+
+  it('fails at the first that is not there, whatever number it is told', () => {
+    const env: NodeJS.ProcessEnv = { LISTEN_PID: '2', LISTEN_FDS: '1000000000' };
+    expect(() => takePassedSockets(env, 2)).toThrow(/cannot use descriptor \d+, which LISTEN_FDS names/);
+  });
 });

@@ -82,6 +82,17 @@ describe('the daemon as a service', () => {
     expect(account.leftovers().sort()).toEqual(['docker.sock', 'tapdeck.sock']);
   });
 
+  it('refuses two sockets for the API, at one of which nobody would be answered', async () => {
+    const [one, two] = [inRuntime('one.sock'), inRuntime('two.sock')];
+    const service = await activated([one, two], []);
+    await curl(two, '/v1/version');
+    const { code, err } = await service.ended;
+    expect([code, err]).toEqual([
+      2,
+      expect.stringContaining(`sockets ${one} and ${two} are passed on for the API, which has one`),
+    ]);
+  });
+
   it.each(['a file', '@'])('says when it is ready, that it lives, and that it ends: %s', async (kind) => {
     const path = kind === '@' ? `@tapdeck-${account.folder}` : inRuntime('notify');
     const socket = inRuntime('tapdeck.sock');
