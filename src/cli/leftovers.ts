@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { hasVariable } from '../control/process.ts';
 import { SANDBOX_VARIABLE } from '../control/sandbox.ts';
+import { MOUNT_SOURCE } from '../control/sandbox-mounts.ts';
 
 /** What a deck could leave behind, as far as this process can see it. */
 export interface Inventory {
@@ -15,9 +16,10 @@ export function takeInventory(): Inventory {
     interfaces: new Set(
       readFileSync('/proc/self/net/dev', 'utf8')
         .split('\n')
-        .flatMap((line) => /^\s*([^:]+):/.exec(line)?.[1] ?? []),
+        .flatMap((line) => /^\s*([^:]+):/.exec(line)?.[1] ?? [])
+        .filter(mayBeTap),
     ),
-    mounts: new Set(readFileSync('/proc/self/mountinfo', 'utf8').split('\n')),
+    mounts: new Set(readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(mayBeOfSandbox)),
     descriptors: new Set(
       readdirSync('/proc/self/fd').flatMap((fd) => {
         const target = descriptor(fd);
@@ -43,6 +45,23 @@ export function findLeftovers(before: Inventory, sandboxes: readonly string[]): 
     ...added('', now.descriptors, before.descriptors),
     ...processes.map((pid) => `process ${pid}`),
   ];
+}
+
+/** Whether an interface is a TAP, as far as /sys shows it: other programs make interfaces of other kinds meanwhile. */
+function mayBeTap(name: string): boolean {
+  const folder = `/sys/class/net/${name}`;
+  return !existsSync(folder) || existsSync(`${folder}/tun_flags`);
+}
+
+/**
+ * Whether a line of mountinfo (proc_pid_mountinfo(5)) is of a kind that sandboxes mount: files of theirs, and a /sys. Others
+ * mount namespaces (`ip netns`), the roots of containers and what not, at the same time.
+ */
+export function mayBeOfSandbox(line: string): boolean {
+  const [place = '', kind = ''] = line.split(' - ');
+  const [, , , , point = ''] = place.split(' ');
+  const [type, source] = kind.split(' ');
+  return source === MOUNT_SOURCE || type === 'sysfs' || /^\/sys(\/|$)/.test(point);
 }
 
 function descriptor(fd: string): string {

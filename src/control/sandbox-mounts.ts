@@ -12,6 +12,9 @@ export interface MountOptions {
   cwd?: string;
 }
 
+/** What the file systems that a sandbox has of its own are called in /proc/mounts. */
+export const MOUNT_SOURCE = 'tapdeck';
+
 /** A folder that every Linux has, and through which nobody's path leads. */
 const STAGE = '/sys/kernel';
 
@@ -35,7 +38,7 @@ export function mountScript({ hostname, readOnly, tmpfs = [], writable = [], cwd
     'set -e; umask 022',
     readOnly ? READ_ONLY : '',
     ...writable.map((folder) => `folder=${quote(folder)}; ${MAKE_WRITABLE}`),
-    `mount -n -t tmpfs -o mode=755,size=1m tapdeck ${STAGE}`,
+    `mount -n -t tmpfs -o mode=755,size=1m ${MOUNT_SOURCE} ${STAGE}`,
     `exec 5>${STAGE}/hosts 6>${STAGE}/resolv.conf 7>${STAGE}/own 8>${STAGE}/sys`,
     ...['hosts', 'resolv.conf'].map(ownFile),
     hostname === undefined ? '' : setHostname(quote(hostname)),
@@ -82,7 +85,7 @@ echo ${name} >${STAGE}/hostname; ${ownFile('hostname')}`;
 
 /** Puts an empty folder in the place of the host's, if the host has it. */
 function cover(folder: string): string {
-  const line = `tapdeck ${field(folder)} tmpfs nosuid,nodev,mode=1777`;
+  const line = `${MOUNT_SOURCE} ${field(folder)} tmpfs nosuid,nodev,mode=1777`;
   return `[ ! -d ${quote(folder)} ] || ${entry(line)}`;
 }
 
@@ -98,7 +101,7 @@ function ownFile(name: string): string {
  */
 function sysEntries(flag: 'ro' | 'rw'): string {
   return `/sys/fs/cgroup ${STAGE}/cgroup none x-mount.mkdir,rbind
-tapdeck /sys sysfs nosuid,nodev,noexec,${flag}
+${MOUNT_SOURCE} /sys sysfs nosuid,nodev,noexec,${flag}
 ./cgroup /sys/fs/cgroup none rbind`;
 }
 
