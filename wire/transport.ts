@@ -1,6 +1,6 @@
 /** Checksums of the transport header of a packet that `parse` has accepted, whatever its IP version and protocol. */
 import { get16, set16 } from './bytes.ts';
-import { pseudoSumIpv4, pseudoSumIpv6, sum, update16 } from './checksum.ts';
+import { fold, pseudoSumIpv4, pseudoSumIpv6, sum, update16 } from './checksum.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from './ethernet.ts';
 import { ICMP_CHECKSUM } from './icmp.ts';
 import { findIpv6Extension, IPV6_EXT_ROUTING, IPV6_ROUTING_SEGMENTS_LEFT } from './ipv6.ts';
@@ -48,6 +48,22 @@ export function fillTransportChecksum(packet: Packet): void {
 }
 
 /**
+ * Finishes a TCP or UDP checksum that the sender has left to its interface, and that therefore is the sum of the pseudo-header
+ * alone (as virtio-net's NEEDS_CSUM). For packets of captures, which have no virtio-net header that would say so. True when it was
+ * unfinished.
+ */
+export function finishTransportChecksum(packet: Packet): boolean {
+  const { bytes, l4, protocol } = packet;
+  if (l4 === 0 || packet.moreFragments || (protocol !== PROTO_TCP && protocol !== PROTO_UDP)) return false;
+  const field = l4 + checksumOffset(packet);
+  if (get16(bytes, field) !== fold(pseudoSum(packet)) || transportSum(packet) === 0xffff) return false;
+  set16(bytes, field, 0);
+  const check = ~transportSum(packet) & 0xffff;
+  set16(bytes, field, check === 0 && protocol === PROTO_UDP ? 0xffff : check);
+  return true;
+}
+
+/**
  * Lowers the MSS that a TCP SYN announces to `mss`, so that its peer's segments fit a smaller link; true when it had to.
  * Keeps the checksum right, partial or finished.
  */
@@ -92,11 +108,16 @@ export function checksumOffset(packet: Packet): number {
 
 /** Sum over pseudo-header, transport header and payload, the checksum field as it stands. */
 function transportSum(packet: Packet): number {
-  const { bytes, l3, l4, protocol } = packet;
-  // UDP has a length of its own, which may end before the packet does (RFC 768).
-  const length = protocol === PROTO_UDP ? get16(bytes, l4 + UDP_LENGTH) : packet.end - l4;
-  let pseudo = 0;
-  if (packet.etherType === ETHERTYPE_IPV6) pseudo = pseudoSumIpv6(bytes, l3, protocol, length);
-  else if (protocol !== PROTO_ICMP) pseudo = pseudoSumIpv4(bytes, l3, protocol, length);
-  return sum(bytes, l4, length, pseudo);
+  return sum(packet.bytes, packet.l4, transportLength(packet), pseudoSum(packet));
+}
+
+/** UDP has a length of its own, which may end before the packet does (RFC 768). */
+function transportLength({ bytes, l4, protocol, end }: Packet): number {
+  return protocol === PROTO_UDP ? get16(bytes, l4 + UDP_LENGTH) : end - l4;
+}
+
+function pseudoSum(packet: Packet): number {
+  const { bytes, l3, protocol } = packet;
+  if (packet.etherType === ETHERTYPE_IPV6) return pseudoSumIpv6(bytes, l3, protocol, transportLength(packet));
+  return protocol === PROTO_ICMP ? 0 : pseudoSumIpv4(bytes, l3, protocol, transportLength(packet));
 }

@@ -4,6 +4,7 @@ import type { DaemonClient } from '../control/client.ts';
 import { DeckError, invalid, notFound } from '../control/error.ts';
 import { quote } from '../control/name.ts';
 import type { WhyFrameView } from '../control/why/frame.ts';
+import { ChecksumFinisher } from '../replay/capture-source.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, print } from './output.ts';
 
 /** A frame of a capture as it is told of. */
@@ -73,6 +74,7 @@ async function find(
     break;
   }
   if (found === undefined) throw notFound(`there is no frame ${number} in ${file}; the last is ${last}`);
+  new ChecksumFinisher().finish(found.bytes, 0, found.bytes.length);
   const { packet } = found.frame;
   const copies: CapturedFrame[] = [];
   if (packet !== null) {

@@ -79,7 +79,7 @@ export function diffCapture(
   const ids = new PortIds();
   const one = new Side(new CapturePlan(survey, before), seed ?? before.seed, ids);
   const other = new Side(new CapturePlan(survey, after), seed ?? after.seed, ids);
-  const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true });
+  const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true, finishChecksums: true });
   const { view } = source;
   const groups = new Map<string, FateChangeGroup>();
   let packets = 0;

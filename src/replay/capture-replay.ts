@@ -77,7 +77,7 @@ export function replayCapture(path: string, options: CaptureReplayOptions = {}):
     if (number % STRIDE === 0) progress(offset / size / 2);
   });
   const plan = new CapturePlan(survey, policy);
-  const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true });
+  const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true, finishChecksums: true });
   const { view } = source;
   const file = output === undefined ? undefined : new OutputFile(output, source.more ? view.timestamp : 0n);
   try {

@@ -178,7 +178,7 @@ class Shrinker {
     path: string,
     warn: ShrinkOptions['warn'],
   ): { frames: ShrunkFrame[]; duration: number | undefined } {
-    const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true });
+    const source = new CaptureSource(path, { ...(warn && { warn }), tellCut: true, finishChecksums: true });
     const { view } = source;
     try {
       const { deck, ports } = this.#plan.build({ seed: this.#seed, arena: ARENA });

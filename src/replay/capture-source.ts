@@ -1,3 +1,7 @@
+import { Malformed } from '../../wire/malformed.ts';
+import { Packet } from '../../wire/packet.ts';
+import { parse } from '../../wire/parse.ts';
+import { finishTransportChecksum } from '../../wire/transport.ts';
 import { CaptureError } from '../capture/capture-error.ts';
 import type { CaptureRecord, RecordView } from '../capture/capture-record.ts';
 import { LinkType, linkTypeName } from '../capture/link-type.ts';
@@ -17,6 +21,8 @@ export interface CaptureSourceOptions {
   warn?: (problem: CaptureError) => void;
   /** Whether `warn` hears of the first frame that the capture itself has cut; it is replayed as it is. */
   tellCut?: boolean;
+  /** Whether checksums are finished that senders have left to their interfaces; scenarios have the bytes that their files have. */
+  finishChecksums?: boolean;
 }
 
 /** Why a record was not replayed. */
@@ -48,6 +54,7 @@ export class CaptureSource {
   readonly #only: ((record: CaptureRecord) => boolean) | undefined;
   readonly #warn: (problem: CaptureError) => void;
   readonly #tellCut: boolean;
+  readonly #finish: ChecksumFinisher | undefined;
 
   /** @throws CaptureError when the file cannot be read or is no capture */
   constructor(path: string, options: CaptureSourceOptions = {}) {
@@ -56,6 +63,7 @@ export class CaptureSource {
     this.#only = options.only;
     this.#warn = warn ?? (() => {});
     this.#tellCut = options.tellCut ?? false;
+    this.#finish = options.finishChecksums ? new ChecksumFinisher() : undefined;
     this.#input = new CaptureFile(path, { file: this.file, ...(warn && { warn }) });
     this.view = this.#input.view;
     this.#take();
@@ -101,6 +109,7 @@ export class CaptureSource {
       this.more = true;
       this.length = length;
       if (this.view.capturedLength < this.view.originalLength) this.#noteCut();
+      this.#finish?.finish(this.view.bytes, this.view.at, length);
       return;
     }
     this.#input.close();
@@ -146,6 +155,23 @@ export class CaptureSource {
     if (this.unreplayed[reason]++ > 0) return;
     const { offset, number } = this.view;
     this.#warn(new CaptureError(this.file, offset, `frame ${number} is ${reason}`, why, advice));
+  }
+}
+
+/**
+ * Where sender and receiver are on one machine, or the interface computes checksums (TX offload), a capture has TCP and UDP
+ * packets without a checksum. The switch that saw them was told so beside the frame.
+ */
+export class ChecksumFinisher {
+  #packet = new Packet(new Uint8Array(0));
+
+  /** Writes the checksum of the frame at `at`, if it is unfinished. */
+  finish(bytes: Uint8Array, at: number, length: number): void {
+    // The reader goes on to another buffer now and then.
+    if (this.#packet.bytes !== bytes) this.#packet = new Packet(bytes);
+    this.#packet.at = at;
+    this.#packet.length = length;
+    if (parse(this.#packet) === Malformed.NONE) finishTransportChecksum(this.#packet);
   }
 }
 
