@@ -86,6 +86,11 @@ describe('create', () => {
     expect(await call('create', EXAMPLE)).toEqual({ code: 0, out: EXAMPLE });
   });
 
+  it('may be asked for by several at once', async () => {
+    const all = await Promise.all(Array.from({ length: 4 }, () => call('create', EXAMPLE)));
+    expect(all).toEqual(all.map(() => ({ code: 0, out: EXAMPLE })));
+  });
+
   it('chooses subnets that are left open', async () => {
     const { out } = await call('create', { ...EXAMPLE, subnets: null, ipv6_enabled: true, ipam_options: {} });
     const { ipv4, ipv6 } = bed.deck.network('example1');

@@ -1,10 +1,11 @@
 import type { AttachmentBody, CreateNetworkBody } from '../../control/api-schema.ts';
 import type { Attachment } from '../../control/attachments.ts';
-import { conflict, DeckError, invalid } from '../../control/error.ts';
+import { conflict, invalid } from '../../control/error.ts';
 import { isName, quote } from '../../control/name.ts';
 import type { NetworkInfo } from '../../control/network.ts';
 import { attachmentGroup, attachmentId } from '../attachment-id.ts';
 import type { Daemon, Reach } from '../daemon.ts';
+import { ensureNetwork } from '../ensure-network.ts';
 import type { Answer } from '../executable.ts';
 import {
   type Fields,
@@ -56,7 +57,7 @@ export async function answerNetavark({ args, input, reach, version }: NetavarkPa
 
 /** What Podman is to keep of a network: as it was asked for, with the subnets that it has got. */
 async function create(network: Fields, daemon: Daemon): Promise<object> {
-  const made = await ensureNetwork(network, daemon);
+  const made = await networkOf(network, daemon);
   return {
     ...network,
     subnets: [made.ipv4, made.ipv6].flatMap((pool) =>
@@ -76,7 +77,7 @@ async function create(network: Fields, daemon: Daemon): Promise<object> {
 async function setup(netns: string, options: Fields, daemon: Daemon): Promise<object> {
   const network = object(options, 'network');
   const wishes = object(options, 'network_options');
-  const { name } = await ensureNetwork(network, daemon);
+  const { name } = await networkOf(network, daemon);
   const ips = texts(wishes, 'static_ips');
   const ip = ips.find((one) => !one.includes(':'));
   const ip6 = ips.find((one) => one.includes(':'));
@@ -100,15 +101,10 @@ async function setup(netns: string, options: Fields, daemon: Daemon): Promise<ob
 }
 
 /** The network of this name, which is made when there is none. */
-async function ensureNetwork(network: Fields, daemon: Daemon): Promise<NetworkInfo> {
+async function networkOf(network: Fields, daemon: Daemon): Promise<NetworkInfo> {
   const options = networkOptions(network);
-  let there: NetworkInfo;
-  try {
-    there = await daemon.get<NetworkInfo>(`/v1/networks/${encodeURIComponent(options.name)}`);
-  } catch (error) {
-    if (!(error instanceof DeckError && error.code === 'not-found')) throw error;
-    return daemon.post<NetworkInfo>('/v1/networks', options);
-  }
+  const { network: there, isNew } = await ensureNetwork(daemon, options);
+  if (isNew) return there;
   const differs = (wanted: string | undefined, found: string | undefined) =>
     wanted !== undefined && wanted !== found;
   if (

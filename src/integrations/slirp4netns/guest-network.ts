@@ -1,6 +1,4 @@
-import type { DaemonClient } from '../../control/client.ts';
-import { DeckError } from '../../control/error.ts';
-import type { CreateNetworkOptions, NetworkInfo } from '../../control/network.ts';
+import type { CreateNetworkOptions } from '../../control/network.ts';
 import { DEFAULT_CIDR, type Habits } from './options.ts';
 
 /** The network of those who ask for no other; all of them are in it, and reach one another. */
@@ -25,20 +23,4 @@ export function guestNetwork({ subnet, gateway, nameServer, guest }: Habits): Cr
     ...(isDefault ? IPV6 : { ipv6: true }),
     options: { 'tapdeck.dns': isDefault ? `${nameServer},${IPV6_NAME_SERVER}` : nameServer },
   };
-}
-
-/** Makes the network unless it is there; answers its name. */
-export async function ensureNetwork(client: DaemonClient, wanted: CreateNetworkOptions): Promise<string> {
-  const path = `/v1/networks/${wanted.name}`;
-  try {
-    return (await client.get<NetworkInfo>(path)).name;
-  } catch (error) {
-    if (!(error instanceof DeckError && error.code === 'not-found')) throw error;
-  }
-  try {
-    return (await client.post<NetworkInfo>('/v1/networks', wanted)).name;
-  } catch (error) {
-    // Somebody else was faster, with the same idea; or the subnet is another network's.
-    return (await client.get<NetworkInfo>(path).catch(() => Promise.reject(error))).name;
-  }
 }

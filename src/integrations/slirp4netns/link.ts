@@ -10,7 +10,7 @@ import type { CreateNetworkOptions } from '../../control/network.ts';
 import { type RuntimePaths, runtimePaths } from '../../control/paths.ts';
 import { newSandboxId } from '../../control/sandbox.ts';
 import { ANSWER_TIMEOUT, outerUid } from '../daemon.ts';
-import { ensureNetwork } from './guest-network.ts';
+import { ensureNetwork } from '../ensure-network.ts';
 import type { Target } from './options.ts';
 
 /** Milliseconds between two looks for the next daemon. */
@@ -153,11 +153,11 @@ export class Link {
         this.#events = await client.stream<EventView>('/v1/events');
         // What the next daemon has made again is as it was made, without what its caller has added.
         if (this.#endpoint) await this.#forget(this.#endpoint);
-        const network = await ensureNetwork(client, this.#options.network);
+        const { network } = await ensureNetwork(client, this.#options.network);
         this.#endpoint = await client.post<Endpoint>('/v1/endpoints', {
           ...this.#attachOptions(version, configure),
           ...was,
-          network,
+          network: network.name,
         });
         return;
       } catch (error) {
