@@ -31,8 +31,14 @@ describe('manual pages', () => {
     for (const command of allCommands(tree)) {
       const { path, options, args, examples } = command;
       const text = pages.get(`${['tapdeck', ...path].join('-')}.1`)!.replaceAll('\\-', '-');
-      for (const { text: flags } of options) expect(text).toContain(`\\fB${flags}\\fR`);
-      for (const { name } of args) expect(text).toContain(`\n\\fB${name}\\fR\n`);
+      for (const { text: flags, values } of options) {
+        expect(text).toContain(`\\fB${flags}\\fR`);
+        if (Array.isArray(values)) expect(text).toContain(`: ${values.join(', ')}.\n`);
+      }
+      for (const { name, values } of args) {
+        expect(text).toContain(`\n\\fB${name}\\fR\n`);
+        if (Array.isArray(values)) expect(text).toContain(`: ${values.join(', ')}.\n`);
+      }
       for (const [line] of examples) expect(text).toContain(line.replaceAll('\\', '\\e'));
       expect([path, examples.length > 0]).toEqual([path, true]);
     }

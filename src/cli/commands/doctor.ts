@@ -4,7 +4,7 @@ import { type Cli, type CommonFlags, examples, formatOption } from '../cli.ts';
 export function doctorCommand(program: Command, cli: Cli): void {
   program
     .command('doctor')
-    .description('look whether this host has what tapdeck needs, and say what to do where it has not')
+    .description('check whether this host has what tapdeck needs, and say what to do where it does not')
     .addOption(formatOption())
     .action(
       cli.act(async (flags: CommonFlags) => {

@@ -110,7 +110,8 @@ export function checkFolders(paths: RuntimePaths, { root, env }: Host): Finding 
       check,
       level: 'note',
       found: `XDG_RUNTIME_DIR is not set, so the daemon's socket is in ${paths.folder}`,
-      means: 'programs that were started with it do not find this daemon, nor the other way round',
+      means:
+        'programs that have it set look for a daemon elsewhere: they and this one do not find each other',
       todo: 'log in by PAM (su -l, ssh, machinectl shell) with systemd-logind or elogind, or set TAPDECK_HOST',
     };
   }

@@ -58,7 +58,11 @@ export async function examine(paths: RuntimePaths, host: Host): Promise<Finding[
 async function checkNative(subnets: readonly NamedSubnet[] | null): Promise<Finding[]> {
   const native = await import('./native.ts').catch((error: Error) => error);
   if (!(native instanceof Error)) {
-    return [ok('koffi', 'calls the system'), native.checkWriteBatch(), ...native.checkRoutes(subnets)];
+    return [
+      ok('koffi', 'loads, and makes system calls'),
+      native.checkWriteBatch(),
+      ...native.checkRoutes(subnets),
+    ];
   }
   return [
     {

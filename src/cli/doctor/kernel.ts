@@ -46,7 +46,7 @@ export function checkPing({ root, gid, groups, read }: Host): Finding {
     check,
     level: 'warning',
     found: `${found}, in which no group of this user is`,
-    means: 'containers ping each other, and nobody outside',
+    means: 'containers can ping each other, but nobody outside',
     todo: `sysctl -w net.ipv4.ping_group_range='0 2147483647', and the same in /etc/sysctl.d to keep it`,
   };
 }

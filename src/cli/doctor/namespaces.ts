@@ -84,7 +84,7 @@ export function checkNamespaces({ root, read, env }: Host): Finding[] {
   );
   if (status === 0) {
     return [
-      ok(check, root ? 'namespaces can be made' : 'namespaces can be made, and a user is root in his own'),
+      ok(check, root ? 'namespaces can be made' : 'namespaces can be made, and a user is root in their own'),
     ];
   }
   const means = root

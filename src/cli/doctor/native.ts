@@ -110,7 +110,7 @@ function mtuFinding(rtnetlink: Rtnetlink): Finding {
   const links = rtnetlink.links().filter(({ index }) => ways.has(index));
   const small = links.find(({ mtu }) => mtu < LEAST_MTU);
   if (!small) {
-    const sizes = links.map(({ name, mtu }) => `${name} ${mtu}`).join(', ');
+    const sizes = links.map(({ name, mtu }) => `${name}, MTU ${mtu}`).join('; ');
     return ok(check, sizes === '' ? 'the host has no default route' : `way out by ${sizes}`);
   }
   return {

@@ -1,11 +1,11 @@
-import { allCommands, type CommandInfo } from '../command-tree.ts';
+import { type ArgumentInfo, allCommands, type CommandInfo, type OptionInfo } from '../command-tree.ts';
 
 /** What all commands have in common, in the page of tapdeck itself. */
 const EXIT_STATUS: readonly (readonly [string, string])[] = [
   ['0', 'It is done.'],
   ['1', 'It failed; one line on stderr says why.'],
   ['2', 'The command line is wrong.'],
-  ['125', 'tapdeck run came not as far as its command, whose exit status it has otherwise.'],
+  ['125', 'tapdeck run did not get as far as its command, whose exit status it has otherwise.'],
 ];
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['TAPDECK_HOST', "The daemon's socket, unix:///PATH, where no --host is given."],
@@ -53,11 +53,8 @@ function page(command: CommandInfo, tree: CommandInfo, footer: string): string {
       'COMMANDS',
       list(command.children.map((child) => [namesOf(child), sentence(child.description)])),
     ),
-    ...section('ARGUMENTS', list(command.args.map(({ name, description: what }) => [name, sentence(what)]))),
-    ...section(
-      'OPTIONS',
-      list(command.options.map(({ text: flags, description: what }) => [flags, sentence(what)])),
-    ),
+    ...section('ARGUMENTS', list(command.args.map((argument) => [argument.name, withValues(argument)]))),
+    ...section('OPTIONS', list(command.options.map((option) => [option.text, withValues(option)]))),
     ...(isRoot
       ? [
           ...section('EXIT STATUS', list(EXIT_STATUS)),
@@ -72,6 +69,11 @@ function page(command: CommandInfo, tree: CommandInfo, footer: string): string {
     ),
   ];
   return `.\\" Made from the commands of tapdeck.\n${lines.join('\n')}\n`;
+}
+
+/** What an argument or option is, and what it may be where that is known. */
+function withValues({ description: what, values }: ArgumentInfo | OptionInfo): string {
+  return Array.isArray(values) ? sentence(`${what}: ${values.join(', ')}`) : sentence(what);
 }
 
 function description({ description: what, aliases }: CommandInfo): string[] {
