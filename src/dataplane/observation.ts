@@ -45,8 +45,10 @@ const KIND = 1;
 /** STORY, FRAME_IN and FRAME_OUT: */
 const PACKET = 2;
 const PORT = 3;
-/** in doubles from the record's beginning */
+/** STORY: in doubles from the record's beginning. */
 const NOW = 2;
+/** FRAME_…: the word of the ring at which the bytes begin; of a copy that is as the frame came in, they are those of that. */
+const DATA = 4;
 /** FRAME_…: bytes on the wire. STORY: units of 8 bytes of the whole story. */
 const ORIGINAL = 6;
 const CAPTURED = 7;
@@ -54,6 +56,12 @@ const FRAME_HEADER = 32;
 /** ROW and END: where the row begins. */
 const ROW = 2;
 const ROW_BYTES = 4 * (ROW + ROW_WORDS);
+
+/**
+ * Words that are compared to find whether a copy is as the frame came in, in the same place of memory: whatever the deck changes
+ * there, it changes in headers, or a checksum in them, too.
+ */
+const HEADERS = 64;
 
 /** Bytes that are copied at once, and what the beginnings of most frames are multiples of. */
 const BLOCK = 2048;
@@ -89,6 +97,11 @@ export class ObservationWriter {
   #at = 0;
   /** The port of the story in hand. */
   #port = 0;
+  /** The story's FRAME_IN: the word at which its bytes begin in the ring, their place in memory and number; none is -1. */
+  #inData = -1;
+  #inBytes: Uint8Array | null = null;
+  #inAt = 0;
+  #inLength = 0;
   /** The story in hand does not fit. */
   #isFull = false;
   /** A story did not fit, and where the reader was then: until he has gone on, none is tried. */
@@ -116,25 +129,38 @@ export class ObservationWriter {
   begin(packet: number, port: number, now: number): void {
     this.#at = this.#begin;
     this.#port = port;
+    this.#inData = -1;
     this.#isFull = this.#isStuck && Atomics.load(this.#header, TAIL) === this.#stuckAt;
     this.#isStuck = this.#isFull;
     if (this.#isFull) return;
     const at = this.#reserve(FRAME_HEADER);
     if (at < 0) return;
-    this.#head(at, RecordKind.STORY, FRAME_HEADER, packet, port, now);
+    this.#head(at, RecordKind.STORY, FRAME_HEADER, packet, port);
+    this.#doubles[(at >> 1) + NOW] = now;
   }
 
   /** Adds a frame, its first `snaplen` bytes. */
-  frame(kind: RecordKind, frame: Frame, port: number, now: number, snaplen: number): void {
+  frame(kind: RecordKind, frame: Frame, port: number, snaplen: number): void {
     if (this.#isFull) return;
     const { length } = frame;
     const captured = Math.min(length, snaplen);
-    const at = this.#reserve(FRAME_HEADER + captured);
+    const isSame = kind === RecordKind.FRAME_OUT && this.#isAsItCame(frame, captured);
+    const bytes = FRAME_HEADER + (isSame ? 0 : captured);
+    const at = this.#reserve(bytes);
     if (at < 0) return;
-    this.#head(at, kind, FRAME_HEADER + captured, frame.packet, port, now);
-    this.#words[at + ORIGINAL] = length;
-    this.#words[at + CAPTURED] = captured;
-    this.#copy(frame, 4 * at + FRAME_HEADER, captured);
+    this.#head(at, kind, bytes, frame.packet, port);
+    const words = this.#words;
+    const data = isSame ? this.#inData : at + (FRAME_HEADER >> 2);
+    words[at + DATA] = data;
+    words[at + ORIGINAL] = length;
+    words[at + CAPTURED] = captured;
+    if (isSame) return;
+    this.#copy(frame, data << 2, captured);
+    if (kind !== RecordKind.FRAME_IN) return;
+    this.#inData = data;
+    this.#inBytes = frame.bytes;
+    this.#inAt = frame.at;
+    this.#inLength = length;
   }
 
   /** Adds a row. */
@@ -198,6 +224,23 @@ export class ObservationWriter {
     for (; i < length; i++) this.#bytes[to + i] = bytes[at + i]!;
   }
 
+  #isAsItCame({ bytes, at, length }: Frame, captured: number): boolean {
+    const from = bytes.byteOffset + at;
+    const data = this.#inData;
+    if (data < 0 || bytes !== this.#inBytes || at !== this.#inAt || length !== this.#inLength) return false;
+    if ((from & 3) !== 0) return false;
+    const words = this.#words;
+    const source = this.#source;
+    const fromWord = from >> 2;
+    const whole = captured >> 2;
+    const most = whole < HEADERS ? whole : HEADERS;
+    for (let word = 0; word < most; word++) if (words[data + word] !== source[fromWord + word]) return false;
+    if (whole <= HEADERS)
+      for (let i = whole << 2; i < captured; i++)
+        if (this.#bytes[4 * data + i] !== bytes[at + i]) return false;
+    return true;
+  }
+
   #block(bytes: Uint8Array, at: number): Uint8Array {
     const place = at / ALIGNMENT;
     const known = this.#blocks[place];
@@ -232,15 +275,12 @@ export class ObservationWriter {
     return padding > 0 ? 0 : 2 * place;
   }
 
-  #head(at: number, kind: RecordKind, length: number, packet: number, port: number, now: number): void {
+  #head(at: number, kind: RecordKind, length: number, packet: number, port: number): void {
     const words = this.#words;
     words[at + LENGTH] = length;
     words[at + KIND] = kind;
     words[at + PACKET] = packet;
     words[at + PORT] = port;
-    this.#doubles[(at >> 1) + NOW] = now;
-    words[at + ORIGINAL] = 0;
-    words[at + CAPTURED] = 0;
   }
 }
 
@@ -353,7 +393,7 @@ export class ObservationReader {
       this.framePort = words[at + PORT]!;
       this.length = words[at + ORIGINAL]!;
       this.captured = words[at + CAPTURED]!;
-      this.at = 4 * at + FRAME_HEADER;
+      this.at = 4 * words[at + DATA]!;
     }
     this.#advance(words[at + LENGTH]!);
     return true;

@@ -64,12 +64,12 @@ export class RingSubscriber implements Subscriber {
     this.#writer.begin(frame.packet, port, now);
   }
 
-  frameIn(frame: Frame, port: PortId, now: number): void {
-    this.#frame(RecordKind.FRAME_IN, frame, port, now);
+  frameIn(frame: Frame, port: PortId): void {
+    this.#frame(RecordKind.FRAME_IN, frame, port);
   }
 
-  frameOut(frame: Frame, port: PortId, now: number): void {
-    this.#frame(RecordKind.FRAME_OUT, frame, port, now);
+  frameOut(frame: Frame, port: PortId): void {
+    this.#frame(RecordKind.FRAME_OUT, frame, port);
   }
 
   lost(frame: Frame, port: PortId): void {
@@ -93,9 +93,9 @@ export class RingSubscriber implements Subscriber {
     else if (this.#writer.commit()) this.#wake();
   }
 
-  #frame(kind: RecordKind, frame: Frame, port: PortId, now: number): void {
+  #frame(kind: RecordKind, frame: Frame, port: PortId): void {
     this.#judge(frame, port);
-    if (this.#snaplen > 0) this.#writer.frame(kind, frame, port, now, this.#snaplen);
+    if (this.#snaplen > 0) this.#writer.frame(kind, frame, port, this.#snaplen);
   }
 
   #judge(frame: Frame, port: PortId): void {

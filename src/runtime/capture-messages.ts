@@ -37,8 +37,8 @@ export type CaptureRequest =
 
 /** Thread of captures to the main thread. */
 export type CaptureNotice =
-  /** The first `length` bytes of a buffer, which comes back by `taken`. */
-  | { type: 'chunk'; feed: number; buffer: ArrayBuffer; length: number }
+  /** What a buffer is filled with, which comes back by `taken`. */
+  | { type: 'chunk'; feed: number; bytes: Uint8Array<ArrayBuffer> }
   /** So many bytes have been written to the feed's file. */
   | { type: 'progress'; feed: number; bytes: number }
   /** All has been handed on, or written: so many packets; or, with `ENOSPC: no space left on device`, say, cannot be. The file is used no more. */

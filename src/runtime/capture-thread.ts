@@ -91,12 +91,10 @@ export class CaptureThread {
     const { feed } = notice;
     const listener = this.#feeds.get(feed);
     if (notice.type === 'chunk') {
-      const { buffer, length } = notice;
+      const { bytes } = notice;
       // Of a feed that has been closed meanwhile.
       if (!listener) return;
-      listener.chunk(new Uint8Array(buffer, 0, length), () =>
-        this.#post({ type: 'taken', feed, buffer }, [buffer]),
-      );
+      listener.chunk(bytes, () => this.#post({ type: 'taken', feed, buffer: bytes.buffer }, [bytes.buffer]));
       return;
     }
     if (notice.type === 'progress') {

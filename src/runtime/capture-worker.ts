@@ -13,7 +13,7 @@ import { clockPair } from './clock-pair.ts';
 
 /** Stories of one feed before the others have their turn. */
 const TURN = 2048;
-/** Milliseconds between two looks at rings in which nothing was. */
+/** Milliseconds between two looks at rings that had been read to their ends. */
 const LOOK = 4;
 /** Milliseconds between two words on how far a file is. */
 const TELL = 500;
@@ -79,10 +79,10 @@ class CaptureWorker {
   ): void {
     const file =
       options.file === undefined ? null : this.#file(id, options.file, (buffer) => chunks.give(buffer));
-    const chunks = new Chunks((buffer, length) => {
-      if (file) return file.push(buffer, length);
-      const notice: CaptureNotice = { type: 'chunk', feed: id, buffer, length };
-      this.#port.postMessage(notice, [buffer]);
+    const chunks = new Chunks((bytes) => {
+      if (file) return file.push(bytes);
+      const notice: CaptureNotice = { type: 'chunk', feed: id, bytes };
+      this.#port.postMessage(notice, [bytes.buffer]);
     });
     for (const buffer of buffers) chunks.give(buffer);
     const parts = {
@@ -152,11 +152,11 @@ class CaptureWorker {
       this.#compared = now;
       this.#clock.compare(clockPair(this.#offset));
     }
-    let stories = 0;
+    let hasMore = false;
     for (const [id, open] of this.#feeds) {
       const { feed, file, isFinishing } = open;
       const taken = feed.take(TURN, now);
-      stories += taken;
+      if (taken === TURN) hasMore = true;
       // Whoever follows sees it at once; while there is more to come, full buffers are worth more.
       if (taken < TURN && !file?.isBusy) feed.chunks.flush();
       if (!isFinishing || feed.isBehind) continue;
@@ -166,7 +166,8 @@ class CaptureWorker {
       this.#end(id, open);
     }
     if (this.#feeds.size === 0) return;
-    if (stories > 0) this.#start();
+    // Who has caught up waits for more, so that each look and each write is for many packets.
+    if (hasMore) this.#start();
     else {
       this.#isRunning = true;
       setTimeout(() => this.#run(), LOOK);

@@ -7,7 +7,7 @@ import { FileOutlet } from '../../src/capture/live/file-outlet.ts';
 const folder = mkdtempSync(join(tmpdir(), 'tapdeck-outlet-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const buffer = (text: string) => new TextEncoder().encode(text).buffer;
+const bytes = (text: string) => new TextEncoder().encode(text);
 
 function outlet(fd: number) {
   const told: unknown[] = [];
@@ -23,7 +23,7 @@ it('writes what it is given in its order, as much of each buffer as is filled, a
   const fd = openSync(path, 'w');
   try {
     const { file, told } = outlet(fd);
-    for (const text of ['first-', 'second', 'third!']) file.push(buffer(text), 5);
+    for (const text of ['first-', 'second', 'third!']) file.push(bytes(text).subarray(0, 5));
     expect([file.isBusy, told]).toEqual([true, []]);
     await file.idle();
     expect(readFileSync(path, 'utf8')).toBe('firstseconthird');
@@ -37,10 +37,10 @@ it('says once why nothing can be written, and then writes nothing', async () => 
   const fd = openSync('/dev/full', 'w');
   try {
     const { file, told } = outlet(fd);
-    file.push(buffer('a'), 1);
-    file.push(buffer('b'), 1);
+    file.push(bytes('a'));
+    file.push(bytes('b'));
     await file.idle();
-    file.push(buffer('c'), 1);
+    file.push(bytes('c'));
     expect([file.isBusy, told]).toEqual([false, ['ENOSPC']]);
   } finally {
     closeSync(fd);
@@ -52,8 +52,8 @@ it('writes nothing more once it is closed but what is under way', async () => {
   const fd = openSync(path, 'w');
   try {
     const { file } = outlet(fd);
-    file.push(buffer('a'), 1);
-    file.push(buffer('b'), 1);
+    file.push(bytes('a'));
+    file.push(bytes('b'));
     file.close();
     await file.idle();
     expect([readFileSync(path, 'utf8'), file.isBusy]).toEqual(['a', false]);

@@ -32,9 +32,9 @@ function watched({
   names.replace(tableOf(bed), -1);
   const out: Uint8Array[] = [];
   const held: ArrayBuffer[] = [];
-  const chunks = new Chunks((buffer, length) => {
-    out.push(new Uint8Array(buffer, 0, length).slice());
-    held.push(buffer);
+  const chunks = new Chunks((bytes) => {
+    out.push(bytes.slice());
+    held.push(bytes.buffer);
   });
   const giveBack = () => {
     for (const buffer of held.splice(0)) chunks.give(buffer);

@@ -28,9 +28,9 @@ export class FileOutlet {
     this.#listener = listener;
   }
 
-  push(buffer: ArrayBuffer, length: number): void {
+  push(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#isClosed) return;
-    this.#waiting.push(new Uint8Array(buffer, 0, length));
+    this.#waiting.push(bytes);
     this.#write();
   }
 

@@ -75,7 +75,8 @@ export class PacketBlocks {
     target[end] = ng.VERDICT_XDP;
     target[end + 1] = notes.verdict;
     end += 12;
-    if (notes.dropped > 0) {
+    // Also where none were: the block, all of whose parts are multiples of 4, becomes a multiple of 8 (see `chunks.ts`).
+    if (notes.dropped > 0 || (end & 7) !== 0) {
       end = option(view, end, ng.EpbOpt.DROPCOUNT, 8);
       setU64(view, end, notes.dropped);
       end += 8;

@@ -29,9 +29,10 @@ export class StoryCache<T> {
   get(words: Int32Array, rows: Int32Array, count: number): T {
     if (count > MOST_ROWS) return this.#make(words, rows, count);
     let hash = count;
-    for (let i = 0; i < count; i++) {
-      const at = rows[i]!;
-      hash = Math.imul(hash ^ words[at + ROW_POINT]!, 0x9e37_79b1);
+    for (let i = 0; i < count; i++) hash = Math.imul(hash ^ words[rows[i]! + ROW_POINT]!, 0x9e37_79b1);
+    // The first row says where the packet comes from, where it goes, and how long it is; of the others follows little that is new.
+    if (count > 0) {
+      const at = rows[0]!;
       for (let j = FIRST; j < ROW_WORDS; j++)
         hash = Math.imul((hash ^ words[at + j]!) + (hash >>> 15), 0x85eb_ca6b);
     }
