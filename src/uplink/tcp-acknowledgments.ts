@@ -50,6 +50,8 @@ const DISCARD = 128 * 1024;
 /** The same of a connection on which all is acknowledged, and how often that may be the case before they are. */
 const DISCARD_IDLE = 4 * 1024;
 const UNTAKEN_MOST = 4;
+/** Milliseconds after which also a few small ones are taken: the kernel counts the whole segment that they are the end of. */
+const REST = 20;
 /** Bytes after which a connection is one that moves data, and is given room in the socket for it. */
 const STEADY = 512 * 1024;
 const DUPLICATES = 3;
@@ -189,11 +191,14 @@ export class TcpAcknowledgments {
     const length = (read - words[at + HEAD]) | 0;
     // A few small ones may stay, and go together with those behind them. With the end there are none behind.
     const isIdle = done && (fin !== 0 || length >= DISCARD_IDLE || ++words[at + UNTAKEN]! >= UNTAKEN_MOST);
-    if (isIdle || length >= DISCARD) {
-      words[at + UNTAKEN] = 0;
+    const isTaken = isIdle || length >= DISCARD;
+    if (isTaken) {
+      // What comes behind a long one may be its end, which keeps all of its memory, and the window shut, until it is taken.
+      words[at + UNTAKEN] = length >= DISCARD_IDLE ? UNTAKEN_MOST - 1 : 0;
       this.#host.discard(row, read);
     }
-    this.#connections.arm(row, now + (done ? IDLE : this.#connections.timeout(row)), now);
+    const idle = isTaken ? IDLE : REST;
+    this.#connections.arm(row, now + (done ? idle : this.#connections.timeout(row)), now);
     if (!done) this.#output.watch(row, now);
     this.#output.wake(row, this.#host.again);
   }

@@ -146,6 +146,7 @@ export class TcpSockets {
     this.#timers = new TcpTimers(
       connections,
       this.#output,
+      (row) => this.host.discard(row, words[row * ROW + SND_UNA]!),
       (row) => this.#giveUp(row),
       (row) => this.#forget(row),
     );

@@ -41,22 +41,26 @@ export class TcpTimers {
   readonly #connections: TcpConnections;
   readonly #words: Int32Array;
   readonly #output: TcpOutput;
+  readonly #takeRest: (row: number) => void;
   readonly #giveUp: (row: number) => void;
   readonly #forget: (row: number) => void;
 
   /**
+   * @param takeRest what the inside of a row has acknowledged is to be taken from its socket
    * @param giveUp nothing was heard from the inside of a row for too long
    * @param forget a row has been in TIME-WAIT for long enough
    */
   constructor(
     connections: TcpConnections,
     output: TcpOutput,
+    takeRest: (row: number) => void,
     giveUp: (row: number) => void,
     forget: (row: number) => void,
   ) {
     this.#connections = connections;
     this.#words = connections.words;
     this.#output = output;
+    this.#takeRest = takeRest;
     this.#giveUp = giveUp;
     this.#forget = forget;
   }
@@ -115,6 +119,7 @@ export class TcpTimers {
       this.#connections.arm(row, now + this.#connections.timeout(row), now);
       return;
     }
+    this.#takeRest(row);
     if (silent < IDLE) {
       this.#connections.arm(row, this.#connections.heard[row]! + IDLE, now);
       return;

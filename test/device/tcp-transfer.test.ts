@@ -337,7 +337,6 @@ describe.each([
     const length = 4 * 1024 * 1024;
     const sent = stream(0, length);
     const parts: Buffer[] = [];
-    let written = 0;
     for (let fin = false; !fin; ) {
       if (written < length) {
         const count = inside.peer.write(sent.subarray(written));
@@ -376,3 +375,24 @@ describe.each([
 function word(value: number): number[] {
   return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
 }
+it('goes on when the end of a long one keeps all of the memory that its socket may have', () => {
+  // A part of a segment that is not taken yet holds the whole of it, and the window may be closed for that alone.
+  for (const window of [900, 3000, 65535]) {
+    const inside = Inside.connect(wire, listener, { window, srcPort: 40_000 + window });
+    let taken = 0;
+    for (let silences = 0; taken < 1_000_000 && silences < 100; ) {
+      inside.peer.write(stream(0, 60_000));
+      const segment = wire.take(5);
+      if (segment === null) {
+        silences++;
+        wire.pass(100);
+        continue;
+      }
+      taken += segment.data.length;
+      inside.ack = (segment.seq + segment.data.length) | 0;
+      inside.segment({ flags: 'A', window });
+    }
+    expect(taken).toBeGreaterThanOrEqual(1_000_000);
+    inside.segment({ flags: 'R' });
+  }
+});
