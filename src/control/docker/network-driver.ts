@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { Deck } from '../deck.ts';
 import type { Endpoint } from '../endpoint.ts';
-import { conflict, invalid, notFound } from '../error.ts';
+import { conflict, DeckError, invalid, notFound } from '../error.ts';
 import { newId } from '../id.ts';
 import type { CreateNetworkOptions, NetworkInfo } from '../network.ts';
 import { specOf } from '../published-entry.ts';
@@ -84,7 +84,7 @@ export class NetworkDriver {
       await deck.createNetwork(options, { id, createdAt: new Date().toISOString() });
     } catch (error) {
       for (const take of takeBack) take();
-      throw error;
+      throw withRemedy(error);
     }
     return {};
   }
@@ -290,6 +290,15 @@ export class NetworkDriver {
 }
 
 /** What Docker asks of a network, in the deck's words. Throws a `DeckError`. */
+/** Docker chooses subnets out of the same pools as the deck, and does not know what is taken here: what to do then, in its words. */
+function withRemedy(error: unknown): unknown {
+  if (!(error instanceof DeckError && / overlaps with .*; choose another$/.test(error.message))) return error;
+  return new DeckError(
+    error.code,
+    `${error.message} with --subnet, or leave it to the deck with --ipam-driver tapdeck`,
+  );
+}
+
 function networkOptions(id: string, message: Message): CreateNetworkOptions {
   const wishes = inner(message, 'Options');
   const { [NAME]: name = `docker-${short(id)}`, ...options } = texts(inner(wishes, GENERIC));
