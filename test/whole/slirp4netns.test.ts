@@ -129,6 +129,30 @@ test('a TAP that the caller has made is taken over, and its addresses are left t
   expect(await status(one, 'http://192.0.2.7:8003/')).toBe('200');
 });
 
+test('a guest whose daemon is started anew is connected again', async () => {
+  const start = async () => {
+    const daemon = account.spawn([
+      ...[process.execPath, join(account.program, 'dist/src/main.js'), 'daemon', '--uplink', 'none'],
+    ]);
+    await daemon.said('daemon ready');
+    return daemon;
+  };
+  const first = await start();
+  const one = await guest();
+  const slirp = await one.connect({ TAPDECK_NAME: 'one' }, '-c');
+  const before = await one.ok('ip', '-br', 'address', 'show', 'tap0');
+  first.kill('SIGTERM');
+  expect(await first.ended).toMatchObject({ code: 0 });
+  const second = await start();
+  const again = async () => (await one.run('ip', '-br', 'address', 'show', 'tap0')).output.trim() === before;
+  await until(again, 'it has its address again');
+  second.kill('SIGTERM');
+  await second.ended;
+  // Nobody tells it any more.
+  for (const each of guests.splice(0)) await each.end();
+  expect(await slirp.ended).toMatchObject({ code: 0 });
+});
+
 test('whoever is killed leaves nothing, and a guest whose daemon is killed is connected again', async () => {
   const [one, two] = [await guest(), await guest()];
   const first = await one.connect({ TAPDECK_NAME: 'one' }, '-c');

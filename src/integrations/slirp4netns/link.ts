@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { reachDaemon } from '../../cli/embedded.ts';
 import type { VersionInfo } from '../../control/api-schema.ts';
@@ -93,11 +93,26 @@ export class Link {
   async follow(): Promise<LinkEnd> {
     while (!this.#closing) {
       for await (const { type, action, id } of this.#events!.lines) {
-        if (type === 'container' && action === 'destroy' && id === this.endpoint.containerId) return 'gone';
+        if (type !== 'container' || action !== 'destroy' || id !== this.endpoint.containerId) continue;
+        if (await this.#goesOn()) return 'gone';
+        // The daemon ends, and takes away what it has; the next one is to have it.
+        break;
       }
-      if (!this.#closing) await this.#connectAgain();
+      this.#events!.destroy();
+      if (!this.#closing && !(await this.#connectAgain())) return 'gone';
     }
     return 'closed';
+  }
+
+  /** Whether the daemon is the one that it was: one that ends does not listen any more. */
+  async #goesOn(): Promise<boolean> {
+    try {
+      const { pid, startedAt } = await this.#inTime(this.#client.version());
+      return pid === this.#version!.pid && startedAt === this.#version!.startedAt;
+    } catch (error) {
+      if (!(error instanceof DeckError)) throw error;
+      return false;
+    }
   }
 
   /** Takes the namespace off the switch. */
@@ -189,11 +204,15 @@ export class Link {
     };
   }
 
-  /** At the next daemon: one that somebody starts, or, in place of one that was there for its containers alone, one that we start. */
-  async #connectAgain(): Promise<void> {
+  /**
+   * At the next daemon: one that somebody starts, or, in place of one that was there for its containers alone, one that we start.
+   * Answers false when the namespace has gone meanwhile.
+   */
+  async #connectAgain(): Promise<boolean> {
     const { name, ipv4, ipv6, mac } = this.endpoint;
     while (!this.#closing) {
       await sleep(LOOK);
+      if (!isThere(this.#options.target)) return false;
       try {
         if (!this.#version!.untilEmpty) await this.#client.version();
         await this.#connect(true, {
@@ -202,12 +221,18 @@ export class Link {
           ...(ipv4 !== null && { ip: ipv4 }),
           ...(ipv6 !== null && { ip6: ipv6 }),
         });
-        return;
+        return true;
       } catch (error) {
         if (!(error instanceof DeckError)) throw error;
       }
     }
+    return true;
   }
+}
+
+/** Whether there is a file of the namespace, or a process in it. */
+function isThere(target: Target): boolean {
+  return existsSync('pid' in target ? `/proc/${target.pid}/ns/net` : target.netns);
 }
 
 /** The namespace as the daemon finds it, which may see other mounts than we do. */
