@@ -337,6 +337,7 @@ describe.each([
     const length = 4 * 1024 * 1024;
     const sent = stream(0, length);
     const parts: Buffer[] = [];
+    let written = 0;
     for (let fin = false; !fin; ) {
       if (written < length) {
         const count = inside.peer.write(sent.subarray(written));
@@ -375,6 +376,7 @@ describe.each([
 function word(value: number): number[] {
   return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
 }
+
 it('goes on when the end of a long one keeps all of the memory that its socket may have', () => {
   // A part of a segment that is not taken yet holds the whole of it, and the window may be closed for that alone.
   for (const window of [900, 3000, 65535]) {
