@@ -74,7 +74,7 @@ export function publishSpecs(options: Message): string[] {
     const protocol = PROTOCOLS.get(number(binding, 'Proto'));
     if (protocol === undefined) {
       throw invalid(
-        `port ${port} of IP protocol ${binding['Proto']} cannot be published: tapdeck publishes tcp and udp; leave it out`,
+        `port ${port}${binding['Proto'] === 132 ? '/sctp' : ` of IP protocol ${binding['Proto']}`} cannot be published: tapdeck publishes tcp and udp; leave it out`,
       );
     }
     const first = number(binding, 'HostPort');
