@@ -40,7 +40,7 @@ function observedGrowth(frames: number): Promise<Figure> {
   const ring = makeObservationRing(1024 * 1024);
   const reader = new ObservationReader(ring);
   const { observer, ports } = bed.dataplane;
-  observer.subscribe(new RingSubscriber(ring, { snaplen: 262_144 }, ports, () => {}));
+  observer.subscribe(new RingSubscriber(ring, { snaplen: 262_144 }, ports));
   const frame = bed.udp(0, 1, 64);
   const port = bed.ports[0]!;
   return heapGrowth('heap per observed frame, 64-byte UDP', frames, (count) => {

@@ -61,7 +61,7 @@ if (looks === 'observed') {
   );
   // Nobody reads: after the first round the ring is full.
   dataplane.observer.subscribe(
-    new RingSubscriber(makeObservationRing(65_536), { snaplen: 262_144 }, dataplane.ports, () => {}),
+    new RingSubscriber(makeObservationRing(65_536), { snaplen: 262_144 }, dataplane.ports),
   );
 }
 

@@ -136,15 +136,12 @@ export class Captures {
       );
     this.#opening++;
     try {
-      const observation = await plane.observe(
-        {
-          ring: (kind === 'trace' ? TRACE_BUFFER : buffer) * MEBIBYTE,
-          snaplen: kind === 'trace' ? 0 : snaplen,
-          ...(filter !== '' && { filter }),
-          ...(scope && { networks: scope.networks, ports: scope.ports }),
-        },
-        () => {},
-      );
+      const observation = await plane.observe({
+        ring: (kind === 'trace' ? TRACE_BUFFER : buffer) * MEBIBYTE,
+        snaplen: kind === 'trace' ? 0 : snaplen,
+        ...(filter !== '' && { filter }),
+        ...(scope && { networks: scope.networks, ports: scope.ports }),
+      });
       try {
         this.#thread.rename(await this.#parts.table());
       } catch (error) {

@@ -35,7 +35,6 @@ const HEAD = 0;
 const TAIL = 1;
 const MISSED = 2;
 const KEPT = 3;
-const WAITING = 4;
 
 const UNIT = 8;
 const UNIT_SHIFT = 3;
@@ -102,6 +101,8 @@ export class ObservationWriter {
   #inBytes: Uint8Array | null = null;
   #inAt = 0;
   #inLength = 0;
+  /** Up to where the reader has read, or had when that was looked at. */
+  #tail = 0;
   /** The story in hand does not fit. */
   #isFull = false;
   /** A story did not fit, and where the reader was then: until he has gone on, none is tried. */
@@ -174,23 +175,23 @@ export class ObservationWriter {
     for (let i = 0; i < ROW_WORDS; i++) words[at + ROW + i] = row[i]!;
   }
 
-  /** Gives the story to the reader, or counts it as missed; answers whether the reader sleeps and is to be told. */
-  commit(): boolean {
+  /** Gives the story to the reader, or counts it as missed. What nobody else counts needs no atomic operation. */
+  commit(): void {
     const header = this.#header;
     if (this.#isFull) {
-      Atomics.store(header, MISSED, (Atomics.load(header, MISSED) + 1) | 0);
-      if (this.#port < PORTS) Atomics.add(this.#missedBy, this.#port, 1);
+      header[MISSED] = (header[MISSED]! + 1) | 0;
+      if (this.#port < PORTS) this.#missedBy[this.#port] = (this.#missedBy[this.#port]! + 1) | 0;
       this.#at = this.#begin;
+      if (this.#isStuck) return;
       this.#stuckAt = Atomics.load(header, TAIL);
       // From an empty ring the reader takes nothing: the next story may be a shorter one.
       this.#isStuck = this.#stuckAt !== this.#begin;
     } else {
       this.#words[this.#storyAt() + ORIGINAL] = (this.#at - this.#begin) | 0;
       this.#begin = this.#at;
-      Atomics.store(header, KEPT, (Atomics.load(header, KEPT) + 1) | 0);
+      header[KEPT] = (header[KEPT]! + 1) | 0;
       Atomics.store(header, HEAD, this.#at);
     }
-    return Atomics.load(header, WAITING) !== 0 && Atomics.exchange(header, WAITING, 0) !== 0;
   }
 
   /** Forgets the story in hand: nobody wants it. */
@@ -262,10 +263,12 @@ export class ObservationWriter {
     const place = this.#at & this.#mask;
     // Records do not wrap: what is left at the end is padded.
     const padding = place + units > this.#size ? this.#size - place : 0;
-    const used = (this.#at - Atomics.load(this.#header, TAIL)) | 0;
-    if (used + padding + units > this.#size) {
-      this.#isFull = true;
-      return -1;
+    if (((this.#at - this.#tail) | 0) + padding + units > this.#size) {
+      this.#tail = Atomics.load(this.#header, TAIL);
+      if (((this.#at - this.#tail) | 0) + padding + units > this.#size) {
+        this.#isFull = true;
+        return -1;
+      }
     }
     if (padding > 0) {
       this.#words[2 * place + LENGTH] = padding << UNIT_SHIFT;
@@ -314,9 +317,10 @@ export class ObservationReader {
   readonly #missedBy: Int32Array;
   readonly #doubles: Float64Array;
   readonly #mask: number;
-  /** Positions: of the next record, behind the story, behind everything that is there. */
+  /** Positions: of the next record, behind the story, behind everything that was there when that was looked at. */
   #at = 0;
   #end = 0;
+  #head = 0;
   #missed = 0;
   #missedSeen = 0;
   #kept = 0;
@@ -331,6 +335,7 @@ export class ObservationReader {
     this.#mask = (this.words.length >> 1) - 1;
     this.#at = Atomics.load(this.#header, TAIL);
     this.#end = this.#at;
+    this.#head = this.#at;
   }
 
   /** Stories that the writer had no room for, since the ring was made. Exact as long as it is asked every 2^32 of them. */
@@ -343,7 +348,7 @@ export class ObservationReader {
 
   /** How many of those came in by a port; wraps at 32 bits. */
   missedBy(port: PortId): number {
-    return port < PORTS ? Atomics.load(this.#missedBy, port) >>> 0 : 0;
+    return port < PORTS ? this.#missedBy[port]! >>> 0 : 0;
   }
 
   /** The ports by which those came in. */
@@ -369,8 +374,8 @@ export class ObservationReader {
   /** Goes to the next story, past what is left of this one; false when there is none yet. */
   nextStory(): boolean {
     this.#at = this.#end;
-    const head = Atomics.load(this.#header, HEAD);
-    if (this.#at === head) return false;
+    if (this.#at === this.#head) this.#head = Atomics.load(this.#header, HEAD);
+    if (this.#at === this.#head) return false;
     const begin = this.#at;
     const at = this.#skipPadding();
     this.packet = this.words[at + PACKET]!;
@@ -403,16 +408,6 @@ export class ObservationReader {
   release(): void {
     this.#at = this.#end;
     Atomics.store(this.#header, TAIL, this.#end);
-  }
-
-  /**
-   * Says that nothing is left to read, and that the writer is to tell when there is; false when there is something by now.
-   */
-  wait(): boolean {
-    Atomics.store(this.#header, WAITING, 1);
-    if (Atomics.load(this.#header, HEAD) === this.#end) return true;
-    Atomics.store(this.#header, WAITING, 0);
-    return false;
   }
 
   #skipPadding(): number {

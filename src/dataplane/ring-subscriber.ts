@@ -30,12 +30,10 @@ export class RingSubscriber implements Subscriber {
   readonly #wanted: Uint8Array | null = null;
   readonly #networks: ReadonlySet<number> | null = null;
   readonly #filter: ((bytes: Uint8Array, at: number, length: number) => boolean) | null;
-  readonly #wake: () => void;
   /** Whether the story in hand is wanted by what was seen of it. */
   #isWanted = false;
 
-  /** @param wake told when the reader sleeps and there is something for it */
-  constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports, wake: () => void) {
+  constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports) {
     this.#writer = new ObservationWriter(ring);
     this.#ports = ports;
     this.#snaplen = wants.snaplen;
@@ -45,7 +43,6 @@ export class RingSubscriber implements Subscriber {
       this.#networks = new Set(wants.networks);
     }
     this.#filter = wants.filter ?? null;
-    this.#wake = wake;
   }
 
   /** Further packets are wanted: those at this port. */
@@ -90,7 +87,7 @@ export class RingSubscriber implements Subscriber {
 
   commit(): void {
     if (!this.#isWanted) this.#writer.rollBack();
-    else if (this.#writer.commit()) this.#wake();
+    else this.#writer.commit();
   }
 
   #frame(kind: RecordKind, frame: Frame, port: PortId): void {

@@ -112,9 +112,8 @@ export interface DataPlane {
   onFlowsLost(listener: (count: number) => void): void;
   /**
    * Begins to observe packets; others may do so at the same time. Rejected when the filter has a mistake.
-   * @param onReadable called when there is something to read again after `reader.wait()` has answered true
    */
-  observe(options: ObserveOptions, onReadable: () => void): Promise<Observation>;
+  observe(options: ObserveOptions): Promise<Observation>;
   /** Remembers the whole way of every packet from now on, or only the end of those that are dropped; what was remembered is forgotten. */
   remember(everything: boolean): Promise<void>;
   /** The rows (`switch/trace.ts`) of the latest `most` packets that match and are remembered, oldest first. */

@@ -38,7 +38,6 @@ export type Notice =
   /** The recording had no room for a record, and has ended with the one before; to be answered with `stopRecording`. */
   | { notice: 'overrun' }
   /** There is something in the ring of an observation whose reader waits. */
-  | { notice: 'observed'; observation: number }
   /** The descriptor is no longer used; closing a TAP takes 15 ms, so the data plane does not do it. */
   | { notice: 'close'; fd: number }
   | { notice: 'log'; level: 'warn' | 'error'; message: string };

@@ -51,8 +51,6 @@ export class DataPlaneThread implements DataPlane {
   readonly #queryListeners: ((query: ForwardedQuery) => void)[] = [];
   readonly #flowListeners: ((event: FlowEvent) => void)[] = [];
   readonly #lossListeners: ((count: number) => void)[] = [];
-  /** By observation, who is told that there is something to read. */
-  readonly #readable = new Map<number, () => void>();
   readonly #exited: Promise<void>;
   /** Descriptors that the thread has, or is to have. */
   readonly #descriptors = new Set<number>();
@@ -187,17 +185,15 @@ export class DataPlaneThread implements DataPlane {
     this.#lossListeners.push(listener);
   }
 
-  async observe({ ring: bytes, ...wants }: ObserveOptions, onReadable: () => void): Promise<Observation> {
+  async observe({ ring: bytes, ...wants }: ObserveOptions): Promise<Observation> {
     const ring = makeObservationRing(bytes);
     const { observation: id, offset } = await this.#call('observe', wants, ring);
-    this.#readable.set(id, onReadable);
     return {
       ring,
       offset,
       add: (port) => this.#call('observePort', id, port),
       reader: new ObservationReader(ring),
       close: async () => {
-        this.#readable.delete(id);
         // With the thread everything ends that it observed.
         if (!this.#dead) await this.#call('stopObserving', id);
       },
@@ -288,9 +284,6 @@ export class DataPlaneThread implements DataPlane {
           return;
         case 'overrun':
           this.#onOverrun();
-          return;
-        case 'observed':
-          this.#readable.get(message.observation)?.();
           return;
         case 'close':
           this.#closeDescriptor(message.fd);

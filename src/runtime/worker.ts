@@ -243,10 +243,9 @@ class DataPlaneWorker {
   ): { observation: number; offset: number } {
     const observation = this.#nextObservation++;
     const compiled = filter === undefined ? {} : { filter: compileFilter(filter) };
-    const wake = () => this.#notify({ notice: 'observed', observation });
     const { observer, ports } = this.#dataplane;
     observer.clock ??= () => performance.now();
-    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports, wake);
+    const subscriber = new RingSubscriber(ring, { ...wants, ...compiled }, ports);
     observer.subscribe(subscriber);
     this.#observations.set(observation, subscriber);
     return { observation, offset: performance.now() - Number(process.hrtime.bigint()) / 1e6 };

@@ -25,9 +25,7 @@ function watched({
   const bed = new Bed(4);
   const ring = makeObservationRing(size);
   const reader = new ObservationReader(ring);
-  bed.dataplane.observer.subscribe(
-    new RingSubscriber(ring, { snaplen, ...wants }, bed.dataplane.ports, () => {}),
-  );
+  bed.dataplane.observer.subscribe(new RingSubscriber(ring, { snaplen, ...wants }, bed.dataplane.ports));
   const names = new DeckNames();
   names.replace(tableOf(bed), -1);
   const out: Uint8Array[] = [];

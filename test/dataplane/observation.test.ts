@@ -14,7 +14,7 @@ function watched(size: number, wants: { snaplen: number }) {
   const bed = new Bed(4);
   const ring = makeObservationRing(size);
   const reader = new ObservationReader(ring);
-  bed.dataplane.observer.subscribe(new RingSubscriber(ring, wants, bed.dataplane.ports, () => {}));
+  bed.dataplane.observer.subscribe(new RingSubscriber(ring, wants, bed.dataplane.ports));
   return { bed, reader };
 }
 

@@ -110,7 +110,7 @@ test('being observed changes nothing', () => {
       const observed = outcome(list, ({ dataplane }) => {
         const ring = makeObservationRing(size);
         const wants = { snaplen: 100, filter: (bytes: Uint8Array, at: number) => bytes[at + 13] === 0 };
-        dataplane.observer.subscribe(new RingSubscriber(ring, wants, dataplane.ports, () => {}));
+        dataplane.observer.subscribe(new RingSubscriber(ring, wants, dataplane.ports));
         dataplane.observer.subscribe(new StoryCollector());
         dataplane.observer.remember(true);
       });
@@ -133,7 +133,7 @@ test('whatever the overrun: a story is there as a whole, or it is counted as mis
         const ring = makeObservationRing(size);
         const reader = new ObservationReader(ring);
         const { observer, ports } = bed.dataplane;
-        observer.subscribe(new RingSubscriber(ring, { snaplen }, ports, () => {}));
+        observer.subscribe(new RingSubscriber(ring, { snaplen }, ports));
         observer.subscribe(collector);
         let read = 0;
         let next = 0;
