@@ -189,7 +189,7 @@ describe('networks', () => {
     [{ IPv4Data: [{ Pool: '0.0.0.0/0' }] }, 'another IPAM driver than null'],
     [{ IPv4Data: [{ Pool: '10.1.0.0/24' }, { Pool: '10.2.0.0/24' }] }, 'one subnet of an IP version'],
     [{ Options: { 'com.docker.network.enable_ipv6': true } }, 'has an IPv6 subnet'],
-    [{ Options: { 'com.docker.network.generic': { colour: 'red' } } }, 'there is no such option'],
+    [{ Options: { 'com.docker.network.generic': { colour: 'red' } } }, 'tapdeck.dns, tapdeck.name'],
     [
       { IPv4Data: [{ Pool: '172.17.5.0/24' }] },
       'subnet 172.17.5.0/24 overlaps with 172.17.0.0/16 of network bridge; choose another with --subnet, or leave it to the deck with --ipam-driver tapdeck',

@@ -6,11 +6,11 @@ export function daemonCommand(program: Command, cli: Cli): void {
   uplinkFlags(program.command('daemon').description('run the switch until it is told to end'))
     .option(
       '--group <name>',
-      'let a group use the socket, and with it do all that the daemon may; your own use by default',
+      'let a group use the socket, and so do all that the daemon may; by default, you alone may',
     )
     .option(
       '--docker-plugin [path]',
-      'be network and IPAM driver tapdeck of Docker, at /run/docker/plugins/tapdeck.sock or another socket',
+      "be Docker's network driver and IPAM driver `tapdeck`, at /run/docker/plugins/tapdeck.sock or another socket",
     )
     .option(
       '--record <file>',

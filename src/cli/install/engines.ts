@@ -15,7 +15,7 @@ const EXECUTABLE = 0o755;
 const SYSTEM_PROGRAMS = '/usr/local/libexec/tapdeck';
 /** Podman listens at published ports itself, so that nobody takes them; tapdeck is then that nobody. */
 const NO_RESERVATION =
-  'for podman run -p: enable_port_reservation = false in section [engine] of containers.conf, as the ports are for tapdeck';
+  'for podman run -p: enable_port_reservation = false in section [engine] of containers.conf, so that tapdeck gets the ports';
 
 /** The CNI plugin, and a network `tapdeck` of it: network `bridge` of the deck. */
 export function cniPlan(place: Place): Plan {

@@ -290,13 +290,22 @@ export class NetworkDriver {
 }
 
 /** What Docker asks of a network, in the deck's words. Throws a `DeckError`. */
-/** Docker chooses subnets out of the same pools as the deck, and does not know what is taken here: what to do then, in its words. */
+/**
+ * An error with what can be done by Docker's words: it chooses subnets out of the same pools as the deck, and does not know what
+ * is taken here, and it has an option more.
+ */
 function withRemedy(error: unknown): unknown {
-  if (!(error instanceof DeckError && / overlaps with .*; choose another$/.test(error.message))) return error;
-  return new DeckError(
-    error.code,
-    `${error.message} with --subnet, or leave it to the deck with --ipam-driver tapdeck`,
-  );
+  if (!(error instanceof DeckError)) return error;
+  const { code, message } = error;
+  if (/ overlaps with .*; choose another$/.test(message)) {
+    return new DeckError(
+      code,
+      `${message} with --subnet, or leave it to the deck with --ipam-driver tapdeck`,
+    );
+  }
+  if (/: there is no such option of a network; /.test(message))
+    return new DeckError(code, `${message}, ${NAME}`);
+  return error;
 }
 
 function networkOptions(id: string, message: Message): CreateNetworkOptions {
