@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { buildProgram, main } from '../../src/cli/program.ts';
 import { Daemon } from '../../src/control/daemon.ts';
+import { readDriverOptions } from '../../src/control/network-options.ts';
 import { runtimePaths } from '../../src/control/paths.ts';
 import type { ChainView } from '../../src/control/rules.ts';
 import { packageVersion } from '../../src/control/version.ts';
@@ -149,6 +150,18 @@ describe('usage', () => {
   it('has a version', async () => {
     expect(await tapdeck('--version')).toEqual({ code: 0, out: `${packageVersion()}\n`, err: '' });
     expect(packageVersion()).toMatch(/^\d+\.\d+\.\d+/);
+  });
+
+  it('names every option of a network', async () => {
+    let keys: string[] = [];
+    try {
+      readDriverOptions({ colour: 'red' });
+    } catch (error) {
+      keys = (error as Error).message.match(/\b(com\.docker|tapdeck)\.[\w.]+/g) ?? [];
+    }
+    expect(keys).toContain('tapdeck.dns');
+    const { out } = await tapdeck('network', 'create', '--help');
+    for (const key of keys) expect(out).toContain(`${key}=`);
   });
 });
 

@@ -32,7 +32,7 @@ export function networkCommands(program: Command, cli: Cli): void {
     .option('--label <key=value>', 'a label; may be repeated', collect)
     .option(
       '-o, --opt <key=value>',
-      'com.docker.network.bridge.enable_icc=false, com.docker.network.bridge.enable_ip_masquerade=false, com.docker.network.bridge.host_binding_ipv4=ADDRESS, com.docker.network.driver.mtu=BYTES, tapdeck.uplink=NAME, tapdeck.npt=PREFIX (RFC 6296), tapdeck.dhcp=true, tapdeck.host_loopback=true',
+      'com.docker.network.bridge.enable_icc=false, com.docker.network.bridge.enable_ip_masquerade=false, com.docker.network.bridge.host_binding_ipv4=ADDRESS, com.docker.network.driver.mtu=BYTES, tapdeck.uplink=NAME, tapdeck.npt=PREFIX (RFC 6296), tapdeck.dhcp=true, tapdeck.dns=ADDRESS,…, tapdeck.host_loopback=true',
       collect,
     )
     .action(
