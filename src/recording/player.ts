@@ -89,8 +89,12 @@ export class Player {
       this.#restore();
       this.names = merged(this.names, this.#reader.end()?.names);
     } catch (error) {
+      const known = error instanceof RecordingError;
+      const cause = known
+        ? error
+        : this.#diverged(`it begins with what cannot be (${(error as Error).message})`);
       this.#reader.close();
-      throw error;
+      throw cause;
     }
     if (this.header.answersQueries) this.dataplane.onQuery = () => {};
     this.dataplane.onSevered = () => this.#ops(++this.#calls);

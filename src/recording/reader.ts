@@ -18,6 +18,8 @@ import { decodeValue } from './value.ts';
 const CHUNK = 1 << 20;
 /** No record is longer: state of tables is a few megabytes, and a frame 64 KiB. */
 const LONGEST = 1 << 30;
+/** The last one is digests and the names of at most some thousand ports. */
+const LONGEST_END = 1 << 24;
 
 /**
  * The records of a recording, one at a time, in a buffer that is used again: the file may be larger than memory. What is in
@@ -95,7 +97,8 @@ export class RecordingReader {
     if (this.size < FILE_HEADER + TRAILER) return null;
     readSync(this.#fd, trailer, 0, TRAILER, this.size - TRAILER);
     const length = trailer.readUInt32LE(0);
-    if (trailer.readUInt32LE(4) !== TRAILER_MAGIC || length > this.size - TRAILER - FILE_HEADER) return null;
+    if (trailer.readUInt32LE(4) !== TRAILER_MAGIC || length > LONGEST_END) return null;
+    if (length > this.size - TRAILER - FILE_HEADER) return null;
     const record = Buffer.alloc(length);
     readSync(this.#fd, record, 0, length, this.size - TRAILER - length);
     if (length < RECORD_HEADER || record.readUInt32LE(4) !== Kind.END) return null;
@@ -130,7 +133,8 @@ export class RecordingReader {
         `a record of ${length} bytes is none; what was before it was used`,
       );
     }
-    if (!this.#fill(padded(length))) this.#cut();
+    // Memory is not asked for what the file cannot have.
+    if (length > this.size - this.offset || !this.#fill(padded(length))) this.#cut();
     this.at = this.#next;
     this.length = length;
     this.#next += padded(length);

@@ -1,9 +1,11 @@
+import { closeSync, openSync, truncateSync, writeSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { FaultyDevice, parseFaults } from '../../src/device/faulty.ts';
 import { DeviceArena } from '../../src/recording/device-arena.ts';
-import { FILE_HEADER, MAGIC } from '../../src/recording/format.ts';
+import { FILE_HEADER, Kind, MAGIC, padded, TRAILER, TRAILER_MAGIC } from '../../src/recording/format.ts';
+import { encodeValueRecord } from '../../src/recording/log.ts';
 import { Player } from '../../src/recording/player.ts';
 import { RecordingError } from '../../src/recording/recording-error.ts';
 import { ReplayDevice } from '../../src/replay/replay-device.ts';
@@ -297,7 +299,8 @@ function sample(): Uint8Array {
 }
 
 describe('a file', () => {
-  const whole = sample();
+  // Not a Buffer, whose `slice` is no copy.
+  const whole = new Uint8Array(sample());
 
   test('that was cut anywhere is played as far as it goes, and says where', () => {
     const all = withFile([whole], (file) => {
@@ -367,6 +370,37 @@ describe('a file', () => {
       { numRuns: 100 },
     );
   }, 60_000);
+
+  test('that begins with a lie, or ends with one, is refused as what it is', () => {
+    const { began } = withFile([whole], (file) => {
+      const player = new Player(file);
+      player.close();
+      return player.header;
+    });
+    const first = new DataView(whole.buffer, whole.byteOffset).getUint32(FILE_HEADER, true);
+    const rest = whole.subarray(FILE_HEADER + padded(first));
+    for (const header of [null, {}, { began, options: { conntrack: { capacity: 1e12 } }, ports: [] }]) {
+      const lie = encodeValueRecord(Kind.HEADER, began, header);
+      withFile([whole.subarray(0, FILE_HEADER), lie, rest], (file) =>
+        expect(() => new Player(file)).toThrow(RecordingError),
+      );
+    }
+    // A record and a trailer of a gigabyte and more, for which no memory is taken.
+    const long = whole.slice();
+    new DataView(long.buffer, long.byteOffset).setUint32(FILE_HEADER, 0x3fff_fff0, true);
+    withFile([long], (file) => expect(() => new Player(file)).toThrow('in the middle of a record'));
+    const trailer = new Uint8Array(TRAILER);
+    const view = new DataView(trailer.buffer);
+    view.setUint32(0, 0xf000_0000, true);
+    view.setUint32(4, TRAILER_MAGIC, true);
+    withFile([whole, trailer], (file) => {
+      truncateSync(file, 2 ** 32);
+      const fd = openSync(file, 'r+');
+      writeSync(fd, trailer, 0, TRAILER, 2 ** 32 - TRAILER);
+      closeSync(fd);
+      new Player(file).close();
+    });
+  });
 
   test('ends where the ring was full, and what is before that can be played', () => {
     const bed = new Bed();
