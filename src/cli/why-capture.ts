@@ -1,3 +1,4 @@
+import { CaptureError } from '../capture/capture-error.ts';
 import { type CaptureRecord, PacketFlags } from '../capture/capture-record.ts';
 import { readCapture } from '../capture/read-capture.ts';
 import type { DaemonClient } from '../control/client.ts';
@@ -35,9 +36,11 @@ export async function whyCapture(client: DaemonClient, format: Format, place: st
   if (file === undefined) {
     throw invalid(`${quote(place)} names no frame; write FILE:N, N as Wireshark numbers frames`);
   }
-  const { frame, copies, bytes } = await find(file, Number(digits));
+  const { frame, copies, bytes } = await find(file, Number(digits)).catch((error: unknown) => {
+    throw error instanceof CaptureError ? invalid(error.message) : error;
+  });
   const view: WhyCaptureView = { frame, copies, now: null, unknown: null };
-  if (frame.direction === 'out') view.unknown = 'it has left the deck: ask for the frame that came in';
+  if (frame.direction === 'out') view.unknown = leftWords(copies);
   else if (frame.interface === null) view.unknown = 'the capture does not say by which port it came';
   else {
     try {
@@ -83,6 +86,11 @@ async function find(
     }
   }
   return { ...found, copies };
+}
+
+function leftWords(copies: readonly CapturedFrame[]): string {
+  const cameIn = copies.find(({ direction }) => direction === 'in');
+  return `it has left the deck; ask for ${cameIn ? `frame ${cameIn.number}, which` : 'the frame that'} came in`;
 }
 
 function describe(record: CaptureRecord): CapturedFrame {

@@ -35,7 +35,7 @@ export function pastText(past: WhyPastView): string {
   }
   if (past.packets.length === 0) {
     lines.push(
-      'no such packet is remembered; of those that pass only what came after "tapdeck why --remember"',
+      'no such packet is remembered; those that pass are remembered from "tapdeck why --remember" on',
     );
   }
   return lines.map((line) => `${line}\n`).join('');

@@ -169,6 +169,8 @@ function details(action: Action, words: Int32Array, at: number, names: Names): P
       return { count: a(0), says: RULE_ACTIONS[a(1)]!, rule };
     }
     case Action.RETURNED:
+      // Port security is of a port, and has no networks.
+      if (STAGES[rowStage(words, at - ROW_ARGUMENTS)] === 'GUARD') return {};
       return { count: a(0), network: names.network(a(1)), to: names.network(a(2)) };
     case Action.DROPPED:
     case Action.ACCEPTED: {

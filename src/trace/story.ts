@@ -134,7 +134,9 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
     case 'FLOODED':
       return `flooded to ${count(step.count!, 'port')}`;
     case 'CONNECTION': {
-      const tcp = step.tcp === undefined ? '' : `, TCP ${step.tcp}`;
+      // Connections of other protocols have no state of this kind.
+      const isTcp = steps.some(({ ends }) => ends?.protocol === 'TCP');
+      const tcp = step.tcp === undefined || !isTcp ? '' : `, TCP ${step.tcp}`;
       const reply = step.direction === 'reply' ? ', reply' : '';
       return `conntrack #${step.connection} ${step.state}${tcp}${reply}`;
     }
@@ -201,7 +203,7 @@ function verdictInWords(step: Step, steps: readonly Step[], i: number): string {
 function returnedInWords(step: Step): string {
   switch (step.stage) {
     case 'GUARD':
-      return 'the sender says who it is';
+      return 'the sender is who it says it is';
     case 'DOCKER_USER':
       return step.count === 1 ? 'the rule does not match' : `none of ${step.count} rules matches`;
     default:
@@ -225,7 +227,7 @@ function acceptedInWords({ kind, network, to, publish }: Step): string {
     case 'PUBLISHED':
       return publish === undefined ? 'published' : `published ${publish}`;
     case 'ESTABLISHED':
-      return 'of a connection that stands';
+      return 'an established connection';
     case 'INTRA':
       return `within ${network}`;
     default:

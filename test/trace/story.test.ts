@@ -38,7 +38,7 @@ describe('a story in words', () => {
       [
         'ingress: a:3, UDP 10.0.0.2:5000 → 203.0.113.1:53, 45 bytes',
         'bridge: 02:42:0a:00:00:01 is behind a:1',
-        'port security: the sender says who it is',
+        'port security: the sender is who it says it is',
         'PREROUTING: conntrack #0 NEW',
         'FORWARD: from a to up',
         'FORWARD: DOCKER-ISOLATION-STAGE-1 lets it pass from a to up',

@@ -37,6 +37,8 @@ it.each(lessons)('%s', async (lesson) => {
       const output = await terminals.type(step);
       printed.set(step, output);
       const where = `docs/lessons/${lesson}/README.md:${step.line}: ${step.command}`;
+      // No lesson shows one, and none gets into a document unseen.
+      expect(output, where).not.toMatch(/^tapdeck: error: /m);
       if (!WRITE) expect(masked(output), where).toBe(masked(step.output));
     }
   } finally {

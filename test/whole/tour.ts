@@ -66,7 +66,8 @@ const MASKS: readonly [RegExp, string][] = [
   [/\b\d\d:\d\d:\d\d\.\d{6}\b/g, 'TIME'],
   [/\b(?:id|seq|ack) \d{2,}\b/g, 'NUMBER'],
   [/\bpacket \d+/g, 'PACKET'],
-  [/(?<=\d+\.\d+\.\d+\.\d+[.:])\d{5}\b/g, 'PORT'],
+  // What is drawn has four digits at times; servers listen at 8000 and 8080.
+  [/(?<=\d+\.\d+\.\d+\.\d+[.:])(?!80[08]0\b)\d{4,5}\b/g, 'PORT'],
   [/\bexpires \d+sec/g, 'EXPIRES'],
   [/\b(?:REACHABLE|DELAY|STALE)\b/g, 'STATE'],
   [/^NO_EGRESS +\d+/gm, 'NO_EGRESS COUNT'],
@@ -124,8 +125,12 @@ export class Terminals {
   /** Types a command, and waits for what it prints. One that is to stay is waited for until it is ready. */
   async type({ prompt, command }: Step): Promise<string> {
     await this.#ready;
-    const words = command.split(' ');
-    if (prompt === WATCH) return this.#watch(words);
+    const words = wordsOf(command);
+    if (prompt === WATCH) {
+      if (command.replace(/'[^']*'/g, '').match(/[&|;<>()$`*]/))
+        throw new Error(`${command}: a shell takes this otherwise; put it into quotes`);
+      return this.#watch(words);
+    }
     if (command.startsWith('tapdeck daemon')) {
       this.#daemon = this.#account.start(...words.slice(1));
       await this.#daemon.said('daemon ready');
@@ -178,4 +183,10 @@ export class Terminals {
     await shell.said(`${end}\n`);
     return shell.out.slice(from, shell.out.indexOf(`${end}\n`, from));
   }
+}
+
+/** The words of a command as a shell takes them. */
+function wordsOf(command: string): string[] {
+  const words = command.match(/'[^']*'|\S+/g) ?? [];
+  return words.map((word) => (word.startsWith("'") ? word.slice(1, -1) : word));
 }

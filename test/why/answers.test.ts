@@ -63,6 +63,7 @@ describe('a question', () => {
     ['web:0', '"0" is no port; there are 1 to 65535'],
     ['web:65536', 'is no port'],
     ['web:http', '"http" is no port'],
+    ['web:80/sctp', '"sctp" is no protocol; there are tcp, udp and icmp'],
     ['web/tcp', 'tcp goes to a port; write it as web:80/tcp'],
     ['web:7/icmp', 'ICMP has no ports; leave ":7" out'],
     ['a/b/c', 'is no end of a way: write CONTAINER, NETWORK/CONTAINER or an address'],
@@ -79,6 +80,7 @@ describe('a question', () => {
     ['10.91.0.77', 'web', 'nobody in network front has 10.91.0.77'],
     ['10.91.0.2', 'fd00:92::2', 'one end is an IPv4 and the other an IPv6 address'],
     ['outside', 'outside', 'from outside to outside no packet comes to the deck'],
+    ['host', 'gateway', 'from outside there is no gateway; name it as NETWORK/gateway'],
   ])('from %s to %s is refused: %s', async (from, to, message) => {
     await expect(deck.why(from, to)).rejects.toThrow(message);
   });
@@ -110,7 +112,10 @@ describe('the answer', () => {
     ['web', '192.0.2.2:8080', 'yes', []],
     ['outside', 'host:8080', 'yes', []],
     ['outside', '[2001:db8::2]:8080', 'yes', []],
-    ['outside', 'db:80', 'no', ['tapdeck publish db 80:80']],
+    ['outside', 'db:80', 'no', []],
+    ['outside', 'db:81', 'no', ['tapdeck publish db 81:81']],
+    ['outside', 'host:81', 'no', ['tapdeck publish CONTAINER 81:81']],
+    ['web', '127.0.0.1:80', 'yes', []],
     ['web', '10.91.0.77', 'no', ['tapdeck network connect --ip 10.91.0.77 front OTHER']],
     ['web', 'web', 'yes', []],
   ])('from %s to %s is %s %j', async (from, to, answer, commands) => {
@@ -119,6 +124,18 @@ describe('the answer', () => {
     const text = whyText(said);
     if (answer === 'no') expect(text.trimEnd().split('\n').at(-1)).toMatch(/^to make it yes: ./);
     else expect(text.trimEnd().split('\n').at(-1)).toMatch(/^yes: /);
+  });
+
+  test('names the published port, where one is', async () => {
+    expect((await deck.why('outside', 'db:80')).remedy!.words).toContain(
+      'ask for host:8080, as which port 80 is',
+    );
+  });
+
+  test('gives pings no state of TCP', async () => {
+    const { steps } = await deck.why('web', '1.1.1.1');
+    const way = steps.flatMap((step) => step.way);
+    expect(way.some((line) => /conntrack #\d+ ESTABLISHED, reply/.test(line))).toBe(true);
   });
 
   test('is tried and leaves nothing', async () => {
@@ -167,7 +184,7 @@ describe('with the sockets of the host, the answer', () => {
     // An address of the host, and its loopback.
     ['web', '192.0.2.77:22', 'yes'],
     ['web', '192.0.0.1:80', 'no'],
-    ['web', '127.0.0.1:80', 'no'],
+    ['web', '127.0.0.1:80', 'yes'],
     ['host', 'host:8080', 'yes'],
     ['outside', 'host:8080', 'yes'],
     ['host', 'host:90', 'yes'],
@@ -203,6 +220,7 @@ describe('what makes it yes', () => {
     outNetwork: null,
     rule: null,
     openNetwork: null,
+    publishedAs: null,
     isHostLoopback: false,
     uplink: null,
   };

@@ -226,13 +226,17 @@ class Explainer {
         const rule = this.#rules(last!).findLast(({ target }) => target !== 'ACCEPT');
         const why = dropsOf(last!).map((name) => DROP_TEXT[name].replace(/\.$/, ''));
         const by = rule === undefined ? '' : ` (${rule.chain}: ${rule.words})`;
-        return `${this.#what(last!)} of ${names[last!.from]} is ${failure}: ${why.join(' ') || replyWords(last!.reply!)}${by}`;
+        return `${this.#sent(last!)} is ${failure}: ${why.join(' ') || replyWords(last!.reply!)}${by}`;
       }
       case 'astray':
-        return `${this.#what(last!)} of ${names[last!.from]} reaches somebody for whom it is not`;
+        return `${this.#sent(last!)} reaches somebody for whom it is not`;
       default:
-        return `${this.#what(last!)} of ${names[last!.from]} waits in the deck, and nothing comes of it`;
+        return `${this.#sent(last!)} waits in the deck, and nothing comes of it`;
     }
+  }
+
+  #sent(step: Step): string {
+    return `the ${this.#what(step)} from ${this.#resolved.names[step.from]}`;
   }
 
   #remedy(): Remedy {
@@ -279,6 +283,7 @@ class Explainer {
       outNetwork: outEnd ?? uplink?.name ?? null,
       rule: id === undefined ? null : { id, position: userRules.indexOf(id) + 1 },
       openNetwork: open?.name ?? null,
+      publishedAs: this.#publishedAs(reached.container),
       isHostLoopback:
         uplink?.sockets != null &&
         (family === 4 ? uplink.spec.ipv4 : uplink.spec.ipv6)?.gateway === to.address,
@@ -300,6 +305,15 @@ class Explainer {
       .find(({ name }) => name === container)
       ?.endpoints.find(({ port }) => port === station.port);
     return { container, network: endpoint?.network ?? null };
+  }
+
+  /** The port of the deck as which a container has published the one that is asked for. */
+  #publishedAs(container: string | null): number | null {
+    const { protocol, port } = this.#resolved.question;
+    const published = this.#parts.containers
+      .find(({ name }) => name === container)
+      ?.ports.find((one) => one.protocol === protocol && one.port <= port && port <= one.portEnd);
+    return published === undefined ? null : published.hostPort + port - published.port;
   }
 
   #text(words: readonly number[]): string {

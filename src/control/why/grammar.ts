@@ -28,6 +28,9 @@ const EXAMPLE = 'write CONTAINER, NETWORK/CONTAINER or an address, and behind it
 /** Reads both ends of a question. Throws a `DeckError` that says what is wrong and what would be right. */
 export function parseWanted(from: string, to: string): Wanted {
   const [, rest, named] = /^(.*?)(?:\/(tcp|udp|icmp))?$/is.exec(to)!;
+  const [, other] = /:\w+\/(\w+)$/.exec(rest!) ?? [];
+  if (other !== undefined)
+    throw invalid(`${quote(to)}: ${quote(other)} is no protocol; there are tcp, udp and icmp`);
   const { text, port } = splitPort(rest!);
   const protocol = named?.toLowerCase() as WhyProtocol | undefined;
   if (protocol === 'icmp' && port !== null) {

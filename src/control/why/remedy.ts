@@ -23,6 +23,8 @@ export interface Trouble {
   outNetwork: string | null;
   /** The rule of the user that refuses, and its place in the chain. */
   rule: { id: number; position: number } | null;
+  /** The port of the deck's addresses as which the container that is asked has published the one in question; null if it has not. */
+  publishedAs: number | null;
   /** A network with a way out that a container can be connected to; null when the deck has none. */
   openNetwork: string | null;
   /** Whether the destination stands for the loopback of the host. */
@@ -125,31 +127,30 @@ export const REMEDIES: Readonly<Record<DropReasonName, Answer>> = {
         ? 'a connection begins with a SYN, and stays within its window; begin it anew'
         : 'begin with a question: an answer without one belongs to nothing',
   }),
-  CT_TABLE_FULL: () =>
-    command('room for more connections, or for this one', 'tapdeck daemon --conntrack-max 524288'),
+  CT_TABLE_FULL: () => command('make room for more connections', 'tapdeck daemon --conntrack-max 524288'),
   CT_QUOTA: ({ from }) =>
     command(
-      `room for more connections of ${from ?? 'one endpoint'}`,
+      `make room for more connections of ${from ?? 'one endpoint'}`,
       'tapdeck daemon --conntrack-quota 131072',
     ),
   CT_CLASH: ({ fromAddress, protocol }) =>
     command(
-      'what has its ports is forgotten; or let the sender use another source port',
+      'forget the connection that has its ports; or let the sender use another source port',
       `tapdeck conntrack -D -p ${protocol} -s ${fromAddress}`,
     ),
   NAT_PORTS_EXHAUSTED: ({ uplink }) =>
     command(
-      'another address to translate to',
+      'give the uplink another address to translate to',
       `tapdeck daemon --uplink '${uplink?.spec ?? 'tap:NAME'},addr=CIDR'`,
     ),
   NAT_FILTERED: ({ to, port, protocol, uplink }) =>
     to !== null && port > 0
       ? command(
-          'strangers are let in to what is published',
+          'let strangers in to a published port',
           `tapdeck publish ${to} ${port}:${spec(port, protocol)}`,
         )
       : command(
-          'everybody is let in to ports that endpoints have mapped',
+          'let everybody in to ports that endpoints have mapped',
           `tapdeck daemon --uplink '${uplink?.spec ?? 'tap:NAME'},filtering=endpoint-independent'`,
         ),
   NOT_PUBLISHED: (trouble) => publish(trouble),
@@ -163,14 +164,11 @@ export const REMEDIES: Readonly<Record<DropReasonName, Answer>> = {
           `tapdeck network create --host-loopback ${fromNetwork === null ? 'NAME' : `${fromNetwork}-loopback`}`,
         )
       : command(
-          `the daemon is started without denying ${toAddress} (--deny, --no-host-access)`,
+          `start the daemon without denying ${toAddress} (--deny, --no-host-access)`,
           `tapdeck daemon --uplink ${uplink?.isSockets ? 'socket' : `'${uplink?.spec ?? 'socket'}'`}`,
         ),
   UPLINK_GONE: ({ uplink }) =>
-    command(
-      'the uplink is made again with the deck',
-      `tapdeck daemon --uplink '${uplink?.spec ?? 'socket'}'`,
-    ),
+    command('start the deck again, with its uplink', `tapdeck daemon --uplink '${uplink?.spec ?? 'socket'}'`),
   MAC_SPOOF: (trouble) => spoofed(trouble, 'let it send from its own MAC'),
   IP_SPOOF: (trouble) => spoofed(trouble, 'let it send from its own address'),
   DHCP_GUARD: advice('only the gateway is a DHCP server here; stop the one in the container'),
@@ -183,7 +181,7 @@ export const REMEDIES: Readonly<Record<DropReasonName, Answer>> = {
   SOCKET_ERROR: advice('the host itself has no way there; see "ip route get" on the host'),
   SOCKET_FULL: advice("the host's socket has no room; send slower"),
   PING_FORBIDDEN: () =>
-    command('the host lets ordinary users ping', 'sudo sysctl -w net.ipv4.ping_group_range="0 2147483647"'),
+    command('let ordinary users of the host ping', 'sudo sysctl -w net.ipv4.ping_group_range="0 2147483647"'),
   DNS_MALFORMED: advice('port 53 of the gateway takes questions for names only'),
   DNS_BUSY: advice('too many questions are under way; ask again'),
   DHCP_MALFORMED: advice('port 67 of the gateway takes messages of DHCP clients only'),
@@ -227,21 +225,24 @@ function acrossNetworks(trouble: Trouble): Remedy {
   if (step === 'request' && from !== null && to !== null && toNetwork !== null) {
     const rules = rulesAcross(trouble);
     return command(
-      `${from} is in network ${toNetwork}, too${rules.length > 0 ? `; or rules let it through: ${rules.join(' && ')}` : ''}`,
+      `connect ${from} to network ${toNetwork}, too${rules.length > 0 ? `; or let it through by rules: ${rules.join(' && ')}` : ''}`,
       `tapdeck network connect ${toNetwork} ${from}`,
     );
   }
-  return command('a rule for each way lets it through', ...rulesAcross(trouble));
+  return command('let it through by a rule for each way', ...rulesAcross(trouble));
 }
 
 function intoInternal({ from, to, fromNetwork, toNetwork, openNetwork }: Trouble): Remedy {
   if (from !== null && to !== null && toNetwork !== null) {
-    return command(`${from} is in network ${toNetwork}, too`, `tapdeck network connect ${toNetwork} ${from}`);
+    return command(
+      `connect ${from} to network ${toNetwork}, too`,
+      `tapdeck network connect ${toNetwork} ${from}`,
+    );
   }
   const who = from ?? to;
   if (who !== null && openNetwork !== null && openNetwork !== (from === null ? toNetwork : fromNetwork)) {
     return command(
-      `${who} is in a network with a way out, too`,
+      `connect ${who} to a network with a way out, too`,
       `tapdeck network connect ${openNetwork} ${who}`,
     );
   }
@@ -251,7 +252,7 @@ function intoInternal({ from, to, fromNetwork, toNetwork, openNetwork }: Trouble
 function isolated({ from, to, protocol, port, fromNetwork }: Trouble): Remedy {
   if (from !== null && to !== null) {
     const own = command(
-      'a network of their own, in which endpoints reach each other',
+      'give them a network of their own, in which endpoints reach each other',
       `tapdeck network create ${from}-${to}`,
       `tapdeck network connect ${from}-${to} ${from}`,
       `tapdeck network connect ${from}-${to} ${to}`,
@@ -268,7 +269,7 @@ function isolated({ from, to, protocol, port, fromNetwork }: Trouble): Remedy {
   };
 }
 
-function publish({ to, port, protocol }: Trouble): Remedy {
+function publish({ to, port, protocol, toAddress, publishedAs }: Trouble): Remedy {
   const who = to ?? 'CONTAINER';
   if (protocol === 'icmp') {
     return {
@@ -276,8 +277,16 @@ function publish({ to, port, protocol }: Trouble): Remedy {
       words: `nobody outside reaches an endpoint by ping, only its published ports: tapdeck publish ${who} PORT`,
     };
   }
+  if (publishedAs !== null) {
+    return {
+      commands: [],
+      words: `from outside ${who} is reached at the deck's addresses only; ask for host:${spec(publishedAs, protocol)}, as which port ${port} is published`,
+    };
+  }
   return command(
-    to === null ? 'a container publishes the port' : `${to} publishes the port, for the deck's addresses`,
+    to === null
+      ? 'let a container publish the port'
+      : `nobody outside reaches ${toAddress} itself; publish the port, and ask for host:${spec(port, protocol)}`,
     `tapdeck publish ${who} ${port}:${spec(port, protocol)}`,
   );
 }
@@ -287,7 +296,7 @@ function nobodyListens({ protocol, port, step }: Trouble): Remedy {
     return { commands: [], words: 'the deck refuses it; the steps above say by what rule' };
   }
   return command(
-    'a container publishes the port; the gateway itself answers on port 53 only',
+    'the gateway itself answers on port 53 only; let a container publish the port',
     `tapdeck publish CONTAINER ${port}:${spec(port, protocol)}`,
   );
 }
@@ -297,7 +306,7 @@ function nobodyThere({ from, toAddress, toNetwork }: Trouble): Remedy {
     return { commands: [], words: `the router of the uplink has to answer; see "tapdeck neigh"` };
   }
   return command(
-    `nobody in network ${toNetwork} has ${toAddress}; a container gets it so`,
+    `nobody in network ${toNetwork} has ${toAddress}; to give it to a container`,
     `tapdeck network connect --ip${toAddress.includes(':') ? '6' : ''} ${toAddress} ${toNetwork} ${from === null ? 'CONTAINER' : 'OTHER'}`,
   );
 }
@@ -305,21 +314,24 @@ function nobodyThere({ from, toAddress, toNetwork }: Trouble): Remedy {
 function wayOut({ from, fromNetwork, openNetwork, to, toNetwork, isForward }: Trouble): Remedy {
   const [who, network] = isForward ? [from, fromNetwork] : [to, toNetwork];
   if (from !== null && to !== null && toNetwork !== null && toNetwork !== fromNetwork) {
-    return command(`${from} is in network ${toNetwork}, too`, `tapdeck network connect ${toNetwork} ${from}`);
+    return command(
+      `connect ${from} to network ${toNetwork}, too`,
+      `tapdeck network connect ${toNetwork} ${from}`,
+    );
   }
   if (who !== null && openNetwork !== null && openNetwork !== network) {
     return command(
-      `${who} is in a network with a way out, too`,
+      `connect ${who} to a network with a way out, too`,
       `tapdeck network connect ${openNetwork} ${who}`,
     );
   }
-  return command('the deck has a way out for this IP version', 'tapdeck daemon --uplink socket');
+  return command('give the deck a way out for this IP version', 'tapdeck daemon --uplink socket');
 }
 
 function spoofed({ from, to, isForward, fromNetwork, toNetwork }: Trouble, words: string): Remedy {
   const [who, network] = isForward ? [from, fromNetwork] : [to, toNetwork];
   return command(
-    `${words}; or, if it is to speak for others, let it`,
+    `${words}; or, if it is to speak for others, allow that`,
     `tapdeck network disconnect ${network ?? 'NETWORK'} ${who ?? 'CONTAINER'}`,
     `tapdeck network connect --allow-spoof ${network ?? 'NETWORK'} ${who ?? 'CONTAINER'}`,
   );
@@ -335,7 +347,7 @@ function withoutRule(trouble: Trouble): Remedy {
     matching(trouble, isForward && step === 'request'),
   ];
   return command(
-    `rule ${rule.id} goes; or another in front of it lets this through: tapdeck rule add ${ways.join(' ')} -j ACCEPT --position ${rule.position}`,
+    `remove rule ${rule.id}; or let this through by another in front of it: tapdeck rule add ${ways.join(' ')} -j ACCEPT --position ${rule.position}`,
     `tapdeck rule rm ${rule.id}`,
   );
 }

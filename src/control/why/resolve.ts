@@ -123,7 +123,9 @@ class Resolver {
       names: this.#known.map((known) => (known === asker.known ? name : known.name)),
       isLocal:
         target.address === asker.address ||
-        (container !== null && this.#ownerOf(target.address)?.container === container),
+        (container !== null &&
+          (isLoopback(this.#family, target.address) ||
+            this.#ownerOf(target.address)?.container === container)),
     };
   }
 
@@ -217,6 +219,9 @@ class Resolver {
         return this.#elsewhere(to.address);
       }
       case 'gateway': {
+        if (to.network === null && asker.known.station.outside !== null) {
+          throw invalid('from outside there is no gateway; name it as NETWORK/gateway, or the deck as host');
+        }
         const network = to.network ?? asker.known.segment;
         return {
           name: `the gateway of ${network}`,
@@ -287,7 +292,7 @@ class Resolver {
     const pool = this.#family === 4 ? network.ipv4 : network.ipv6;
     if (!pool)
       throw invalid(
-        `network ${name} has no IPv${this.#family}; ask for the other one with -${this.#family === 4 ? 6 : 4}`,
+        `network ${name} has no IPv${this.#family}; ask by IPv${this.#family === 4 ? 6 : 4} with -${this.#family === 4 ? 6 : 4}`,
       );
     return pool.gateway;
   }
@@ -308,7 +313,7 @@ class Resolver {
     throw invalid(
       endpoints.length === 0
         ? `container ${container.name} is in no network of the deck; connect it with "tapdeck network connect"`
-        : `container ${container.name} has no IPv${this.#family} address there; ask for the other one with -${this.#family === 4 ? 6 : 4}`,
+        : `container ${container.name} has no IPv${this.#family} address in ${endpoints.map((one) => one.network).join(', ')}; ask by IPv${this.#family === 4 ? 6 : 4} with -${this.#family === 4 ? 6 : 4}`,
     );
   }
 
