@@ -71,9 +71,9 @@ export class PacketBlocks {
     setU64(view, end, notes.packetId);
     // A byte for the kind of verdict and eight for its value.
     end = option(view, end + 8, ng.EpbOpt.VERDICT, 9);
-    target.fill(0, end, end + 12);
-    target[end] = ng.VERDICT_XDP;
-    target[end + 1] = notes.verdict;
+    view.setUint32(end, ng.VERDICT_XDP | (notes.verdict << 8), true);
+    view.setUint32(end + 4, 0, true);
+    view.setUint32(end + 8, 0, true);
     end += 12;
     // Also where none were: the block, all of whose parts are multiples of 4, becomes a multiple of 8 (see `chunks.ts`).
     if (notes.dropped > 0 || (end & 7) !== 0) {

@@ -38,6 +38,10 @@ export class FileWriter implements BlockListener {
   /** What is to be done, in order: bytes, or the path of the next file. */
   #queue: (Uint8Array | string)[] = [];
   #waiting = 0;
+  /** Of the chunk at hand, what is to be written next and is not in the queue yet. */
+  #chunk: Uint8Array | null = null;
+  #from = 0;
+  #to = 0;
   #target: Target | null = null;
   #writing: Promise<void> | null = null;
   #failure: unknown;
@@ -86,9 +90,16 @@ export class FileWriter implements BlockListener {
 
   piece(chunk: Uint8Array, from: number, to: number): void {
     if (!this.#keep) return;
-    const bytes = chunk.subarray(from, to);
-    if (isPreamble(this.#type)) this.#preamble.push(bytes.slice());
-    this.#put(bytes);
+    if (isPreamble(this.#type)) this.#preamble.push(chunk.slice(from, to));
+    this.#length += to - from;
+    this.#waiting += to - from;
+    // Blocks that lie one behind the other are one piece: nothing is made for each of them.
+    if (chunk !== this.#chunk || from !== this.#to) {
+      this.#gather();
+      this.#chunk = chunk;
+      this.#from = from;
+    }
+    this.#to = to;
   }
 
   end(): void {}
@@ -128,29 +139,22 @@ export class FileWriter implements BlockListener {
     this.#file++;
     this.#since = this.#clock();
     this.#length = 0;
+    this.#gather();
     this.#queue.push(fileName(path, this.#options, this.#file, new Date(this.#since)));
-    for (const bytes of this.#preamble) this.#put(bytes);
+    for (const bytes of this.#preamble) {
+      this.#length += bytes.length;
+      this.#waiting += bytes.length;
+      this.#queue.push(bytes);
+    }
   }
 
-  #put(bytes: Uint8Array): void {
-    const last = this.#queue.at(-1);
-    this.#length += bytes.length;
-    this.#waiting += bytes.length;
-    // Blocks that lie one behind the other are one piece.
-    if (
-      last instanceof Uint8Array &&
-      last.buffer === bytes.buffer &&
-      last.byteOffset + last.length === bytes.byteOffset
-    ) {
-      this.#queue[this.#queue.length - 1] = new Uint8Array(
-        last.buffer,
-        last.byteOffset,
-        last.length + bytes.length,
-      );
-    } else this.#queue.push(bytes);
+  #gather(): void {
+    if (this.#chunk !== null) this.#queue.push(this.#chunk.subarray(this.#from, this.#to));
+    this.#chunk = null;
   }
 
   #start(): void {
+    this.#gather();
     if (this.#writing || this.#queue.length === 0 || this.#failure !== undefined) return;
     this.#writing = this.#write()
       .catch((error: unknown) => {
