@@ -83,14 +83,7 @@ export class Recordings {
         answersQueries: true,
         ...started,
       };
-      const running: Running = {
-        pump: new RecordingPump(ring, header, state, (bytes) => {
-          if (running.isDropped) return;
-          running.waiting += bytes.length;
-          listener.chunk(bytes, () => {
-            if (!running.isDropped) running.waiting -= bytes.length;
-          });
-        }),
+      const reading: Omit<Running, 'pump'> = {
         listener,
         began: started.began,
         names,
@@ -100,6 +93,15 @@ export class Recordings {
         stopping: null,
         isDropped: false,
       };
+      // Large tables are given to the file at once.
+      const pump = new RecordingPump(ring, header, state, (bytes) => {
+        if (reading.isDropped) return;
+        reading.waiting += bytes.length;
+        listener.chunk(bytes, () => {
+          if (!reading.isDropped) reading.waiting -= bytes.length;
+        });
+      });
+      const running: Running = Object.assign(reading, { pump });
       running.pump.names(names);
       this.#running = running;
       this.#schedule(running);

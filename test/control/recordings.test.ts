@@ -12,13 +12,13 @@ import type { DataPlane } from '../../src/runtime/data-plane.ts';
 const MEBIBYTE = 1 << 20;
 
 /** Recordings of a data plane that has written so many mebibytes as soon as it is recorded. */
-function busyRecordings(mebibytes: number): Recordings {
+function busyRecordings(mebibytes: number, tables = 8): Recordings {
   const plane: Pick<DataPlane, 'startRecording' | 'stopRecording'> = {
     startRecording: async () => {
       const ring = sharedRing(64 * MEBIBYTE);
       const log = new RecordLog(new RingWriter(ring));
       for (let i = 0; i < mebibytes; i++) log.value(Kind.COMMAND, 1, 'x'.repeat(MEBIBYTE - 64));
-      const state = new Uint8Array(8);
+      const state = new Uint8Array(tables);
       return { ring, state, began: 0, options: {}, ports: [], answersQueries: true } as never;
     },
     stopRecording: async () => new Uint8Array(8),
@@ -48,6 +48,18 @@ function stalled() {
   };
   return { listener, end, hasMuch: new Promise<void>((resolve) => waits.push(resolve)) };
 }
+
+test('a recording begins with tables of any size', async () => {
+  const recordings = busyRecordings(0, 3 * MEBIBYTE);
+  let length = 0;
+  const chunk = (bytes: Uint8Array, taken: () => void) => {
+    length += bytes.length;
+    taken();
+  };
+  await recordings.start({ chunk, end: () => {} });
+  expect(await recordings.stop()).toMatchObject({ problem: null, bytes: length });
+  expect(length).toBeGreaterThan(3 * MEBIBYTE);
+});
 
 test('a reader who stops reading and then goes leaves the way free for the next recording', async () => {
   const recordings = busyRecordings(40);
