@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 import { mailbox, receiveMessage } from '../device/socket.ts';
 import type { DescriptorOffer } from './capture-schema.ts';
 import { conflict, invalid } from './error.ts';
@@ -34,7 +34,7 @@ export class Descriptors {
     return { socket, token };
   }
 
-  /** The one that has come with this text, which is the caller's to close. Throws a `DeckError` when there is none. */
+  /** The one that has come with this text, which is the caller's to close. Throws a `DeckError` when there is none, or it is no file. */
   take(token: string): number {
     const expected = this.#expected.get(token);
     let found = -1;
@@ -46,7 +46,10 @@ export class Descriptors {
     }
     this.#forget(token);
     if (found < 0) throw invalid('no file has come with this token; offer it again');
-    return found;
+    if (fstatSync(found).isFile()) return found;
+    closeSync(found);
+    // Of a pipe nobody may read, and a thread of ours would wait for him.
+    throw invalid('what has come with this token is no plain file; take the stream');
   }
 
   #forget(token: string): void {

@@ -121,7 +121,9 @@ export class CaptureThread {
     this.#worker = null;
     const listeners = Array.from(this.#feeds.values());
     this.#feeds.clear();
-    for (const listener of listeners) listener.end(error);
+    // Its code, if it has one, is none of a file.
+    const failure = new Error('the thread of captures has failed', { cause: error });
+    for (const listener of listeners) listener.end(failure);
   }
 
   #rest(): void {
