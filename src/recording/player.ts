@@ -224,7 +224,12 @@ export class Player {
     if (reader.kind !== Kind.HEADER) throw this.#diverged('it does not say how it was made');
     const header = reader.value<RecordingHeader>();
     reader.next();
-    return header;
+    return {
+      ...header,
+      tapdeck: printable(header.tapdeck),
+      node: printable(header.node),
+      date: printable(header.date),
+    };
   }
 
   #restore(): void {
@@ -424,7 +429,19 @@ class PlayedDevice implements Device {
 
 function merged(names: RecordedNames, more: RecordedNames | undefined): RecordedNames {
   if (more === undefined) return names;
-  return { networks: { ...names.networks, ...more.networks }, ports: { ...names.ports, ...more.ports } };
+  return {
+    networks: { ...names.networks, ...printableNames(more.networks) },
+    ports: { ...names.ports, ...printableNames(more.ports) },
+  };
+}
+
+function printableNames(names: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(names ?? {}).map(([key, name]) => [key, printable(name)]));
+}
+
+/** What is printed of a file says nothing to a terminal. */
+function printable(text: unknown): string {
+  return String(text).replace(/\p{Cc}/gu, '?');
 }
 
 function noDevice(): never {

@@ -385,6 +385,23 @@ describe('a file', () => {
         expect(() => new Player(file)).toThrow(RecordingError),
       );
     }
+    const { options, ports } = withFile([whole], (file) => {
+      const player = new Player(file);
+      player.close();
+      return player.header;
+    });
+    const red = encodeValueRecord(Kind.HEADER, began, {
+      began,
+      options,
+      ports,
+      tapdeck: '\x1b[31m',
+      date: '\x07',
+    });
+    withFile([whole.subarray(0, FILE_HEADER), red, rest], (file) => {
+      const player = new Player(file);
+      player.close();
+      expect(player.header).toMatchObject({ tapdeck: '?[31m', date: '?' });
+    });
     // A record and a trailer of a gigabyte and more, for which no memory is taken.
     const long = whole.slice();
     new DataView(long.buffer, long.byteOffset).setUint32(FILE_HEADER, 0x3fff_fff0, true);
