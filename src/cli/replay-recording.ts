@@ -21,6 +21,27 @@ export interface RecordingFlags {
   verbose?: boolean;
 }
 
+/** What captures and scenarios are replayed with, and recordings are not. */
+export interface OtherFlags {
+  write?: string;
+  update?: boolean;
+  seed?: string;
+  withPolicy?: string;
+  andWith?: string;
+  shrink?: string;
+  into?: string;
+}
+
+const OTHER_OPTIONS: Readonly<Record<keyof OtherFlags, string>> = {
+  write: '-w',
+  update: '--update',
+  seed: '--seed',
+  withPolicy: '--with-policy',
+  andWith: '--and-with',
+  shrink: '--shrink',
+  into: '--into',
+};
+
 /** What a replay of a recording came to. */
 export interface RecordingResult {
   kind: 'recording';
@@ -57,9 +78,15 @@ function isRecording(path: string): boolean {
 /** Whether all that is to be replayed are recordings. Throws a `DeckError` when some are, or what is asked for is for them. */
 export function areRecordings(
   paths: readonly string[],
-  { at, packet, step, verify }: RecordingFlags,
+  { at, packet, step, verify, ...flags }: RecordingFlags & OtherFlags,
 ): boolean {
   const recordings = paths.filter(isRecording);
+  const other = Object.entries(OTHER_OPTIONS).find(([name]) => flags[name as keyof OtherFlags] !== undefined);
+  if (recordings.length > 0 && other) {
+    throw invalid(
+      `${other[1]} is not for recordings, and ${recordings[0]} is one: it has its own deck; capture what is to be replayed with "tapdeck capture -w"`,
+    );
+  }
   if (recordings.length === paths.length) return true;
   if (recordings.length > 0) {
     throw invalid(

@@ -112,8 +112,12 @@ class Walk {
       case 'q':
         return false;
       default:
-        if (!TABLES.includes(word as TableName)) write(HELP);
-        else write(tableText(word as TableName, recordedTables(this.#player)) || 'empty\n');
+        // A line may be a key.
+        if (KEYS[word] !== undefined) return this.do(KEYS[word]);
+        if (word === 'help') write(HELP);
+        else if (!TABLES.includes(word as TableName))
+          write(`there is no "${word}" here; help says what there is\n`);
+        else write(tableText(word as TableName, recordedTables(this.#player)) || `${word}: empty\n`);
         return true;
     }
   }
@@ -127,7 +131,11 @@ class Walk {
     this.#walk(false, isThere);
     const { played } = this.#player;
     if (!this.#over)
-      write(played.kind === 'frame' ? frameText(this.#player) : `${(this.#player.now / 1000).toFixed(6)}\n`);
+      write(
+        played.kind === 'frame'
+          ? frameText(this.#player)
+          : `${(this.#player.now / 1000).toFixed(6).padStart(12)}  the last that happened before that\n`,
+      );
   }
 
   /** Plays until it is there, or the end. */

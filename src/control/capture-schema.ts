@@ -63,7 +63,7 @@ const CAPTURE_QUERY = {
   ),
   buffer: Type.Optional(
     Type.String({
-      pattern: '^\\d{1,4}$',
+      pattern: '^\\d{1,10}$',
       description: `Mebibytes for what waits to be written, to ${MOST_BUFFER}; ${DEFAULT_BUFFER} by default.`,
     }),
   ),

@@ -116,15 +116,18 @@ describe('a recording', () => {
     expect(there.received).toBe(half.received);
     const none = await world.account.tapdeck('replay', file('start'), '--packet', '4000000000');
     expect(none.err).toContain('there is no packet 4000000000');
+    const written = await world.account.tapdeck('replay', file('start'), '-w', file('out.pcapng'));
+    expect(written).toMatchObject({ code: 2, err: expect.stringContaining('-w is not for recordings') });
   });
 
   it('is walked through by lines where there is no terminal', async () => {
     const walk = world.account.start('replay', file('start'), '--step');
-    walk.child.stdin!.end('\nnext 3\npacket 5\nfdb\nnonsense\nquit\n');
+    walk.child.stdin!.end('\nnext 3\npacket 5\nfdb\nnonsense\n?\nquit\n');
     const { code, out } = await walk.ended;
     expect(code).toBe(0);
     expect(out).toContain('addPort');
     expect(out).toContain('dev web eth0 master bridge static');
+    expect(out).toContain('there is no "nonsense" here; help says what there is');
     expect(out).toContain('the next packet');
   });
 

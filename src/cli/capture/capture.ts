@@ -62,8 +62,7 @@ export async function capture(
     const end = () => client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
     ending.begin(stream, end);
     if (!flags.quiet) {
-      const what = flags.interface?.join(', ') ?? 'everything';
-      say(`capturing ${what}${filter === '' ? '' : `, ${filter}`}; ctrl-C ends`);
+      say(`capturing ${scopeWords(flags.interface, filter)}; ctrl-C ends`);
     }
     const packets = direct
       ? await followFile(stream, ending, files!.path, target!)
@@ -302,8 +301,15 @@ function fileOptions(
 export function numberOf(text: string | undefined, option: string, least: number): number | undefined {
   if (text === undefined) return undefined;
   if (!/^\d{1,10}$/.test(text) || Number(text) < least)
-    throw invalid(`${option} ${quote(text)} is no number from ${least} on`);
+    throw invalid(`${option} takes a whole number of at least ${least}, not ${quote(text)}`);
   return Number(text);
+}
+
+/** What is captured, in words: `everything`, `icmp`, `web`, `web: icmp`. */
+export function scopeWords(interfaces: readonly string[] | undefined, filter: string): string {
+  const where = interfaces?.join(', ');
+  if (filter === '') return where ?? 'everything';
+  return where === undefined ? filter : `${where}: ${filter}`;
 }
 
 export function plural(count: number, what: string): string {

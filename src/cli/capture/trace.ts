@@ -2,7 +2,7 @@ import type { CaptureEnded, TraceMissed, TraceView } from '../../control/capture
 import type { DaemonClient } from '../../control/client.ts';
 import { writeText } from '../follow.ts';
 import { EXIT_DONE, type Format, say, style } from '../output.ts';
-import { checkFilter, Ending, linesOf, plural } from './capture.ts';
+import { checkFilter, Ending, linesOf, plural, scopeWords } from './capture.ts';
 
 /** Options of `tapdeck trace`, as commander gives them. */
 export interface TraceFlags {
@@ -29,8 +29,7 @@ export async function trace(
       client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`),
     );
     if (!flags.quiet && format === 'table') {
-      const what = flags.interface?.join(', ') ?? 'everything';
-      say(`tracing ${what}${filter === '' ? '' : `, ${filter}`}; ctrl-C ends`);
+      say(`tracing ${scopeWords(flags.interface, filter)}; ctrl-C ends`);
     }
     let packets = 0;
     for await (const lines of linesOf(stream.chunks)) {
@@ -71,8 +70,7 @@ function timeOfDay(time: string): string {
 
 /** The stage in bold; what drops or rejects in red, what translates in cyan, what lets pass in green. */
 function colour(line: string): string {
-  const [, stage = '', rest = line] =
-    /^((?:FORWARD: )?[\w -]+?)(:? (?:drops|rejects|accepts|returns)?.*)$/.exec(line) ?? [];
+  const [, stage = '', rest = line] = /^((?:FORWARD: )?(?:port security|[\w-]+))(:? .*)$/.exec(line) ?? [];
   if (/\b(?:drops|rejects)\b/.test(rest)) return style('red', line);
   if (/\baccepts\b/.test(rest)) return style('green', line);
   if (/\b(?:DNAT|SNAT|MASQUERADE|NPT)\b/.test(rest)) return style('cyan', line);
