@@ -1,5 +1,6 @@
 import { CaptureError } from '../capture/capture-error.ts';
 import { type CaptureRecord, PacketFlags } from '../capture/capture-record.ts';
+import { printable } from '../capture/printable.ts';
 import { readCapture } from '../capture/read-capture.ts';
 import type { DaemonClient } from '../control/client.ts';
 import { DeckError, invalid, notFound } from '../control/error.ts';
@@ -109,7 +110,7 @@ function describe(record: CaptureRecord): CapturedFrame {
 export function captureText({ frame, copies, now, unknown }: WhyCaptureView): string {
   const lines = [
     titleOf(frame),
-    ...frame.comments.flatMap((comment) => comment.split('\n')).map((line) => `  ${line}`),
+    ...frame.comments.flatMap((comment) => comment.split('\n')).map((line) => `  ${printable(line)}`),
     ...copies.map((copy) => `the same packet: ${titleOf(copy)}`),
   ];
   if (now === null) lines.push(`now: ${unknown}`);
@@ -123,5 +124,5 @@ export function captureText({ frame, copies, now, unknown }: WhyCaptureView): st
 
 function titleOf({ number, interface: name, direction, length, packet }: CapturedFrame): string {
   const way = direction === null ? '' : `, ${direction}`;
-  return `frame ${number}${name === null ? '' : `, ${name}`}${way}, ${length} bytes${packet === null ? '' : `, packet ${packet}`}`;
+  return `frame ${number}${name === null ? '' : `, ${printable(name)}`}${way}, ${length} bytes${packet === null ? '' : `, packet ${packet}`}`;
 }

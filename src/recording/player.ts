@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Device, Transmit } from '../../switch/device.ts';
 import { BIG_SLOT, type Frame, HEADROOM, type PortId } from '../../switch/frame.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
+import { printable } from '../capture/printable.ts';
 import type { PortSpec } from '../dataplane/commands.ts';
 import { Dataplane } from '../dataplane/dataplane.ts';
 import {
@@ -226,9 +227,9 @@ export class Player {
     reader.next();
     return {
       ...header,
-      tapdeck: printable(header.tapdeck),
-      node: printable(header.node),
-      date: printable(header.date),
+      tapdeck: printable(String(header.tapdeck)),
+      node: printable(String(header.node)),
+      date: printable(String(header.date)),
     };
   }
 
@@ -436,12 +437,7 @@ function merged(names: RecordedNames, more: RecordedNames | undefined): Recorded
 }
 
 function printableNames(names: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(names ?? {}).map(([key, name]) => [key, printable(name)]));
-}
-
-/** What is printed of a file says nothing to a terminal. */
-function printable(text: unknown): string {
-  return String(text).replace(/\p{Cc}/gu, '?');
+  return Object.fromEntries(Object.entries(names ?? {}).map(([key, name]) => [key, printable(String(name))]));
 }
 
 function noDevice(): never {

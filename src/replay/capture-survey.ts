@@ -4,6 +4,7 @@ import { get16, get32 } from '../../wire/bytes.ts';
 import { ETH_LEN, ETH_SRC, ETH_TYPE, ETHERTYPE_ARP, ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { CaptureError } from '../capture/capture-error.ts';
 import { PacketFlags, type RecordView } from '../capture/capture-record.ts';
+import { printable } from '../capture/printable.ts';
 import { CaptureSource } from './capture-source.ts';
 
 /** Stations beyond this many share the port `others`: flooding to more ports says nothing more. */
@@ -166,7 +167,7 @@ function noteAddress(seen: Seen, { bytes, at, capturedLength }: RecordView): voi
 
 /** Interfaces are called what the file calls them, with their number where two are called the same. */
 function nameOf(known: ReadonlyMap<number, SeenInterface>, { from }: RecordView): string {
-  const name = from.name ?? `interface ${from.id}`;
+  const name = from.name === undefined ? `interface ${from.id}` : printable(from.name);
   const taken = [...known.values()].some((each) => each.name === name);
   return taken ? `${name} (${from.id})` : name;
 }
