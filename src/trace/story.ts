@@ -79,12 +79,23 @@ export function inWords(steps: readonly Step[]): string[] {
   return lines;
 }
 
-/** The line that says what became of the packet, and by which port it came: `web eth0 → FORWARD: … drops: …`. */
+/**
+ * The line that says what became of the packet, and by which port it came: `web eth0 → FORWARD: … drops: …`, and of one that
+ * went on, what the deck made of it: `uplink td0 → DNAT 203.0.113.9:8080 → 10.1.0.2:80; egress: sent to web eth0`.
+ */
 export function headline(steps: readonly Step[]): string {
   const lines = inWords(steps);
-  const decided =
-    lines.find((line) => line.includes(' drops: ') || line.includes(' rejects')) ?? lines.at(-1) ?? '';
+  const refused = lines.find((line) => line.includes(' drops: ') || line.includes(' rejects'));
+  const last = lines.at(-1) ?? '';
+  const decided = refused ?? [...doneInWords(steps, lines), last].join('; ');
   return steps.length === 0 ? decided : `${steps[0]!.ingress} → ${decided}`;
+}
+
+/** What was done to a packet on its way to the last of its lines: taken in by the gateway, translated. */
+function doneInWords(steps: readonly Step[], lines: readonly string[]): string[] {
+  const taken = lines.slice(0, -1).filter((line) => line.startsWith(`${STAGE_WORDS.INPUT}: `));
+  const isTranslation = ({ action }: Step) => action === 'DNAT' || action === 'SNAT';
+  return [...taken, ...steps.flatMap((step, i) => (isTranslation(step) ? stepInWords(step, steps, i) : []))];
 }
 
 /** Why a packet was dropped, as part of a sentence: `the IPv4 header checksum is wrong (IP_CSUM)`. */

@@ -53,15 +53,17 @@ describe('a story in words', () => {
   });
 
   test('in by a published port: the connection is told of beside its translation', () => {
-    const { deck, told } = watched();
+    const { deck, steps } = watched();
     deck.publish({ station: C1, network: 'a', from: 8080, target: 80 });
     const syn = { from: EXT1, to: UP, via: VIA_UP, srcPort: 7000, dstPort: 8080, flags: 'S', sequence: 5 };
     send(deck, 'ext', tcp(syn));
-    const [lines] = told();
+    const [story] = steps();
+    const lines = inWords(story!);
     expect(lines).toContain('PREROUTING: DNAT 198.51.100.2:8080 → 10.0.0.2:80, conntrack #0 NEW');
     expect(lines).toContain('FORWARD: DOCKER accepts: published 8080/tcp');
+    expect(headline(story!)).toBe('up:6 → DNAT 198.51.100.2:8080 → 10.0.0.2:80; egress: sent to a:3');
     send(deck, 'ext', tcp(syn));
-    expect(told()[0]).toContain(
+    expect(inWords(steps()[0]!)).toContain(
       'PREROUTING: conntrack #0 NEW, TCP SYN_SENT, DNAT 198.51.100.2:8080 → 10.0.0.2:80',
     );
   });
