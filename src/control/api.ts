@@ -84,6 +84,8 @@ export function buildApi(parts: ApiParts, { request, idle } = PATIENCE): Fastify
   const validation = new LateValidation();
   const app = fastify({
     logger: false,
+    // A HEAD of a stream would begin one.
+    exposeHeadRoutes: false,
     schemaController: validation.schemaController,
     // Clients that hold sandboxes must not keep the daemon from ending.
     forceCloseConnections: true,

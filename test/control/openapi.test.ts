@@ -67,13 +67,11 @@ describe('the description of the API', () => {
     const { body } = await app.inject('/v1/openapi.json');
     expect(JSON.parse(body)).toMatchObject({ openapi: '3.1.0', info: { title: 'tapdeck' } });
     const described = (await operations()).map(([method, path]) => `${method} ${path}`);
-    // Fastify's own list, in which every GET is a HEAD too.
+    // Fastify's own list. No GET is a HEAD too: that of a stream would begin one.
     const printed = app.printRoutes({ commonPrefix: false, includeHooks: false });
     expect(described.length).toBeGreaterThan(20);
     expect(described.length).toBe(
-      Array.from(printed.matchAll(/\(([A-Z, ]+)\)/g))
-        .flatMap(([, methods]) => methods!.split(', '))
-        .filter((method) => method !== 'HEAD').length,
+      Array.from(printed.matchAll(/\(([A-Z, ]+)\)/g)).flatMap(([, methods]) => methods!.split(', ')).length,
     );
   });
 
