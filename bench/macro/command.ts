@@ -125,7 +125,7 @@ export function stop(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Ends everything that is still running. */
+/** Ends everything that is still running, what was started last first: a container engine ends its containers by others. */
 export async function stopAll(): Promise<void> {
-  await Promise.all([...running].map(stop));
+  for (const child of [...running].reverse()) await stop(child);
 }

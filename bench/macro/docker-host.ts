@@ -55,7 +55,17 @@ export class DockerHost {
 
   /** A container that sleeps in a network, until dockerd ends; answers its namespace and its address. */
   async run(network: string): Promise<{ namespace: Namespace; address: string }> {
-    const id = await this.docker('run', '-d', '--network', network, IMAGE, 'sleep', '100000');
+    const id = await this.docker(
+      'run',
+      '-d',
+      '--stop-signal',
+      'KILL',
+      '--network',
+      network,
+      IMAGE,
+      'sleep',
+      '100000',
+    );
     const format = '{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
     const [pid, address] = (await this.docker('inspect', '-f', format, id)).split(' ');
     return { namespace: await Namespace.of(Number(pid)), address: address! };
