@@ -1,11 +1,28 @@
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { ServiceState } from '../../src/cli/lab/lab-files.ts';
+import { makeLabFolder, type ServiceState } from '../../src/cli/lab/lab-files.ts';
 import { LogFile } from '../../src/cli/lab/log-file.ts';
 import { serviceTable } from '../../src/cli/lab/ps.ts';
+
+test('the folder of a lab that cannot be made says where, and what to do', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'td-lab-'));
+  try {
+    writeFileSync(join(folder, 'tapdeck.labs'), '');
+    expect(() => makeLabFolder({ folder: join(folder, 'tapdeck.labs', 'shop') })).toThrow(
+      expect.objectContaining({
+        code: 'permission',
+        message: expect.stringMatching(/labs\/shop .*as the user/),
+      }),
+    );
+    makeLabFolder({ folder: join(folder, 'new', 'shop') });
+    expect(statSync(join(folder, 'new', 'shop')).mode & 0o777).toBe(0o700);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
 
 describe('the log of a service', () => {
   let folder: string;

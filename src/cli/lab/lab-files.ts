@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Project } from '../../control/compose/project.ts';
+import { DeckError } from '../../control/error.ts';
 import type { RuntimePaths } from '../../control/paths.ts';
 import { bootId, isRunning, type ProcessId } from '../../control/process.ts';
 import type { PublishedPort } from '../../control/published.ts';
@@ -28,6 +29,18 @@ export function labPaths({ socket }: RuntimePaths, project: string): LabPaths {
     state: join(folder, 'lab.json'),
     supervisorLog: join(folder, 'supervisor'),
   };
+}
+
+/** Makes the folder of a lab's files. Throws a `DeckError` where that is not ours to do. */
+export function makeLabFolder({ folder }: Pick<LabPaths, 'folder'>): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new DeckError(
+      'permission',
+      `cannot keep the lab's files beside the daemon's socket, in ${folder} (${(error as NodeJS.ErrnoException).code}); bring it up as the user of that daemon, or without --host and TAPDECK_HOST at one of your own`,
+    );
+  }
 }
 
 /** What a service has written, one line each: RFC 3339, `stdout` or `stderr`, text. */

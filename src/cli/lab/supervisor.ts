@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { DaemonClient, SandboxConnection } from '../../control/client.ts';
 import type { Project, ProjectNetwork } from '../../control/compose/project.ts';
@@ -12,7 +12,16 @@ import { awaitEnd, type DaemonWish, type ReachedDaemon, reachDaemon } from '../e
 import { takeUpAgain } from '../next-daemon.ts';
 import { EXIT_DONE, EXIT_FAILED, say } from '../output.ts';
 import { removeFolderOf, removeRoot } from './down.ts';
-import { digestOf, type LabPaths, type LabState, labPaths, logPath, readLab, writeLab } from './lab-files.ts';
+import {
+  digestOf,
+  type LabPaths,
+  type LabState,
+  labPaths,
+  logPath,
+  makeLabFolder,
+  readLab,
+  writeLab,
+} from './lab-files.ts';
 import { LabService, type LostSandbox } from './lab-service.ts';
 
 /** Milliseconds between two times that a lab says it is there: a daemon stays ten seconds for who says so. */
@@ -119,7 +128,7 @@ class Supervisor {
   ): Supervisor {
     ensureFolder(paths);
     const files = labPaths(paths, project.name);
-    mkdirSync(files.folder, { recursive: true, mode: 0o700 });
+    makeLabFolder(files);
     const lock = DaemonLock.take(files.lock);
     if (lock instanceof DaemonLock) {
       lock.sign();

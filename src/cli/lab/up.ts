@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { readProject } from '../../control/compose/read-project.ts';
 import { conflict, DeckError, unavailable } from '../../control/error.ts';
 import { ensureFolder, type RuntimePaths } from '../../control/paths.ts';
@@ -9,7 +9,7 @@ import { awaitEnd, MAIN, reachDaemon } from '../embedded.ts';
 import { EXIT_DONE, say, style } from '../output.ts';
 import { type UplinkFlags, uplinkOptions } from '../uplink-options.ts';
 import { cleanUpAfter } from './down.ts';
-import { digestOf, isHeld, labPaths, readLab } from './lab-files.ts';
+import { digestOf, isHeld, labPaths, makeLabFolder, readLab } from './lab-files.ts';
 import { checkProgram } from './lab-service.ts';
 import { lastLines } from './log-file.ts';
 import type { Assignment, SupervisorMessage } from './supervisor.ts';
@@ -45,7 +45,7 @@ export async function up(
   const uplinks = uplinkOptions(flags);
   const id = newSandboxId();
   ensureFolder(paths);
-  mkdirSync(files.folder, { recursive: true, mode: 0o700 });
+  makeLabFolder(files);
   // Beside the supervisor, which needs as long to come up; what is wrong with it the supervisor finds out as well.
   const daemon = reachDaemon(paths, host, id, uplinks ? { uplinks } : {}).catch(() => undefined);
   const assignment = { project, id, ...(uplinks && { uplinks: uplinks.map(formatUplinkSpec) }) };
