@@ -232,7 +232,8 @@ export class Account {
     } finally {
       if (this.#ids) {
         await endProcessesOf(Number(this.#ids[0]));
-        execFileSync('userdel', [this.name]);
+        // Of those that have ended, too, userdel says that they use the account.
+        execFileSync('userdel', ['--force', this.name], { stdio: 'ignore' });
       }
     }
   }
@@ -292,12 +293,14 @@ async function endProcessesOf(uid: number): Promise<void> {
   }
 }
 
+/** Those that run: who has ended stays in the list until somebody asks how, and not every first process does. */
 function processesOf(uid: number): number[] {
   const line = new RegExp(`^Uid:(\\s+\\d+)*\\s${uid}(\\s|$)`, 'm');
   return readdirSync('/proc').flatMap((entry) => {
     if (!/^\d+$/.test(entry)) return [];
     try {
-      return line.test(readFileSync(`/proc/${entry}/status`, 'utf8')) ? [Number(entry)] : [];
+      const status = readFileSync(`/proc/${entry}/status`, 'utf8');
+      return line.test(status) && !/^State:\s+Z/m.test(status) ? [Number(entry)] : [];
     } catch {
       return [];
     }
