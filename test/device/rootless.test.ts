@@ -36,7 +36,8 @@ beforeAll(() => {
 });
 afterAll(() => {
   if (directory !== undefined) rmSync(directory, { recursive: true });
-  execFileSync('userdel', [user]);
+  // A process of theirs that has ended may not have been collected yet.
+  execFileSync('userdel', ['--force', user], { stdio: 'ignore' });
 });
 afterEach(() => {
   for (const container of containers.splice(0)) container.kill('SIGKILL');
