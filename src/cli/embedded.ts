@@ -7,7 +7,7 @@ import { DaemonClient } from '../control/client.ts';
 import { conflict, DeckError, unavailable } from '../control/error.ts';
 import { DEFAULT_NETWORK } from '../control/name.ts';
 import type { NetworkInfo } from '../control/network.ts';
-import { ensureFolder, type RuntimePaths } from '../control/paths.ts';
+import { openIn, type RuntimePaths } from '../control/paths.ts';
 import { findProcess } from '../control/process.ts';
 import { SANDBOX_VARIABLE } from '../control/sandbox.ts';
 import { formatUplinkSpec, type UplinkSpec } from '../control/uplink-spec.ts';
@@ -103,8 +103,7 @@ async function startDaemon(
   host: string | undefined,
   { uplinks, hostLoopback }: DaemonWish,
 ): Promise<DaemonMessage> {
-  ensureFolder(paths);
-  const log = openSync(paths.log, 'a', 0o600);
+  const log = await openIn(paths, () => openSync(paths.log, 'a', 0o600));
   const { [SANDBOX_VARIABLE]: _, ...env } = process.env;
   try {
     const child = spawn(

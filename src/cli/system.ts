@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { DaemonAbsent, type DaemonClient } from '../control/client.ts';
-import { ensureFolder, type RuntimePaths } from '../control/paths.ts';
+import { openIn, type RuntimePaths } from '../control/paths.ts';
 import { type Pruned, pruneAbandoned } from '../control/prune.ts';
 import { confirmed } from './confirm.ts';
 import { EXIT_DONE, type Format, print } from './output.ts';
@@ -35,8 +35,7 @@ async function pruneAnyhow(paths: RuntimePaths, client: DaemonClient): Promise<P
     if (!(error instanceof DaemonAbsent)) throw error;
     // A folder that somebody else is to make.
     if (!paths.own && !existsSync(paths.folder)) throw error;
-    ensureFolder(paths);
-    const pruned = await pruneAbandoned(paths);
+    const pruned = await openIn(paths, () => pruneAbandoned(paths));
     // One that is just starting or ending.
     if (pruned === null) throw error;
     return pruned;

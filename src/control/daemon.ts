@@ -13,7 +13,7 @@ import type { SubnetPool } from './ipam.ts';
 import { Leases } from './leases.ts';
 import { DaemonLock, takeEnded, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
-import { ensureFolder, type RuntimePaths, removeFolder } from './paths.ts';
+import { openIn, type RuntimePaths, removeFolder } from './paths.ts';
 import { type Pruned, pruneDeck } from './prune.ts';
 import { type Restored, restoreDeck, savedBridge } from './restore.ts';
 import type { SavedState } from './saved-state.ts';
@@ -98,7 +98,6 @@ export class Daemon {
   static async start(options: DaemonOptions): Promise<Daemon> {
     const { paths, log, untilEmpty = false, group, passed = {} } = options;
     const gid = group === undefined ? null : findGroup(group);
-    ensureFolder(paths);
     const lock = await lockAt(paths);
     let stateLock: DaemonLock | null = null;
     let deck: Deck | undefined;
@@ -328,9 +327,10 @@ export class Daemon {
   }
 }
 
-async function lockAt({ lock, socket }: RuntimePaths): Promise<DaemonLock> {
+async function lockAt(paths: RuntimePaths): Promise<DaemonLock> {
+  const { lock, socket } = paths;
   try {
-    return await takeLock(lock, socket);
+    return await openIn(paths, () => takeLock(lock, socket));
   } catch (error) {
     if (error instanceof DeckError) throw error;
     throw new DeckError(

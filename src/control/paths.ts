@@ -119,6 +119,24 @@ export function ensureFolder({ folder, own }: Pick<RuntimePaths, 'folder' | 'own
   checkFolder(folder);
 }
 
+/**
+ * Opens something in a folder that is made first: both again when somebody else, who was the last in it, has removed it in
+ * between.
+ */
+export async function openIn<T>(
+  paths: Pick<RuntimePaths, 'folder' | 'own'>,
+  open: () => T | Promise<T>,
+): Promise<T> {
+  for (let more = 100; ; more--) {
+    try {
+      ensureFolder(paths);
+      return await open();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || !paths.own || more === 0) throw error;
+    }
+  }
+}
+
 function checkFolder(folder: string): void {
   const { mode } = checkOwner(folder);
   if ((mode & 0o077) !== 0) chmodSync(folder, 0o700);

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -20,7 +21,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DaemonAbsent, DaemonClient } from '../../src/control/client.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { formatLine } from '../../src/control/log.ts';
-import { ensureFolder, type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
+import { ensureFolder, openIn, type RuntimePaths, runtimePaths } from '../../src/control/paths.ts';
 import type { SavedState } from '../../src/control/saved-state.ts';
 import { FakeDataPlane } from './fake-data-plane.ts';
 import { fakeDeck } from './fake-deck.ts';
@@ -311,6 +312,19 @@ describe('paths', () => {
     const file = { ...own, folder: join(folder, 'file', 'deeper') };
     writeFileSync(join(folder, 'file'), '');
     expect(() => ensureFolder(file)).toThrow('cannot make the folder');
+  });
+
+  it('are made again when another daemon removes them before anything is in them', async () => {
+    const own = { folder: join(folder, 'own'), own: true };
+    let raced = 0;
+    const opened = await openIn(own, () => {
+      if (raced++ < 3) rmdirSync(own.folder);
+      return readdirSync(own.folder).length;
+    });
+    expect([opened, raced]).toEqual([0, 4]);
+    const nowhere = () => readdirSync(join(folder, 'nowhere'));
+    await expect(openIn(own, nowhere)).rejects.toThrow('ENOENT');
+    await expect(openIn({ folder, own: false }, nowhere)).rejects.toThrow('ENOENT');
   });
 
   it('of somebody else are not made', () => {
