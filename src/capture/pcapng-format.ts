@@ -24,8 +24,6 @@ export const BLOCK_OVERHEAD = 12;
 // Offsets from the beginning of the block.
 export const SHB_MAGIC = 8;
 export const SHB_MAJOR = 12;
-export const SHB_MINOR = 14;
-export const SHB_SECTION_LENGTH = 16;
 export const SHB_OPTIONS = 24;
 
 export const IDB_LINKTYPE = 8;

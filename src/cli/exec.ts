@@ -6,6 +6,7 @@ import type { DaemonClient } from '../control/client.ts';
 import type { Container } from '../control/container.ts';
 import { DeckError, invalid, unavailable } from '../control/error.ts';
 import { quote } from '../control/name.ts';
+import { enter } from '../control/sandbox.ts';
 import { EXIT_DECK_FAILED, report } from './output.ts';
 import { Signals } from './signals.ts';
 
@@ -40,7 +41,8 @@ export async function exec(
     if (command.length === 0) throw invalid('no command to run; give one after the name of the container');
     const more = env.map(assignment);
     const container = await client.get<Container>(`/v1/containers/${encodeURIComponent(name)}`);
-    const child = spawn('nsenter', [...entry(container), '--', ...command], {
+    const [program, ...into] = entry(container);
+    const child = spawn(program!, [...into, ...command], {
       stdio: 'inherit',
       env: { ...process.env, ...Object.fromEntries(more) },
     });
@@ -59,18 +61,15 @@ export async function exec(
   }
 }
 
-/** Options of nsenter for a container's namespaces. */
+/** The words that come before a command that is to run in a container. */
 function entry({ name, pid, netns }: Container): string[] {
-  if (pid === null) return [`--net=${netns}`];
+  if (pid === null) return ['nsenter', `--net=${netns}`, '--'];
   const others = NAMESPACES.filter(
     ([kind]) => namespaceOf(name, pid, kind) !== readlinkSync(`/proc/self/ns/${kind}`),
   );
   const flags = others.map(([, flag]) => flag);
-  // Who enters a user namespace stays who he is: root there, as the container's own command.
-  const credentials = flags.includes('--user') ? ['--preserve-credentials'] : [];
   // With the files of the container comes the folder that it is in.
-  const folder = flags.includes('--mount') ? ['--wd'] : [];
-  return ['--target', `${pid}`, ...flags, ...credentials, ...folder];
+  return enter(pid, flags.includes('--mount') ? [...flags, '--wd'] : flags);
 }
 
 function namespaceOf(name: string, pid: number, kind: string): string {

@@ -1,3 +1,5 @@
+import { shellWord } from './shell-word.ts';
+
 /** What a sandbox sees in place of the host's files and names. Paths are absolute. */
 export interface MountOptions {
   /** Its host name, and what is in its /etc/hostname; the host's when left out. */
@@ -37,11 +39,11 @@ export function mountScript({ hostname, readOnly, tmpfs = [], writable = [], cwd
   return [
     'set -e; umask 022',
     readOnly ? READ_ONLY : '',
-    ...writable.map((folder) => `folder=${quote(folder)}; ${MAKE_WRITABLE}`),
+    ...writable.map((folder) => `folder=${shellWord(folder)}; ${MAKE_WRITABLE}`),
     `mount -n -t tmpfs -o mode=755,size=1m ${MOUNT_SOURCE} ${STAGE}`,
     `exec 5>${STAGE}/hosts 6>${STAGE}/resolv.conf 7>${STAGE}/own 8>${STAGE}/sys`,
     ...['hosts', 'resolv.conf'].map(ownFile),
-    hostname === undefined ? '' : setHostname(quote(hostname)),
+    hostname === undefined ? '' : setHostname(shellWord(hostname)),
     ...hidden.map((path, i) => entry(`${field(path)} ${STAGE}/${i} none x-mount.mkdir,rbind`)),
     ...covers.map(cover),
     ...hidden.map((path, i) => entry(`${STAGE}/${i} ${field(path)} none x-mount.mkdir,rbind`)),
@@ -49,11 +51,11 @@ export function mountScript({ hostname, readOnly, tmpfs = [], writable = [], cwd
     ...tmpfs
       .filter((folder) => !covers.includes(folder) && hidden.some((path) => isWithin(folder, path)))
       .map(cover),
-    `echo ${quote(sysEntries(readOnly ? 'ro' : 'rw'))} >&8; exec 7>&- 8>&-`,
+    `echo ${shellWord(sysEntries(readOnly ? 'ro' : 'rw'))} >&8; exec 7>&- 8>&-`,
     `mount -n -a -T ${STAGE}/own`,
     `(cd ${STAGE}; mount -n -c -a -T sys 2>/dev/null) || :`,
     `[ ! -e ${STAGE}/own ] || umount -n -l ${STAGE}`,
-    cwd === undefined ? '' : `cd ${quote(cwd)}`,
+    cwd === undefined ? '' : `cd ${shellWord(cwd)}`,
     'set +e',
   ]
     .filter((line) => line !== '')
@@ -86,7 +88,7 @@ echo ${name} >${STAGE}/hostname; ${ownFile('hostname')}`;
 /** Puts an empty folder in the place of the host's, if the host has it. */
 function cover(folder: string): string {
   const line = `${MOUNT_SOURCE} ${field(folder)} tmpfs nosuid,nodev,mode=1777`;
-  return `[ ! -d ${quote(folder)} ] || ${entry(line)}`;
+  return `[ ! -d ${shellWord(folder)} ] || ${entry(line)}`;
 }
 
 /** Puts a file of the stage in the place of the host's, if the host has it. */
@@ -107,7 +109,7 @@ ${MOUNT_SOURCE} /sys sysfs nosuid,nodev,noexec,${flag}
 
 /** One line more for `mount -a`. */
 function entry(line: string): string {
-  return `printf '%s\\n' ${quote(line)} >&7`;
+  return `printf '%s\\n' ${shellWord(line)} >&7`;
 }
 
 /** Paths that are in none of the others. */
@@ -123,9 +125,4 @@ function isWithin(path: string, folder: string): boolean {
 /** A path as fstab(5) has it. */
 function field(path: string): string {
   return path.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
-}
-
-/** A text as one word of the shell. */
-function quote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }

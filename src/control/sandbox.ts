@@ -197,7 +197,7 @@ export class Sandbox {
 }
 
 /** The words that come before a command that is to run in these namespaces of a process. */
-function enter(pid: number, namespaces: readonly string[]): string[] {
+export function enter(pid: number, namespaces: readonly string[]): string[] {
   const credentials = namespaces.includes('--user') ? ['--preserve-credentials'] : [];
   return ['nsenter', '--target', `${pid}`, ...namespaces, ...credentials, '--'];
 }

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { shellWord } from '../control/shell-word.ts';
 
 /** Programs that container engines start, by the names of their files in the package. */
 export type Called = 'cni' | 'oci-hook' | 'netavark';
@@ -13,10 +14,5 @@ export function programPath(name: Called): string {
  * with hardly a PATH, or none, so both are named by their whole paths.
  */
 export function launcher(name: Called, node = process.execPath): string {
-  return `#!/bin/sh\nexec ${quoted(node)} ${quoted(programPath(name))} "$@"\n`;
-}
-
-/** As one word of a shell. */
-function quoted(word: string): string {
-  return `'${word.replaceAll("'", `'\\''`)}'`;
+  return `#!/bin/sh\nexec ${shellWord(node)} ${shellWord(programPath(name))} "$@"\n`;
 }

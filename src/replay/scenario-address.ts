@@ -1,4 +1,5 @@
 // Addresses as a scenario writes them; whatever is none is refused where it stands.
+import { prefixWord } from '../../switch/martian.ts';
 import {
   type Ipv6,
   ipv4Mask,
@@ -71,8 +72,5 @@ export function inIpv6Subnet(
   address: readonly number[],
   { address: base, prefix }: { address: readonly number[]; prefix: number },
 ): boolean {
-  return [0, 1, 2, 3].every((word) => {
-    const bits = Math.min(32, Math.max(0, prefix - 32 * word));
-    return ((address[word]! ^ base[word]!) & ipv4Mask(bits)) === 0;
-  });
+  return [0, 1, 2, 3].every((word) => ((address[word]! ^ base[word]!) & prefixWord(prefix, word)) === 0);
 }

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { endProcesses, findProcess, type ProcessId } from '../../src/control/process.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -181,15 +182,11 @@ export class Account {
 
   /** Pids of everything that was started by this account's programs and still runs. */
   processes(): number[] {
-    return readdirSync('/proc').flatMap((entry) => {
-      if (!/^\d+$/.test(entry)) return [];
+    return processIds().filter((pid) => {
       try {
-        const marked = readFileSync(`/proc/${entry}/environ`, 'latin1').includes(
-          `TAPDECK_TEST=${this.#mark}`,
-        );
-        return marked ? [Number(entry)] : [];
+        return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`TAPDECK_TEST=${this.#mark}`);
       } catch {
-        return [];
+        return false;
       }
     });
   }
@@ -211,14 +208,7 @@ export class Account {
 
   /** Ends what still runs, for afterEach: also when the test failed half-way. */
   async end(): Promise<void> {
-    for (const pid of this.processes()) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It was faster.
-      }
-    }
-    while (this.processes().length > 0) await sleep(10);
+    await endProcesses(() => this.processes().flatMap((pid) => findProcess(pid) ?? []), 0);
     for (const file of existsSync(this.runtime) ? readdirSync(this.runtime) : []) {
       rmSync(join(this.runtime, file), { recursive: true });
     }
@@ -231,7 +221,8 @@ export class Account {
       rmSync(this.folder, { recursive: true, force: true });
     } finally {
       if (this.#ids) {
-        await endProcessesOf(Number(this.#ids[0]));
+        const uid = Number(this.#ids[0]);
+        await endProcesses(() => processesOf(uid), 0);
         // Of those that have ended, too, userdel says that they use the account.
         execFileSync('userdel', ['--force', this.name], { stdio: 'ignore' });
       }
@@ -279,32 +270,23 @@ function checkBuilt(): void {
   if (!existsSync(join(root, 'dist/src/main.js'))) throw new Error('not built; run npm run build first');
 }
 
-/** Ends what runs as a user. Who is just being started, or ends, has no environment in which a mark could be found. */
-async function endProcessesOf(uid: number): Promise<void> {
-  for (let pids = processesOf(uid); pids.length > 0; pids = processesOf(uid)) {
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It was faster.
-      }
-    }
-    await sleep(10);
-  }
-}
-
-/** Those that run: who has ended stays in the list until somebody asks how, and not every first process does. */
-function processesOf(uid: number): number[] {
+/** Those that run as a user. Who is just being started, or ends, has no environment in which a mark could be found. */
+function processesOf(uid: number): ProcessId[] {
   const line = new RegExp(`^Uid:(\\s+\\d+)*\\s${uid}(\\s|$)`, 'm');
-  return readdirSync('/proc').flatMap((entry) => {
-    if (!/^\d+$/.test(entry)) return [];
+  return processIds().flatMap((pid) => {
     try {
-      const status = readFileSync(`/proc/${entry}/status`, 'utf8');
-      return line.test(status) && !/^State:\s+Z/m.test(status) ? [Number(entry)] : [];
+      return line.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? (findProcess(pid) ?? []) : [];
     } catch {
       return [];
     }
   });
+}
+
+/** Of everything that is in the list of processes, and may have ended since. */
+function processIds(): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number);
 }
 
 /** A mount namespace of its own in which /dev/net/tun has this mode, or is missing for ''. */

@@ -1,12 +1,6 @@
+import { shellWord } from '../../control/shell-word.ts';
 import { allCommands, type CommandInfo } from '../command-tree.ts';
-import {
-  argumentBranches,
-  childBranches,
-  passingBranches,
-  quote,
-  valueBranches,
-  wordsOf,
-} from './shell-tables.ts';
+import { argumentBranches, childBranches, passingBranches, valueBranches, wordsOf } from './shell-tables.ts';
 
 /** Completion for bash 4.4 and newer, with or without the package bash-completion. */
 export function bashScript(tree: CommandInfo): string {
@@ -127,8 +121,10 @@ function wordBranches(tree: CommandInfo): string {
       const options = command.options.flatMap(({ flags }) => flags).join(' ');
       const commands = command.children.flatMap(wordsOf).join(' ');
       return [
-        `    ${quote(`${path}:options`)}) REPLY=${quote(options)} ;;\n`,
-        ...(commands === '' ? [] : [`    ${quote(`${path}:commands`)}) REPLY=${quote(commands)} ;;\n`]),
+        `    ${shellWord(`${path}:options`)}) REPLY=${shellWord(options)} ;;\n`,
+        ...(commands === ''
+          ? []
+          : [`    ${shellWord(`${path}:commands`)}) REPLY=${shellWord(commands)} ;;\n`]),
       ];
     })
     .join('');

@@ -1,3 +1,4 @@
+import { shellWord } from '../../control/shell-word.ts';
 import { allCommands, type CommandInfo, type Values } from '../command-tree.ts';
 
 /**
@@ -11,7 +12,7 @@ export function childBranches(tree: CommandInfo): string {
   for (const command of allCommands(tree)) {
     for (const child of command.children) {
       for (const word of wordsOf(child)) {
-        branches.push(`${pattern(command, word)}) REPLY=${quote(child.path.join(' '))} ;;`);
+        branches.push(`${pattern(command, word)}) REPLY=${shellWord(child.path.join(' '))} ;;`);
       }
     }
   }
@@ -26,7 +27,7 @@ export function valueBranches(tree: CommandInfo): string {
       // One that may be left out is given with `=`.
       if (values === undefined || optional) continue;
       const patterns = flags.map((flag) => pattern(command, flag)).join('|');
-      branches.push(`${patterns}) REPLY=${quote(valuesText(values))} ;;`);
+      branches.push(`${patterns}) REPLY=${shellWord(valuesText(values))} ;;`);
     }
   }
   return indented(branches);
@@ -37,8 +38,8 @@ export function argumentBranches(tree: CommandInfo): string {
   const branches: string[] = [];
   for (const command of allCommands(tree)) {
     command.args.forEach(({ values, variadic }, i) => {
-      const position = variadic ? `${quote(command.path.join(' '))}:*` : pattern(command, `${i}`);
-      branches.push(`${position}) REPLY=${quote(valuesText(values))} ;;`);
+      const position = variadic ? `${shellWord(command.path.join(' '))}:*` : pattern(command, `${i}`);
+      branches.push(`${position}) REPLY=${shellWord(valuesText(values))} ;;`);
     });
   }
   return indented(branches);
@@ -47,7 +48,7 @@ export function argumentBranches(tree: CommandInfo): string {
 /** Paths of commands whose arguments are the command line of another program. */
 export function passingBranches(tree: CommandInfo): string {
   const paths = Array.from(allCommands(tree)).filter(({ passesThrough }) => passesThrough);
-  return paths.map(({ path }) => quote(path.join(' '))).join('|');
+  return paths.map(({ path }) => shellWord(path.join(' '))).join('|');
 }
 
 /** All words by which a command is called. */
@@ -60,12 +61,8 @@ export function valuesText(values: Values): string {
   return typeof values === 'string' ? values : `=${values.join(' ')}`;
 }
 
-export function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
 function pattern(command: CommandInfo, word: string): string {
-  return quote(`${command.path.join(' ')}:${word}`);
+  return shellWord(`${command.path.join(' ')}:${word}`);
 }
 
 function indented(lines: readonly string[]): string {

@@ -1,12 +1,6 @@
+import { shellWord } from '../../control/shell-word.ts';
 import { allCommands, type CommandInfo } from '../command-tree.ts';
-import {
-  argumentBranches,
-  childBranches,
-  passingBranches,
-  quote,
-  valueBranches,
-  wordsOf,
-} from './shell-tables.ts';
+import { argumentBranches, childBranches, passingBranches, valueBranches, wordsOf } from './shell-tables.ts';
 
 /** Completion for zsh 5: the file `_tapdeck` of a folder in fpath. */
 export function zshScript(tree: CommandInfo): string {
@@ -113,7 +107,7 @@ fi
 /** What may be typed behind each command, with what it is: its options, and its subcommands. */
 function wordBranches(tree: CommandInfo): string {
   const list = (words: readonly (readonly [string, string])[]) =>
-    words.map(([word, what]) => quote(`${word.replaceAll(':', '\\:')}:${what}`)).join(' ');
+    words.map(([word, what]) => shellWord(`${word.replaceAll(':', '\\:')}:${what}`)).join(' ');
   return Array.from(allCommands(tree))
     .flatMap((command) => {
       const path = command.path.join(' ');
@@ -124,10 +118,10 @@ function wordBranches(tree: CommandInfo): string {
         wordsOf(child).map((word) => [word, child.description] as const),
       );
       return [
-        `    ${quote(`${path}:options`)}) described=(${list(options)}) ;;\n`,
+        `    ${shellWord(`${path}:options`)}) described=(${list(options)}) ;;\n`,
         ...(commands.length === 0
           ? []
-          : [`    ${quote(`${path}:commands`)}) described=(${list(commands)}) ;;\n`]),
+          : [`    ${shellWord(`${path}:commands`)}) described=(${list(commands)}) ;;\n`]),
       ];
     })
     .join('');

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { DeckError, unavailable } from '../../control/error.ts';
+import { shellWord } from '../../control/shell-word.ts';
 import { packageProgram } from '../../control/version.ts';
 import { MAIN } from '../embedded.ts';
 
@@ -61,7 +62,7 @@ export function programLine(program: string, ...args: string[]): string[] {
 
 /** A script that becomes a program of this package: who starts it may have no PATH. */
 export function launcherOf(program: string, ...args: string[]): string {
-  const line = programLine(program, ...args).map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  const line = programLine(program, ...args).map(shellWord);
   return `#!/bin/sh\nexec ${line.join(' ')} "$@"\n`;
 }
 
