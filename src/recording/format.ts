@@ -3,20 +3,22 @@
  *
  * It begins with `MAGIC` and a version, 8 and 4 bytes, and 4 bytes of zero. Then come records, each as long as a multiple of 8:
  *
- *   length  kind    time    body
- *   uint32  uint32  double  what the kind says, and bytes of zero behind it
+ *   length  kind    time    body                 checksum
+ *   uint32  uint32  double  what the kind says   uint32, and bytes of zero behind it
  *
- * `length` counts all of the record but those last bytes; the low byte of `kind` is one of `Kind`, the others are a port's
- * number. Time is the data plane's: monotonic milliseconds.
+ * `length` counts the record as far as its body; the checksum is its CRC-32, as zlib's. The low byte of `kind` is one of `Kind`,
+ * the others are a port's number. Time is the data plane's: monotonic milliseconds.
  */
 export const MAGIC = 'TAPDECKR';
 /** Of this format, state of the tables included. A reader takes its own version only: tables have no other form. */
-export const VERSION = 1;
+export const VERSION = 2;
 export const FILE_HEADER = 16;
 /** Behind the last record, END, is where that begins: as many bytes before these 8 as the first uint32 says. */
 export const TRAILER = 8;
 export const TRAILER_MAGIC = 0x444e4554;
 export const RECORD_HEADER = 16;
+/** Bytes of the checksum behind a record. */
+export const CHECKSUM = 4;
 export const TIME_AT = 8;
 
 export const Kind = {
@@ -78,6 +80,11 @@ export type SlotOp = (typeof SlotOp)[keyof typeof SlotOp];
 export const THROWN = -1;
 
 /** Bytes that a record of `length` has in the file. */
+export function inFile(length: number): number {
+  return padded(length + CHECKSUM);
+}
+
+/** `length`, and as many bytes as it lacks to a multiple of 8. */
 export function padded(length: number): number {
   return (length + 7) & ~7;
 }

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import type { Frame } from '../../switch/frame.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
 import {
@@ -5,7 +6,7 @@ import {
   FRAME_OFFSET,
   FRAME_SLOT,
   FRAME_VNET,
-  padded,
+  inFile,
   RECORD_HEADER,
   TIME_AT,
 } from './format.ts';
@@ -65,7 +66,7 @@ export class RecordLog {
 
   #begin(length: number, kind: number, port: number, now: number): number {
     if (this.isOver) return -1;
-    const { words, doubles, bytes } = this.#ring;
+    const { words, doubles } = this.#ring;
     const at = this.#ring.begin(length);
     if (at < 0) {
       this.isOver = true;
@@ -75,20 +76,20 @@ export class RecordLog {
     words[at >> 2] = length;
     words[(at >> 2) + 1] = kind | (port << 8);
     doubles[(at + TIME_AT) >> 3] = now;
-    bytes.fill(0, at + length, at + padded(length));
     return at;
   }
 }
 
-/** A record as bytes, outside of a ring. */
+/** A record as it is in the file. */
 export function encodeRecord(kind: number, now: number, body: Uint8Array): Uint8Array {
   const length = RECORD_HEADER + body.length;
-  const record = new Uint8Array(padded(length));
+  const record = new Uint8Array(inFile(length));
   const view = new DataView(record.buffer);
   view.setUint32(0, length, true);
   view.setUint32(4, kind, true);
   view.setFloat64(TIME_AT, now, true);
   record.set(body, RECORD_HEADER);
+  view.setUint32(length, crc32(record.subarray(0, length)), true);
   return record;
 }
 

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
 import {
   FILE_HEADER,
   FRAME_LENGTH,
   FRAME_VNET,
+  inFile,
   Kind,
   MAGIC,
-  padded,
   TIME_AT,
   TRAILER,
   TRAILER_MAGIC,
@@ -33,6 +34,8 @@ export class RecordingPump {
   readonly #digest = new FrameDigest();
   #chunk = new Uint8Array(CHUNK);
   #length = 0;
+  /** What is behind a record: its checksum and bytes of zero. */
+  readonly #seal = new DataView(new ArrayBuffer(16));
   #received = 0;
   #names: RecordedNames = { networks: {}, ports: {} };
   /** Of the record that was taken last. */
@@ -73,7 +76,9 @@ export class RecordingPump {
         this.#digest.add(port, now, bytes, at + FRAME_VNET, VNET_LEN + view.getInt32(FRAME_LENGTH, true));
       } else {
         if (kind === Kind.FRAME) this.#received++;
-        this.#put(bytes, at, padded(length));
+        this.#put(bytes, at, length);
+        this.#seal.setUint32(0, crc32(bytes.subarray(at, at + length)), true);
+        this.#put(new Uint8Array(this.#seal.buffer, 0, inFile(length) - length));
       }
       return taken < most;
     });

@@ -1,10 +1,11 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { systemReason } from '../capture/capture-error.ts';
 import {
   FILE_HEADER,
+  inFile,
   Kind,
   MAGIC,
-  padded,
   RECORD_HEADER,
   TIME_AT,
   TRAILER,
@@ -102,16 +103,14 @@ export class RecordingReader {
     const record = Buffer.alloc(length);
     readSync(this.#fd, record, 0, length, this.size - TRAILER - length);
     if (length < RECORD_HEADER || record.readUInt32LE(4) !== Kind.END) return null;
-    try {
-      return decodeValue(record.toString('utf8', RECORD_HEADER, record.readUInt32LE(0))) as RecordingEnd;
-    } catch {
-      return null;
-    }
+    if (inFile(record.readUInt32LE(0)) !== length) return null;
+    if (!isWhole(new DataView(record.buffer, record.byteOffset), 0)) return null;
+    return decodeValue(record.toString('utf8', RECORD_HEADER, record.readUInt32LE(0))) as RecordingEnd;
   }
 
   /** Takes the next record; `kind` is 0 when there is none. Throws RecordingError for one that was cut, or is none. */
   next(): void {
-    this.offset += padded(this.length);
+    if (this.length > 0) this.offset += inFile(this.length);
     if (this.kind === Kind.END) {
       this.kind = 0;
       this.length = 0;
@@ -134,10 +133,15 @@ export class RecordingReader {
       );
     }
     // Memory is not asked for what the file cannot have.
-    if (length > this.size - this.offset || !this.#fill(padded(length))) this.#cut();
+    if (length > this.size - this.offset || !this.#fill(inFile(length))) this.#cut();
+    // What a bit that fell over would make of tables, nobody knows.
+    if (!isWhole(this.#view, this.#next)) {
+      this.kind = 0;
+      throw new RecordingError(this.file, this.offset, 'a record is damaged; what was before it was used');
+    }
     this.at = this.#next;
     this.length = length;
-    this.#next += padded(length);
+    this.#next += inFile(length);
     const kind = this.#view.getUint32(this.at + 4, true);
     this.kind = kind & 0xff;
     this.port = kind >>> 8;
@@ -197,4 +201,11 @@ export class RecordingReader {
     }
     return true;
   }
+}
+
+/** Whether the checksum behind the record at `at` is that of the record. */
+function isWhole(view: DataView, at: number): boolean {
+  const length = view.getUint32(at, true);
+  const record = new Uint8Array(view.buffer, view.byteOffset + at, length);
+  return crc32(record) === view.getUint32(at + length, true);
 }
