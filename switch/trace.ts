@@ -33,10 +33,12 @@ export type Stage = (typeof Stage)[keyof typeof Stage];
  * What happened there; `a0` to `a10` are the row's arguments. Addresses are four words (IPv4 mapped, as in `nat/tuple.ts`), two
  * ports are one word (`first << 16 | second`), a MAC is two words. Numbers are stable: new actions are appended.
  *
- * `ENDS` below is a0–a3 source, a4–a7 destination, a8 ports (of ICMP: type and code), a9 EtherType | protocol << 16.
+ * `ENDS` below is a0–a3 source, a4–a7 destination, a8 ports, a9 EtherType | protocol << 16 | TCP's flags, or `Piece` of all others,
+ * << 24. Of ICMP a8 is code | type << 8 | the sequence number of an echo, or the MTU that an error tells, << 16. Of ARP a0–a1 is the
+ * sender's MAC, a3 and a7 are the addresses, and a8 is the operation.
  */
 export const Action = {
-  /** INGRESS: ENDS, a10 length. */
+  /** INGRESS: ENDS, a10 length | bytes of it that are no payload of TCP or UDP << 17, 0 where that is not known. */
   RECEIVED: 0,
   /** END: ENDS, a10 verdict. One for every account in the ledger. */
   VERDICT: 1,
@@ -111,6 +113,17 @@ export const Action = {
 
   /** UPLINK: the sockets of the host take it; a0 protocol. */
   SOCKET: 30,
+
+  // What a message says; INGRESS and ORIGIN, behind RECEIVED and MADE.
+  /** Neighbor discovery about a0–a3. */
+  TARGET: 31,
+  /**
+   * DNS: a0 flags << 16 | type of the question, a1 number of answers << 16 | bytes of the name, of which the first `NAME_BYTES` are in
+   * a2–a10 as they stand in the message, low byte first.
+   */
+  QUESTION: 32,
+  /** DHCP: message of type a0, with address a1 for the client, or 0. */
+  DHCP: 33,
 } as const;
 export type Action = (typeof Action)[keyof typeof Action];
 
@@ -137,6 +150,16 @@ export type Service = (typeof Service)[keyof typeof Service];
 
 /** Third word of an IPv4 address in a row, as in `nat/tuple.ts`: ::ffff:a.b.c.d (RFC 4291 §2.5.5.2). */
 export const MAPPED = 0xffff;
+
+/** What of an IP packet is there. */
+export const Piece = { WHOLE: 0, FIRST: 1, LATER: 2 } as const;
+export type Piece = (typeof Piece)[keyof typeof Piece];
+
+/** Bytes of a name in a row of QUESTION. */
+export const NAME_BYTES = 36;
+
+/** RECEIVED: bits of the length. */
+export const LENGTH_BITS = 17;
 
 /** Words of a row: packet, stage and action, `now` (a double), the port by which the packet came in, arguments. */
 export const ROW_WORDS = 16;

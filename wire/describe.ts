@@ -23,27 +23,22 @@ import {
   ICMP_PARAMETER_PROBLEM,
   ICMP_REDIRECT,
   ICMP_SEQUENCE,
-  ICMP_TIME_EXCEEDED,
   ICMP_UNREACH_FRAG_NEEDED,
   ICMP_UNREACHABLE,
   icmpGateway,
   icmpMtu,
   isIcmpError,
 } from './icmp.ts';
+import { icmpName, icmpv6Name } from './icmp-name.ts';
 import {
   ICMPV6_ECHO_REPLY,
   ICMPV6_ECHO_REQUEST,
-  ICMPV6_MLD_DONE,
-  ICMPV6_MLD_QUERY,
-  ICMPV6_MLD_REPORT,
-  ICMPV6_MLDV2_REPORT,
   ICMPV6_NEIGHBOR_ADVERTISEMENT,
   ICMPV6_NEIGHBOR_SOLICITATION,
   ICMPV6_PACKET_TOO_BIG,
   ICMPV6_PARAMETER_PROBLEM,
   ICMPV6_REDIRECT,
   ICMPV6_ROUTER_ADVERTISEMENT,
-  ICMPV6_ROUTER_SOLICITATION,
   ICMPV6_TIME_EXCEEDED,
   ICMPV6_UNREACHABLE,
   icmpv6Mtu,
@@ -216,35 +211,25 @@ function tcp(packet: Packet): string {
   return `${text}, length ${length}`;
 }
 
-const UNREACHABLE = [
-  'net unreachable',
-  'host unreachable',
-  'protocol unreachable',
-  'port unreachable',
-  'fragmentation needed',
-  'source route failed',
-];
-
 function icmp(packet: Packet): string {
   const { bytes, l4 } = packet;
   const type = bytes[l4];
   const code = bytes[l4 + ICMP_CODE];
+  const name = icmpName(type, code);
   switch (type) {
     case ICMP_ECHO_REQUEST:
     case ICMP_ECHO_REPLY:
-      return `echo ${type === ICMP_ECHO_REQUEST ? 'request' : 'reply'}, ${identity(bytes, l4)}`;
+      return `${name}, ${identity(bytes, l4)}`;
     case ICMP_UNREACHABLE: {
       const mtu = code === ICMP_UNREACH_FRAG_NEEDED ? ` mtu ${icmpMtu(bytes, l4)}` : '';
-      return `${UNREACHABLE[code] ?? `unreachable code ${code}`}${mtu}${about(packet)}`;
+      return `${name}${mtu}${about(packet)}`;
     }
-    case ICMP_TIME_EXCEEDED:
-      return `time exceeded ${code === 0 ? 'in transit' : 'in reassembly'}${about(packet)}`;
     case ICMP_REDIRECT:
-      return `redirect to ${formatIpv4(icmpGateway(bytes, l4))}${about(packet)}`;
+      return `${name} to ${formatIpv4(icmpGateway(bytes, l4))}${about(packet)}`;
     case ICMP_PARAMETER_PROBLEM:
-      return `parameter problem at ${bytes[l4 + 4]}${about(packet)}`;
+      return `${name} at ${bytes[l4 + 4]}${about(packet)}`;
     default:
-      return `type ${type} code ${code}${isIcmpError(type) ? about(packet) : ''}`;
+      return `${name}${isIcmpError(type) ? about(packet) : ''}`;
   }
 }
 
@@ -254,8 +239,6 @@ function about(packet: Packet): string {
   return inner + IPV4_LEN <= packet.end ? ` (${ipv4Pair(packet.bytes, inner)})` : '';
 }
 
-const UNREACHABLE6 = ['no route', 'administratively prohibited', 'beyond scope', 'address', 'port'];
-
 function icmpv6(packet: Packet): string {
   const { bytes, l4, end } = packet;
   const type = bytes[l4];
@@ -263,38 +246,28 @@ function icmpv6(packet: Packet): string {
   // Which message it is, is known; what it says is not all there.
   if (l4 + ndLength(type) > end) return `type ${type} truncated`;
   const target = l4 + ND_TARGET;
+  const name = icmpv6Name(type, code);
   switch (type) {
     case ICMPV6_ECHO_REQUEST:
     case ICMPV6_ECHO_REPLY:
-      return `echo ${type === ICMPV6_ECHO_REQUEST ? 'request' : 'reply'}, ${identity(bytes, l4)}`;
+      return `${name}, ${identity(bytes, l4)}`;
     case ICMPV6_NEIGHBOR_SOLICITATION:
-      return `neighbor solicitation, who has ${ipv6At(bytes, target)}`;
+      return `${name}, who has ${ipv6At(bytes, target)}`;
     case ICMPV6_NEIGHBOR_ADVERTISEMENT:
-      return `neighbor advertisement, tgt is ${ipv6At(bytes, target)}${naFlags(ndNaFlags(bytes, l4))}`;
-    case ICMPV6_ROUTER_SOLICITATION:
-      return 'router solicitation';
+      return `${name}, tgt is ${ipv6At(bytes, target)}${naFlags(ndNaFlags(bytes, l4))}`;
     case ICMPV6_ROUTER_ADVERTISEMENT:
-      return `router advertisement, lifetime ${ndRaLifetime(bytes, l4)} s`;
+      return `${name}, lifetime ${ndRaLifetime(bytes, l4)} s`;
     case ICMPV6_REDIRECT:
-      return `redirect to ${ipv6At(bytes, target)}`;
-    case ICMPV6_UNREACHABLE:
-      return `unreachable ${UNREACHABLE6[code] ?? `code ${code}`}${about6(packet)}`;
+      return `${name} to ${ipv6At(bytes, target)}`;
     case ICMPV6_PACKET_TOO_BIG:
-      return `packet too big, mtu ${icmpv6Mtu(bytes, l4) >>> 0}${about6(packet)}`;
-    case ICMPV6_TIME_EXCEEDED:
-      return `time exceeded ${code === 0 ? 'in transit' : 'in reassembly'}${about6(packet)}`;
+      return `${name}, mtu ${icmpv6Mtu(bytes, l4) >>> 0}${about6(packet)}`;
     case ICMPV6_PARAMETER_PROBLEM:
-      return `parameter problem code ${code} at ${get32(bytes, l4 + 4) >>> 0}${about6(packet)}`;
-    case ICMPV6_MLD_QUERY:
-      return 'multicast listener query';
-    case ICMPV6_MLD_REPORT:
-      return 'multicast listener report';
-    case ICMPV6_MLDV2_REPORT:
-      return 'multicast listener report v2';
-    case ICMPV6_MLD_DONE:
-      return 'multicast listener done';
+      return `${name} code ${code} at ${get32(bytes, l4 + 4) >>> 0}${about6(packet)}`;
+    case ICMPV6_UNREACHABLE:
+    case ICMPV6_TIME_EXCEEDED:
+      return `${name}${about6(packet)}`;
     default:
-      return `type ${type} code ${code}`;
+      return name;
   }
 }
 

@@ -100,6 +100,15 @@ export function parseDhcp(bytes: Uint8Array, at: number, end: number, request: D
   return (overload & 2) === 0 || readOptions(bytes, at + DHCP_SNAME, at + DHCP_FILE, request) >= 0;
 }
 
+/** Value of option 53 of a message whose cookie is there, 0 when it has none: `DhcpType`. */
+export function dhcpMessageType(bytes: Uint8Array, at: number, end: number): number {
+  for (let option = at + DHCP_LEN; option + 2 < end && bytes[option] !== DhcpOption.END; ) {
+    if (bytes[option] === DhcpOption.MESSAGE_TYPE) return bytes[option + 2];
+    option += bytes[option] === DhcpOption.PAD ? 1 : 2 + bytes[option + 1];
+  }
+  return 0;
+}
+
 /** Reads the options of one field; the value of option 52 (0 when it is not there), or -1 when they are malformed. */
 function readOptions(bytes: Uint8Array, from: number, end: number, request: DhcpRequest): number {
   let overload = 0;

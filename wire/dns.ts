@@ -47,14 +47,28 @@ export const DnsType = {
   CNAME: 5,
   SOA: 6,
   PTR: 12,
+  MX: 15,
+  TXT: 16,
   AAAA: 28,
+  SRV: 33,
   OPT: 41,
   DS: 43,
   DNSKEY: 48,
+  HTTPS: 65,
   IXFR: 251,
   AXFR: 252,
   ANY: 255,
 } as const;
+
+/** `A`, `AAAA`; `TYPE65` for a type that has no name here (RFC 3597 §5). */
+export function dnsTypeName(type: number): string {
+  return Object.entries(DnsType).find(([, number]) => number === type)?.[0] ?? `TYPE${type}`;
+}
+
+/** `NXDOMAIN`; `RCODE9` for one that has no name here. */
+export function dnsRcodeName(rcode: number): string {
+  return Object.entries(DnsRcode).find(([, number]) => number === rcode)?.[0] ?? `RCODE${rcode}`;
+}
 
 export const DNS_CLASS_IN = 1;
 

@@ -24,6 +24,7 @@ export * from './ethernet.ts';
 export * from './fragmentation.ts';
 export * from './hash.ts';
 export * from './icmp.ts';
+export * from './icmp-name.ts';
 export * from './icmpv6.ts';
 export * from './ipv4.ts';
 export * from './ipv6.ts';

@@ -25,6 +25,24 @@ export const TCP_ECE = 0x40;
 /** Congestion Window Reduced (RFC 3168 §6.1). */
 export const TCP_CWR = 0x80;
 
+/** As they are named, ACK last: `SYN+ACK`. */
+const FLAG_NAMES: readonly (readonly [number, string])[] = [
+  [TCP_SYN, 'SYN'],
+  [TCP_FIN, 'FIN'],
+  [TCP_RST, 'RST'],
+  [TCP_PSH, 'PSH'],
+  [TCP_URG, 'URG'],
+  [TCP_ECE, 'ECE'],
+  [TCP_CWR, 'CWR'],
+  [TCP_ACK, 'ACK'],
+];
+
+/** Flags in words: `SYN+ACK`, `PSH+ACK`; `no flags` for none. */
+export function tcpFlagNames(flags: number): string {
+  const names = FLAG_NAMES.filter(([flag]) => (flags & flag) !== 0).map(([, name]) => name);
+  return names.length === 0 ? 'no flags' : names.join('+');
+}
+
 export const TCP_OPT_END = 0;
 export const TCP_OPT_NOP = 1;
 export const TCP_OPT_MSS = 2;

@@ -99,8 +99,9 @@ export class Observer implements RowSink {
     }
     const { row } = this.#trace;
     this.#ends.write(frame, row);
-    row[LAST] = frame.length;
+    row[LAST] = this.#ends.lengths;
     this.#trace.written(frame.packet, Stage.INGRESS, Action.RECEIVED);
+    this.#message(frame, Stage.INGRESS);
   }
 
   /**
@@ -118,6 +119,13 @@ export class Observer implements RowSink {
     this.#ends.write(frame, row);
     row[LAST] = cause;
     this.#trace.written(frame.packet, Stage.ORIGIN, Action.MADE);
+    this.#message(frame, Stage.ORIGIN);
+  }
+
+  /** What the message says of which the ends have just been told. */
+  #message(frame: Frame, stage: Stage): void {
+    const action = this.#ends.writeMessage(this.#trace.row);
+    if (action >= 0) this.#trace.written(frame.packet, stage, action as Action);
   }
 
   /** A frame that waited for a port goes on, outside of everything else: until `concluded` that is its story. */

@@ -4,7 +4,10 @@ import type { DropReasonName } from '../../switch/drop-text.ts';
 import {
   Action,
   By,
+  LENGTH_BITS,
   MAPPED,
+  NAME_BYTES,
+  Piece,
   ROW_ARGUMENTS,
   ROW_PACKET,
   ROW_PORT,
@@ -15,7 +18,13 @@ import {
 } from '../../switch/trace.ts';
 import { VerdictKind, verdictArgument, verdictKind } from '../../switch/verdict.ts';
 import { formatIpv4, formatIpv6, formatMac } from '../../wire/address.ts';
+import { ARP_REPLY, ARP_REQUEST } from '../../wire/arp.ts';
+import { DhcpType } from '../../wire/dhcp.ts';
+import { DNS_QR, DNS_RCODE, dnsRcodeName, dnsTypeName, readDnsName } from '../../wire/dns.ts';
 import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
+import { ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST } from '../../wire/icmp.ts';
+import { icmpName, icmpv6Name } from '../../wire/icmp-name.ts';
+import { isIcmpv6Echo } from '../../wire/icmpv6.ts';
 import {
   PROTO_GRE,
   PROTO_ICMP,
@@ -25,6 +34,7 @@ import {
   PROTO_TCP,
   PROTO_UDP,
 } from '../../wire/protocol.ts';
+import { tcpFlagNames } from '../../wire/tcp.ts';
 import { RULE_ACTIONS, RULE_KINDS, RULE_STATES } from '../dataplane/commands.ts';
 import type { Names } from './names.ts';
 
@@ -46,6 +56,27 @@ export interface Ends {
   /** Of ICMP. */
   readonly type?: number;
   readonly code?: number;
+  /** What it says, in a word: `SYN+ACK` of TCP, `echo request` of ICMP, `request` or `reply` of ARP (or the operation's number). */
+  readonly message?: string;
+  /** Of IP packets that come in pieces; of TCP only later ones. */
+  readonly fragment?: 'first' | 'later';
+  /** Of echo requests and replies. */
+  readonly sequence?: number;
+  /** Of an ICMP error that tells one. */
+  readonly mtu?: number;
+  /** The sender's, as ARP says it. */
+  readonly mac?: string;
+}
+
+/** What DNS asks or answers. */
+export interface DnsQuestion {
+  /** `A`. */
+  readonly type: string;
+  /** As in text; one that has no room is cut, and ends in `…`. */
+  readonly name: string;
+  /** Only of answers: `NOERROR`, `NXDOMAIN`. */
+  readonly rcode?: string;
+  readonly answers?: number;
 }
 
 /** What every step has; which of the others there are is the action's (`switch/trace.ts`). */
@@ -59,6 +90,11 @@ export interface Step {
   readonly ends?: Ends;
   /** Bytes; milliseconds are in the row. */
   readonly length?: number;
+  /** Bytes behind the header of TCP or UDP. */
+  readonly payload?: number;
+  readonly question?: DnsQuestion;
+  /** `DISCOVER`. */
+  readonly dhcp?: string;
   readonly mac?: string;
   readonly port?: string;
   readonly before?: End;
@@ -98,6 +134,8 @@ const PROTOCOLS: Readonly<Record<number, string>> = {
   [PROTO_SCTP]: 'SCTP',
 };
 
+const DHCP_TYPES = Object.entries(DhcpType);
+
 /** What the row at `at` says, with names. */
 export function readStep(words: Int32Array, at: number, names: Names): Step {
   const action = rowAction(words, at);
@@ -113,8 +151,11 @@ export function readStep(words: Int32Array, at: number, names: Names): Step {
 function details(action: Action, words: Int32Array, at: number, names: Names): Partial<Step> {
   const a = (argument: number): number => words[at + argument]!;
   switch (action) {
-    case Action.RECEIVED:
-      return { ends: readEnds(words, at), length: a(10) };
+    case Action.RECEIVED: {
+      const length = a(10) & (2 ** LENGTH_BITS - 1);
+      const rest = a(10) >>> LENGTH_BITS;
+      return { ends: readEnds(words, at), length, ...(rest > 0 && { payload: length - rest }) };
+    }
     case Action.MADE:
       return { ends: readEnds(words, at), ...(a(10) !== 0 && { cause: a(10) }) };
     case Action.VERDICT: {
@@ -197,6 +238,15 @@ function details(action: Action, words: Int32Array, at: number, names: Names): P
       return { port: names.port(a(0)) };
     case Action.LOST:
       return { port: names.port(a(0)), reason: reasonOf(a(1)) };
+    case Action.TARGET:
+      return { address: addressAt(words, at) };
+    case Action.QUESTION:
+      return { question: readQuestion(words, at) };
+    case Action.DHCP:
+      return {
+        dhcp: DHCP_TYPES.find(([, type]) => type === a(0))?.[0] ?? `type ${a(0)}`,
+        ...(a(1) !== 0 && { address: formatIpv4(a(1)) }),
+      };
     case Action.SOCKET:
       return { kind: PROTOCOLS[a(0)] ?? `protocol ${a(0)}` };
     default:
@@ -215,8 +265,6 @@ function reasonOf(number: number): DropReasonName {
 
 function readEnds(words: Int32Array, at: number): Ends {
   const etherType = words[at + 9]! & 0xffff;
-  const number = (words[at + 9]! >> 16) & 0xff;
-  const ports = words[at + 8]!;
   if (etherType === 0) return {};
   const isIp = etherType === ETHERTYPE_IPV4 || etherType === ETHERTYPE_IPV6;
   if (!isIp && etherType !== ETHERTYPE_ARP) {
@@ -224,26 +272,82 @@ function readEnds(words: Int32Array, at: number): Ends {
   }
   // What is broken behind its Ethernet header has no addresses.
   const isRead = words.subarray(at, at + 8).some((word) => word !== 0);
-  const name = etherType === ETHERTYPE_ARP ? 'ARP' : etherType === ETHERTYPE_IPV4 ? 'IPv4' : 'IPv6';
-  if (!isRead) return { protocol: name };
-  const from = addressAt(words, at);
-  const to = addressAt(words, at + 4);
-  if (!isIp) return { protocol: name, from: { address: from }, to: { address: to } };
-  const protocol = PROTOCOLS[number] ?? `${name} protocol ${number}`;
-  if ((number === PROTO_TCP || number === PROTO_UDP) && ports !== 0) {
-    return {
-      protocol,
-      from: { address: from, port: ports >>> 16 },
-      to: { address: to, port: ports & 0xffff },
-    };
-  }
-  const isIcmp = number === PROTO_ICMP || number === PROTO_ICMPV6;
+  if (!isIp) return isRead ? readArpEnds(words, at) : { protocol: 'ARP' };
+  const version = etherType === ETHERTYPE_IPV4 ? 'IPv4' : 'IPv6';
+  return isRead ? readInternetEnds(words, at, version) : { protocol: version };
+}
+
+function readArpEnds(words: Int32Array, at: number): Ends {
+  const operation = words[at + 8]!;
+  const message = operation === ARP_REQUEST ? 'request' : operation === ARP_REPLY ? 'reply' : `${operation}`;
   return {
-    protocol,
-    from: { address: from },
-    to: { address: to },
-    ...(isIcmp && { type: (ports >>> 8) & 0xff, code: ports & 0xff }),
+    protocol: 'ARP',
+    from: { address: formatIpv4(words[at + 3]!) },
+    to: { address: formatIpv4(words[at + 7]!) },
+    message,
+    mac: formatMac(words[at]!, words[at + 1]!),
   };
+}
+
+function readInternetEnds(words: Int32Array, at: number, version: 'IPv4' | 'IPv6'): Ends {
+  const number = (words[at + 9]! >> 16) & 0xff;
+  const ports = words[at + 8]!;
+  const from = { address: addressAt(words, at) };
+  const to = { address: addressAt(words, at + 4) };
+  const more = words[at + 9]! >>> 24;
+  const isTcp = number === PROTO_TCP;
+  const isIcmp = number === PROTO_ICMP || number === PROTO_ICMPV6;
+  // Of a later piece of TCP there are no ports: nobody speaks from port 0 to port 0.
+  const isLater = isTcp ? ports === 0 : more === Piece.LATER;
+  const isFirst = !isTcp && more === Piece.FIRST;
+  const ends = {
+    protocol: PROTOCOLS[number] ?? `${version} protocol ${number}`,
+    from,
+    to,
+    ...((isLater || isFirst) && { fragment: isLater ? ('later' as const) : ('first' as const) }),
+  };
+  if (isLater) return ends;
+  if (isIcmp) return { ...ends, ...readIcmp(ports, number === PROTO_ICMPV6) };
+  if (!isTcp && number !== PROTO_UDP) return ends;
+  return {
+    ...ends,
+    from: { ...from, port: ports >>> 16 },
+    to: { ...to, port: ports & 0xffff },
+    ...(isTcp && { message: tcpFlagNames(more) }),
+  };
+}
+
+function readIcmp(word: number, isIcmpv6: boolean): Partial<Ends> {
+  const type = (word >>> 8) & 0xff;
+  const code = word & 0xff;
+  const number = word >>> 16;
+  const isEcho = isIcmpv6 ? isIcmpv6Echo(type) : type === ICMP_ECHO_REQUEST || type === ICMP_ECHO_REPLY;
+  const message = isIcmpv6 ? icmpv6Name(type, code) : icmpName(type, code);
+  return { type, code, message, ...(isEcho ? { sequence: number } : number !== 0 && { mtu: number }) };
+}
+
+function readQuestion(words: Int32Array, at: number): DnsQuestion {
+  const flags = words[at]! >>> 16;
+  const length = words[at + 1]! & 0xffff;
+  const name = new Uint8Array(NAME_BYTES + 1);
+  for (let i = 0; i < NAME_BYTES; i++) name[i] = words[at + 2 + (i >> 2)]! >>> ((i & 3) << 3);
+  if (length > NAME_BYTES) shorten(name);
+  const text = `${readDnsName(name, 0, 0, name.length) ?? '?'}${length > NAME_BYTES ? '…' : ''}`;
+  return {
+    type: dnsTypeName(words[at]! & 0xffff),
+    name: text,
+    ...((flags & DNS_QR) !== 0 && {
+      rcode: dnsRcodeName(flags & DNS_RCODE),
+      answers: words[at + 1]! >>> 16,
+    }),
+  };
+}
+
+/** Ends a name in the middle of a label whose length reaches beyond what is there. */
+function shorten(name: Uint8Array): void {
+  for (let at = 0; at < NAME_BYTES; at += 1 + name[at]!) {
+    if (at + 1 + name[at]! > NAME_BYTES) name[at] = NAME_BYTES - at - 1;
+  }
 }
 
 function addressAt(words: Int32Array, at: number): string {

@@ -2,7 +2,7 @@ import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import { Stage } from '../../switch/trace.ts';
 import { DROP_STAGE } from './drop-stage.ts';
 import type { Names } from './names.ts';
-import { type End, type Ends, readStep, type StageName, type Step } from './steps.ts';
+import { type DnsQuestion, type End, type Ends, readStep, type StageName, type Step } from './steps.ts';
 
 /** What is written in front of a line: netfilter's chains in capitals, and the rest of the switch in small letters. */
 const STAGE_WORDS: Readonly<Record<StageName, string>> = {
@@ -69,7 +69,7 @@ export function inWords(steps: readonly Step[]): string[] {
     const words = stepInWords(step, steps, i);
     if (words === '') continue;
     // The bridge and the edge say several things about one frame, and what DNAT does belongs to its connection.
-    const separator = step.stage === 'PREROUTING' ? ', ' : step.stage === 'EGRESS' ? ', ' : '; ';
+    const separator = step.stage === 'BRIDGE' ? '; ' : ', ';
     const place = placeOf(step);
     if (place === stage && isJoined(step)) lines[lines.length - 1] += separator + words;
     else
@@ -115,6 +115,9 @@ function isJoined({ stage, action }: Step): boolean {
     stage === 'BRIDGE' ||
     action === 'OPENED' ||
     action === 'DNAT' ||
+    action === 'TARGET' ||
+    action === 'QUESTION' ||
+    action === 'DHCP' ||
     (stage === 'EGRESS' && action === 'SENT')
   );
 }
@@ -129,7 +132,7 @@ function placeOf(step: Step): StageName {
 function stepInWords(step: Step, steps: readonly Step[], i: number): string {
   switch (step.action) {
     case 'RECEIVED':
-      return `${step.ingress}, ${endsInWords(step.ends!)}, ${step.length} bytes`;
+      return `${step.ingress}, ${endsInWords(step.ends!)}, ${lengthInWords(step, steps[i + 1])}`;
     case 'MADE': {
       const cause = step.cause === undefined ? '' : ` because of packet ${step.cause >>> 0}`;
       return `made by the deck${cause}: ${endsInWords(step.ends!)}`;
@@ -195,6 +198,12 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
       return `drops: for ${step.port}, ${dropInWords(step.reason!)}`;
     case 'LIMITED':
       return 'the sender is not told: too many errors were sent';
+    case 'TARGET':
+      return targetInWords(step, steps[i - 1]!.ends!);
+    case 'QUESTION':
+      return questionInWords(step.question!);
+    case 'DHCP':
+      return `DHCP ${step.dhcp}${step.address === undefined ? '' : ` ${step.address}`}`;
     case 'SOCKET':
       return `the host's sockets take it (${step.kind})`;
   }
@@ -252,11 +261,44 @@ function translation({ before, after }: Step, steps: readonly Step[]): string {
   return `${endInWords(before!, hasPorts)} → ${endInWords(after!, hasPorts)}`;
 }
 
-function endsInWords({ protocol, from, to, type, code }: Ends): string {
+function endsInWords(ends: Ends): string {
+  const { protocol, from, to, message, sequence, mtu, fragment } = ends;
   if (protocol === undefined) return 'no Ethernet frame';
   if (from === undefined || to === undefined) return protocol;
-  const message = type === undefined ? '' : ` type ${type} code ${code}`;
-  return `${protocol}${message} ${endInWords(from, true)} → ${endInWords(to, true)}`;
+  if (protocol === 'ARP') return arpInWords(ends);
+  const words = [
+    [
+      protocol,
+      ...(message === undefined ? [] : [message]),
+      `${endInWords(from, true)} → ${endInWords(to, true)}`,
+    ].join(' '),
+    ...(fragment === undefined ? [] : [`${fragment} fragment`]),
+    ...(sequence === undefined ? [] : [`seq ${sequence}`]),
+    ...(mtu === undefined ? [] : [`mtu ${mtu}`]),
+  ];
+  return words.join(', ');
+}
+
+/** As tcpdump says it. */
+function arpInWords({ from, to, message, mac }: Ends): string {
+  if (message === 'request') return `ARP who-has ${to!.address} tell ${from!.address}`;
+  if (message === 'reply') return `ARP ${from!.address} is-at ${mac}`;
+  return `ARP operation ${message} ${from!.address} → ${to!.address}`;
+}
+
+/** Of the frame, and of what it carries unless that is told of. */
+function lengthInWords({ length, payload = 0 }: Step, next: Step | undefined): string {
+  const isTold = next?.action === 'QUESTION' || next?.action === 'DHCP';
+  return `${length} bytes${payload === 0 || isTold ? '' : `, ${payload} of payload`}`;
+}
+
+function targetInWords({ address }: Step, { message }: Ends): string {
+  return message === 'neighbor solicitation' ? `who has ${address}` : `target ${address}`;
+}
+
+function questionInWords({ type, name, rcode, answers }: DnsQuestion): string {
+  if (rcode === undefined) return `DNS ${type}? ${name}`;
+  return `DNS ${type} ${name}: ${rcode === 'NOERROR' ? count(answers!, 'answer') : rcode}`;
 }
 
 function endInWords({ address, port }: End, hasPorts: boolean): string {

@@ -127,7 +127,7 @@ class Conversation {
 
   // ---- what is said ----
 
-  /** SYN, SYN-ACK, ACK with data, data: each has to arrive. Answers the station that answers. */
+  /** SYN, SYN+ACK, ACK with data, data: each has to arrive. Answers the station that answers. */
   #connect(): number {
     const { source, destination, port } = this.#question;
     const from = this.#freePort();

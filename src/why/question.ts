@@ -49,7 +49,7 @@ export const STEPS = [
   'neighbor-answer',
   /** SYN, datagram or echo request. */
   'request',
-  /** SYN-ACK, datagram or echo reply. */
+  /** SYN+ACK, datagram or echo reply. */
   'answer',
   /** TCP: the acknowledgment with which the connection stands, and the first bytes on it, in both directions. */
   'acknowledgment',

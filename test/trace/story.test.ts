@@ -1,32 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
-import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import { DROP_STAGE } from '../../src/trace/drop-stage.ts';
-import type { Names } from '../../src/trace/names.ts';
-import { dropInWords, headline, inWords, readStory } from '../../src/trace/story.ts';
-import { rowPlaces, StoryCollector } from '../../src/trace/story-collector.ts';
+import { dropInWords, headline, inWords } from '../../src/trace/story.ts';
 import { DROP_TEXT } from '../../switch/drop-text.ts';
-import { C1, C2, D1, EXT1, GA, natBed, UP, VIA_GA, VIA_UP } from '../dataplane/nat-bed.ts';
+import { C1, C2, D1, EXT1, GA, UP, VIA_GA, VIA_UP } from '../dataplane/nat-bed.ts';
 import { send } from '../switch/gateway-bed.ts';
-
-/** A bed whose packets are told of; `told` gives the stories since the last time. */
-function watched(deck: MemoryDeck = natBed()) {
-  const collector = new StoryCollector();
-  const { observer, ports } = deck.virtual.dataplane;
-  observer.subscribe(collector);
-  const networks = new Map(['a', 'b'].map((name) => [deck.networkId(name), name]));
-  const names: Names = {
-    port: (port) => `${networks.get(ports.network[port]!) ?? 'up'}:${port}`,
-    network: (network) => networks.get(network) ?? 'up',
-    publish: () => '8080/tcp',
-    rule: (kind) => (kind === 'ISOLATED' ? 'rule 3' : undefined),
-  };
-  const steps = () =>
-    collector.stories
-      .splice(0)
-      .map(({ rows }) => readStory(rows, rowPlaces(rows), rowPlaces(rows).length, names));
-  return { deck, steps, told: () => steps().map((story) => inWords(story)) };
-}
+import { watched } from './watched.ts';
 
 const ask = (to: Station) => udp({ from: C1, to, via: VIA_GA, srcPort: 5000, dstPort: 53, data: 'ask' });
 
@@ -36,7 +15,7 @@ describe('a story in words', () => {
     send(deck, 'c1', ask(EXT1));
     expect(told()).toEqual([
       [
-        'ingress: a:3, UDP 10.0.0.2:5000 → 203.0.113.1:53, 45 bytes',
+        'ingress: a:3, UDP 10.0.0.2:5000 → 203.0.113.1:53, 45 bytes, 3 of payload',
         'bridge: 02:42:0a:00:00:01 is behind a:1',
         'port security: the sender is who it says it is',
         'PREROUTING: conntrack #0 NEW',
@@ -88,7 +67,7 @@ describe('a story in words', () => {
     const [asked, answer] = told();
     expect(asked!.at(-1)).toBe('FORWARD: DOCKER-USER rule 2 rejects');
     expect(answer).toEqual([
-      'origin: made by the deck because of packet 1: ICMP type 3 code 3 10.0.0.1 → 10.0.0.2',
+      'origin: made by the deck because of packet 1: ICMP port unreachable 10.0.0.1 → 10.0.0.2',
       'egress: sent to a:3',
     ]);
     send(deck, 'c1', icmpEcho({ from: C1, to: EXT1, via: VIA_GA }));
@@ -113,13 +92,13 @@ describe('a story in words', () => {
     const [waits, question] = told();
     expect(waits!.at(-1)).toBe('neighbor: asks a who has 10.0.0.77; the packet waits');
     expect(question).toEqual([
-      'origin: made by the deck because of packet 1: ARP 10.0.0.1 → 10.0.0.77',
+      'origin: made by the deck because of packet 1: ARP who-has 10.0.0.77 tell 10.0.0.1',
       'egress: sent to a:3, a:4',
     ]);
     deck.advance(5000);
     expect(told().slice(2)).toEqual([
       [
-        'origin: made by the deck because of packet 1: ICMP type 3 code 1 10.0.0.1 → 10.0.0.2',
+        'origin: made by the deck because of packet 1: ICMP host unreachable 10.0.0.1 → 10.0.0.2',
         'egress: sent to a:3',
       ],
       [

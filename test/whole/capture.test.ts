@@ -219,7 +219,7 @@ describe('tapdeck trace', () => {
     const { code, out, err } = await people.ended;
     expect([code, err]).toEqual([0, expect.stringContaining('1 packet traced, 0 missed by the trace')]);
     expect(out).toMatch(
-      /^\d\d:\d\d:\d\d\.\d{6} #\d+ ingress: web eth0, ICMP type 8 code 0 10\.66\.1\.2 → 10\.66\.2\.2, 98 bytes$/m,
+      /^\d\d:\d\d:\d\d\.\d{6} #\d+ ingress: web eth0, ICMP echo request 10\.66\.1\.2 → 10\.66\.2\.2, seq \d+, 98 bytes$/m,
     );
     expect(out).toMatch(/ FORWARD: DOCKER-ISOLATION-STAGE-2 drops: network front may not enter back/);
     await programs.said('NETWORK_ISOLATED');

@@ -52,7 +52,7 @@ test('the past has the end of what was dropped, and of all else what is to be re
   await deck.remember(true);
   send(syn(81));
   const { packets } = await deck.whyPast('web', 'db:81');
-  expect(packets[0]!.way[0]).toMatch(/^ingress: web eth0, TCP 10\.91\.0\.2:49152 → 10\.92\.0\.2:81/);
+  expect(packets[0]!.way[0]).toMatch(/^ingress: web eth0, TCP SYN 10\.91\.0\.2:49152 → 10\.92\.0\.2:81/);
   expect(packets[0]!.way.at(-1)).toContain('DOCKER-ISOLATION-STAGE-2 drops');
   await deck.remember(false);
   expect((await deck.whyPast('web', 'db:81')).packets).toEqual([]);

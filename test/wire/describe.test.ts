@@ -89,20 +89,22 @@ describe('describe', () => {
     expect(icmp(3, 0)).toBe('net unreachable, length 16');
     expect(icmp(3, 1)).toBe('host unreachable, length 16');
     expect(icmp(3, 3)).toBe('port unreachable, length 16');
-    expect(icmp(3, 13)).toBe('unreachable code 13, length 16');
+    expect(icmp(3, 13)).toBe('administratively prohibited, length 16');
     expect(icmp(5, 1, 10, 0, 0, 1)).toBe('redirect to 10.0.0.1, length 16');
     expect(icmp(11, 0)).toBe('time exceeded in transit, length 16');
     expect(icmp(11, 1)).toBe('time exceeded in reassembly, length 16');
     expect(icmp(12, 0, 20)).toBe('parameter problem at 20, length 16');
-    expect(icmp(4, 0)).toBe('type 4 code 0, length 16');
-    expect(icmp(13, 0)).toBe('type 13 code 0, length 16');
+    expect(icmp(4, 0)).toBe('source quench, length 16');
+    expect(icmp(3, 8)).toBe('unreachable code 8, length 16');
+    expect(icmp(40, 1)).toBe('type 40 code 1, length 16');
+    expect(icmp(13, 0)).toBe('timestamp request, length 16');
   });
 
   it('ICMPv6 of every kind', () => {
     const icmp = (type: number, code: number, ...rest: number[]) =>
       changed(ICMPV6, [40, type, code], [44, ...rest]).replace('IP6 fd00:dec::2 > fd00:dec::3: ICMP6, ', '');
     expect(icmp(129, 0, 0, 1, 0, 2)).toBe('echo reply, id 1, seq 2, length 16');
-    expect(icmp(1, 4)).toBe('unreachable port, length 16');
+    expect(icmp(1, 4)).toBe('port unreachable, length 16');
     expect(icmp(1, 9)).toBe('unreachable code 9, length 16');
     expect(icmp(2, 0, 255, 255, 255, 255)).toBe('packet too big, mtu 4294967295, length 16');
     expect(icmp(3, 0)).toBe('time exceeded in transit, length 16');

@@ -1,5 +1,6 @@
 import { DROP_REASON_NAMES } from '../../../switch/drop-reason.ts';
 import { DROP_TEXT, type DropReasonName } from '../../../switch/drop-text.ts';
+import { icmpName, icmpv6Name } from '../../../wire/icmp-name.ts';
 import type { RuleCounter } from '../../dataplane/commands.ts';
 import type { Names } from '../../trace/names.ts';
 import { inWords, readStory } from '../../trace/story.ts';
@@ -169,7 +170,7 @@ class Explainer {
       case 'data':
         return 'data';
       default:
-        if (protocol === 'tcp') return kind === 'request' ? `SYN to port ${port}` : 'SYN-ACK';
+        if (protocol === 'tcp') return kind === 'request' ? `SYN to port ${port}` : 'SYN+ACK';
         if (protocol === 'udp') return kind === 'request' ? `datagram to port ${port}` : 'datagram';
         return kind === 'request' ? 'echo request' : 'echo reply';
     }
@@ -192,7 +193,8 @@ class Explainer {
     if (step.kind === 'neighbor-question') return step.answered ? 'answered' : 'nobody answers';
     const drops = dropsOf(step).map((name) => `${name}: ${DROP_TEXT[name]}`);
     if (step.arrived >= 0) return `reaches ${names[step.arrived]}`;
-    const reply = step.reply === null ? [] : [`the deck answers with ${replyWords(step.reply)}`];
+    const reply =
+      step.reply === null ? [] : [`the deck answers with ${replyWords(step.reply, this.#resolved.family)}`];
     if (drops.length === 0 && reply.length === 0) return 'goes nowhere';
     return [...(drops.length > 0 ? [`dropped, ${drops.join(' ')}`] : []), ...reply].join(' ');
   }
@@ -226,7 +228,7 @@ class Explainer {
         const rule = this.#rules(last!).findLast(({ target }) => target !== 'ACCEPT');
         const why = dropsOf(last!).map((name) => DROP_TEXT[name].replace(/\.$/, ''));
         const by = rule === undefined ? '' : ` (${rule.chain}: ${rule.words})`;
-        return `${this.#sent(last!)} is ${failure}: ${why.join(' ') || replyWords(last!.reply!)}${by}`;
+        return `${this.#sent(last!)} is ${failure}: ${why.join(' ') || replyWords(last!.reply!, this.#resolved.family)}${by}`;
       }
       case 'astray':
         return `${this.#sent(last!)} reaches somebody for whom it is not`;
@@ -332,28 +334,8 @@ function placeOf({ table, chain }: WhyRule): number {
   return CHAINS.indexOf(`${table} ${chain}`);
 }
 
-const UNREACHABLE: Readonly<Record<number, string>> = {
-  0: 'net unreachable',
-  1: 'host unreachable',
-  2: 'protocol unreachable',
-  3: 'port unreachable',
-  4: 'fragmentation needed',
-  9: 'network prohibited',
-  10: 'host prohibited',
-  13: 'administratively prohibited',
-};
-const UNREACHABLE_IPV6: Readonly<Record<number, string>> = {
-  0: 'no route',
-  1: 'administratively prohibited',
-  2: 'beyond the scope of the source',
-  3: 'address unreachable',
-  4: 'port unreachable',
-};
-
-function replyWords({ kind, type, code }: DeckReply): string {
+function replyWords({ kind, type, code }: DeckReply, family: Family): string {
   if (kind === 'reset') return 'a TCP reset';
   if (kind === 'answer') return 'an answer of its own';
-  if (type === 3 && code in UNREACHABLE) return `ICMP "${UNREACHABLE[code]}"`;
-  if (type === 1 && code in UNREACHABLE_IPV6) return `ICMPv6 "${UNREACHABLE_IPV6[code]}"`;
-  return `an ICMP error (type ${type}, code ${code})`;
+  return family === 4 ? `ICMP "${icmpName(type, code)}"` : `ICMPv6 "${icmpv6Name(type, code)}"`;
 }
