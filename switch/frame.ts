@@ -24,8 +24,10 @@ export class Frame extends Packet {
   readonly base: number;
   /** First byte behind the slot. */
   readonly limit: number;
-  /** The port by which the frame came in. */
+  /** The port by which the frame came in; once the gateway has routed it, the gateway's own in the network where it goes on. */
   ingress: PortId = 0;
+  /** The port by which its packet came into the deck, routed or not: whose it is. */
+  origin: PortId = 0;
   /**
    * The packet's id: the next number for every frame that comes in, and for every one that the deck makes; copies keep it. It wraps
    * at 32 bits and is never 0, which is no packet.
@@ -67,6 +69,7 @@ export class Frame extends Packet {
   /** What is known of it beside its bytes. Fields that nobody has set for this frame are those of an earlier one. */
   carryHeaders(carrier: Carrier): void {
     this.ingress = carrier.number(this.ingress);
+    this.origin = carrier.detail(this.origin);
     this.packet = carrier.number(this.packet);
     this.flow = carrier.number(this.flow);
     this.largestFragment = carrier.number(this.largestFragment);
@@ -88,6 +91,7 @@ export class Frame extends Packet {
   /** Takes over what is known of `from` beyond its bytes: where it came from, and whose it is. */
   inherit(from: Frame): void {
     this.ingress = from.ingress;
+    this.origin = from.origin;
     this.packet = from.packet;
     this.trace = from.trace;
     this.largestFragment = from.largestFragment;

@@ -163,6 +163,7 @@ export class Gateway {
     copy(frame.bytes, frame.at - VNET_LEN, answer.bytes, answer.at - VNET_LEN, VNET_LEN + frame.length);
     answer.moveHeaders(frame);
     answer.ingress = frame.ingress;
+    answer.origin = frame.origin;
     const verdict = this.input(answer, network, now);
     if (verdictKind(verdict) === VerdictKind.DROP || !this.#originator.outbox.originate(answer, verdict)) {
       this.#originator.arena.release(answer);

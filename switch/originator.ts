@@ -35,6 +35,7 @@ export class Originator {
     // The slot's description is still that of the frame that lay here before.
     parse(frame);
     frame.ingress = network.port;
+    frame.origin = network.port;
     if (this.outbox.originate(frame, network.bridge.egress(frame, now))) return;
     this.failures++;
     this.arena.release(frame);

@@ -171,6 +171,7 @@ export class PartialDatagram {
     this.#present.fill(0);
     this.#starts.fill(0);
     target.ingress = piece.ingress;
+    target.origin = piece.origin;
   }
 
   /** Whether a piece from its source (`isFrom`) belongs to it. */

@@ -107,6 +107,7 @@ export class Dataplane extends Configuration {
     counters[row + RX_BYTES]! += frame.length;
     this.ledger.ports++;
     frame.ingress = port;
+    frame.origin = port;
     frame.packet = this.#nextPacket();
     const { isOn } = this.observer;
     let verdict: Verdict;

@@ -236,6 +236,7 @@ export class Egress {
       }
       try {
         segment.ingress = frame.ingress;
+        segment.origin = frame.origin;
         segment.packet = frame.packet;
         segment.trace = frame.trace;
         writeSegment(frame, index, segment);

@@ -110,6 +110,7 @@ export class Impairment {
         break;
       }
       segment.ingress = frame.ingress;
+      segment.origin = frame.origin;
       writeSegment(frame, index, segment);
       this.#enterOne(segment, now);
     }
@@ -182,6 +183,7 @@ export class Impairment {
     copy.bytes.copyWithin(copy.at - VNET_LEN, frame.at - VNET_LEN, frame.at + frame.length);
     copy.moveHeaders(frame);
     copy.ingress = frame.ingress;
+    copy.origin = frame.origin;
     return copy;
   }
 

@@ -212,7 +212,7 @@ export class PingSockets {
     const identifier = icmpIdentifier(bytes, l4);
     let row = this.#byIdentifier[isIpv6 ? IDENTIFIERS + identifier : identifier]! - 1;
     if (row < 0) {
-      row = this.#open(identifier, isIpv6, frame.ingress);
+      row = this.#open(identifier, isIpv6, frame.origin);
       if (row < 0) {
         if (row === NOT_ALLOWED) return discarded(DropReason.PING_FORBIDDEN);
         this.#tell(frame, -row);

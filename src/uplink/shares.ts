@@ -4,7 +4,7 @@
  */
 const MOST = 4;
 
-/** Whose a socket is: an endpoint's, by the port of the deck by which its packets come, or a publish's. */
+/** Whose a socket is: an endpoint's, by the port by which its packets come into the deck (`Frame.origin`), or a publish's. */
 export type Owner = number;
 
 /** Clients of a published port share what it may have, and leave its endpoint's own sockets alone. */

@@ -420,7 +420,7 @@ export class TcpSockets {
       return discarded(DropReason.SOCKET_EXHAUSTED);
     }
     words[row * ROW + STATE] = TcpState.CONNECTING;
-    words[row * ROW + OWNER] = frame.ingress;
+    words[row * ROW + OWNER] = frame.origin;
     this.#input.synchronize(row, frame);
     const number = this.host.open(row);
     if (number === 0) {

@@ -190,7 +190,7 @@ export class UdpSockets {
     let control = 0;
     if (isFromDeck) {
       if (row < 0) {
-        row = this.#table.open(port, isIpv6, frame.ingress, now);
+        row = this.#table.open(port, isIpv6, frame.origin, now);
         if (row < 0) return this.#unopened(frame, -row);
       }
       this.#table.touch(row, destinationPort, now);

@@ -71,15 +71,15 @@ interface Request {
   ttl?: number;
   dontFragment?: boolean;
   largestFragment?: number;
-  ingress?: number;
+  origin?: number;
 }
 
-function send(family: 4 | 6, { largestFragment = 0, ingress = 0, ...more }: Request = {}, now = 0): void {
+function send(family: 4 | 6, { largestFragment = 0, origin = 0, ...more }: Request = {}, now = 0): void {
   const frame = bench.frame(
     icmpEcho({ from: station(family, DECK), to: station(family, FAR), identifier: 77, ...more }),
   );
   frame.largestFragment = largestFragment;
-  frame.ingress = ingress;
+  frame.origin = origin;
   const before = frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length);
   const status = world.in(world.host, () => sockets.transmit(frame, now));
   if (status !== 0) dropped.push(reasonOf(status));
@@ -297,9 +297,9 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
 
   it('has not all identifiers for one who wants them', () => {
     sockets = make({ capacity: 5 });
-    for (let i = 0; i < 9; i++) send(family, { identifier: i, ingress: 1 });
+    for (let i = 0; i < 9; i++) send(family, { identifier: i, origin: 1 });
     expect(dropped.splice(0)).toEqual(Array.from({ length: 5 }, () => 'SOCKET_EXHAUSTED'));
-    send(family, { identifier: 20, ingress: 2 });
+    send(family, { identifier: 20, origin: 2 });
     expect([sockets.size, dropped.splice(0)]).toEqual([5, []]);
     sockets.close();
     expect(sockets.size).toBe(0);

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { imbalance } from '../../src/replay/tables.ts';
 import { fragments, icmpEcho, ip as ipFrame, type Station, tcp, udp } from '../../src/testing/frames.ts';
 import { type MemoryDeck, memoryDeck } from '../../src/testing/memory-deck.ts';
-import { SocketUplink } from '../../src/uplink/socket-uplink.ts';
+import { SocketUplink, type SocketUplinkOptions } from '../../src/uplink/socket-uplink.ts';
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
 import { get16, get32 } from '../../wire/bytes.ts';
 import { Packet } from '../../wire/packet.ts';
@@ -24,7 +24,13 @@ beforeAll(() => {
 });
 afterAll(() => world.remove());
 beforeEach(() => {
-  deck = memoryDeck({
+  deck = deckOf({ box: BOX });
+});
+afterEach(() => uplink.close());
+
+/** A deck of these containers with an uplink of sockets, which is `uplink` then. */
+function deckOf(boxes: Record<string, Station>, options: Partial<SocketUplinkOptions> = {}): MemoryDeck {
+  const made = memoryDeck({
     uplinks: {
       out: {
         ipv4: `${DECK.ipv4}/29`,
@@ -36,19 +42,19 @@ beforeEach(() => {
       },
     },
     networks: { lan: { ipv4: '10.0.0.1/24', ipv6: 'fd00::1/64', uplink: 'out' } },
-    ports: { box: { station: BOX } },
+    ports: Object.fromEntries(Object.entries(boxes).map(([name, station]) => [name, { station }])),
   });
   const { device } = SEGMENT;
-  deck.virtual.attach('out', {
+  made.virtual.attach('out', {
     ...device,
     network: 'out',
     wrap: (_, arena) => {
-      uplink = new SocketUplink({ arena, segment: SEGMENT, key: [1, 2] });
+      uplink = new SocketUplink({ arena, segment: SEGMENT, key: [1, 2], ...options });
       return uplink;
     },
   });
-});
-afterEach(() => uplink.close());
+  return made;
+}
 
 function only(family: 4 | 6, { mac, ipv4, ipv6 }: Station): Station {
   return family === 4 ? { mac, ipv4: ipv4! } : { mac, ipv6: ipv6! };
@@ -212,5 +218,34 @@ describe.each([4, 6] as const)('a container over IPv%d', (family) => {
     expect(error(hear(), family)).toBe(
       `${host} > ${box} ${family === 4 ? '3/3' : '1/4'} about ${box}:5000 > ${host}:7999`,
     );
+  });
+});
+
+describe('of sockets that are few', () => {
+  const OTHER: Station = { mac: '02:42:0a:00:00:0a', ipv4: '10.0.0.10', ipv6: 'fd00::a' };
+
+  it.each([
+    ['UDP', udp],
+    ['TCP', (options: Parameters<typeof udp>[0]) => tcp({ ...options, flags: 'S' })],
+  ] as const)('one container that wants all of them by %s leaves some to another', (_, packet) => {
+    uplink.close();
+    deck = deckOf({ box: BOX, other: OTHER }, { sockets: 32 });
+    const drops = (name: string, station: Station, count: number) => {
+      const before = deck.drops().SOCKET_EXHAUSTED ?? 0;
+      const { mac, ipv4 } = station;
+      for (let i = 0; i < count; i++) {
+        const frame = packet({
+          from: { mac, ipv4: ipv4! },
+          to: only(4, FAR),
+          via: deck.gateway(),
+          srcPort: 20_000 + 2 * i,
+          dstPort: 7999,
+        });
+        world.in(world.host, () => deck.send(name, frame));
+      }
+      return (deck.drops().SOCKET_EXHAUSTED ?? 0) - before;
+    };
+    expect(drops('box', BOX, 64)).toBeGreaterThan(0);
+    expect(drops('other', OTHER, 2)).toBe(0);
   });
 });

@@ -297,8 +297,8 @@ describe('what there is not enough of', () => {
     wire = new Wire({ sockets: 16 });
     listener = wire.listen(80);
     const inside = Inside.connect(wire, listener);
-    const open = (srcPort: number, ingress: number) =>
-      reasonOf(wire.send({ flags: 'S', seq: 5, srcPort, ingress }));
+    const open = (srcPort: number, origin: number) =>
+      reasonOf(wire.send({ flags: 'S', seq: 5, srcPort, origin }));
     const sent = reasonOf(Transmit.SENT);
     // Whoever wants all gets most of them, and others what is left.
     for (let i = 1; i < 12; i++) expect(open(i, 0)).toBe(sent);

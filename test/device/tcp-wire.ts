@@ -70,7 +70,7 @@ export interface SentSegment {
   to?: Station;
   urgent?: number;
   /** Port of the deck by which its sender is attached. */
-  ingress?: number;
+  origin?: number;
 }
 
 /** A frame that the uplink gave, taken apart. */
@@ -170,7 +170,7 @@ export class Wire {
     urgent = 0,
     ...rest
   }: SentSegment): Transmit {
-    const { srcPort = 40000, dstPort = 80, to = DEVICE, ingress = 0 } = rest;
+    const { srcPort = 40000, dstPort = 80, to = DEVICE, origin = 0 } = rest;
     const payload = typeof data === 'string' ? Buffer.from(data) : data;
     const header = TCP_LEN + 4 * Math.ceil(options.length / 4);
     const segment = new Uint8Array(header + payload.length);
@@ -180,17 +180,17 @@ export class Wire {
     set16(segment, 18, urgent);
     segment.set(options, TCP_LEN);
     segment.set(payload, header);
-    return this.transmit(ip({ from: DECK, to, via: DEVICE }, PROTO_TCP, segment), ingress);
+    return this.transmit(ip({ from: DECK, to, via: DEVICE }, PROTO_TCP, segment), origin);
   }
 
   /** Any frame; answers what the device said. */
-  transmit(bytes: Uint8Array, ingress = 0): Transmit {
+  transmit(bytes: Uint8Array, origin = 0): Transmit {
     const frame = this.arena.allocate(bytes.length);
     if (frame === undefined) throw new Error('no slot is free');
     clearVnet(frame.bytes, frame.at - VNET_LEN);
     frame.bytes.set(bytes, frame.at);
     frame.length = bytes.length;
-    frame.ingress = ingress;
+    frame.origin = origin;
     if (parse(frame) !== 0) throw new Error('the test made a bad frame');
     const status = this.within(() => this.uplink.transmit(frame, this.now));
     this.arena.release(frame);

@@ -151,12 +151,12 @@ interface Sending {
   tos?: number;
   dontFragment?: boolean;
   largestFragment?: number;
-  ingress?: number;
+  origin?: number;
 }
 
 /** A datagram of the deck's to somebody outside. */
 function send(family: 4 | 6, more: Sending = {}): Transmit {
-  const { tos = 0, largestFragment = 0, ingress = 0, ...options } = more;
+  const { tos = 0, largestFragment = 0, origin = 0, ...options } = more;
   const bytes = udp({
     from: station(family, DECK),
     to: station(family, FAR),
@@ -171,7 +171,7 @@ function send(family: 4 | 6, more: Sending = {}): Transmit {
   } else if (tos !== 0) set16(bytes, 14, 0x6000 | (tos << 4));
   const frame = bench.frame(bytes);
   frame.largestFragment = largestFragment;
-  frame.ingress = ingress;
+  frame.origin = origin;
   const before = frame.bytes.slice(frame.at - VNET_LEN, frame.at + frame.length);
   const status = world.in(world.host, () => sockets.transmit(frame, 0));
   if (status !== Transmit.SENT) dropped.push(reasonOf(status));
@@ -720,8 +720,8 @@ describe('UDP sockets', () => {
 
   it('are not all for whoever wants them all', () => {
     sockets = make({ capacity: 10 });
-    const ask = (ingress: number, from: number, count: number) => {
-      for (let i = 0; i < count; i++) send(4, { ingress, srcPort: from + i, dstPort: 53 });
+    const ask = (origin: number, from: number, count: number) => {
+      for (let i = 0; i < count; i++) send(4, { origin, srcPort: from + i, dstPort: 53 });
       return dropped.splice(0).length;
     };
     expect(ask(0, 40000, 20)).toBe(12);
