@@ -401,8 +401,9 @@ export class NameStreams {
         stream.rcvNxt = (stream.rcvNxt + 1) | 0;
         stream.finReceived = true;
       }
-      this.#read(stream, now);
     }
+    // Also without anything new: what was acknowledged has made room for further answers.
+    this.#read(stream, now);
     if (stream.state === State.FREE) return;
     if (!this.#transmit(stream, now) && isToAcknowledge) this.#acknowledge(stream, now);
     this.#settle(stream, now);
@@ -466,7 +467,9 @@ export class NameStreams {
   /** Answers the whole questions that have come, one after the other. */
   #read(stream: Stream, now: number): void {
     let at = 0;
-    while (!stream.waiting && stream.outputLength < BACKLOG && stream.inputLength - at >= 2) {
+    // Behind our last there is no place for an answer: who has asked meanwhile asks again elsewhere (RFC 7766 §6.2.4).
+    const mayAnswer = !stream.finWanted;
+    while (mayAnswer && !stream.waiting && stream.outputLength < BACKLOG && stream.inputLength - at >= 2) {
       const length = get16(stream.input, at);
       const end = at + 2 + length;
       if (length > INPUT - 2) {

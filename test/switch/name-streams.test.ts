@@ -237,6 +237,39 @@ describe('a question over TCP', () => {
   });
 });
 
+describe('more questions than answers have room to wait', () => {
+  test.each([
+    ['goes on', 'PA'],
+    ['has sent its last', 'FPA'],
+  ])('are all answered, one after the other, when their client %s', (_, flags) => {
+    const client = new Client().open();
+    const ids = Array.from({ length: 12 }, (_, i) => i + 1);
+    const questions = Uint8Array.from(ids.flatMap((id) => [...message('many', id)]));
+    client.send(flags, questions);
+    client.sequence += questions.length + (flags.includes('F') ? 1 : 0);
+    const segments = client.read();
+    expect(client.messages().map(({ id }) => id)).toEqual(ids);
+    expect(segments.at(-1)!.flags & TCP_FIN).toBe(flags.includes('F') ? TCP_FIN : 0);
+  });
+});
+
+describe('a question that comes behind our last', () => {
+  test('has no answer in the place of our FIN: the client asks again in another connection', () => {
+    const client = new Client().open();
+    deck.advance(10_000);
+    const [fin] = client.take();
+    expect(fin!.flags & TCP_FIN).toBe(TCP_FIN);
+    client.write(message('web'));
+    const answers = client.take();
+    expect(answers.every(({ data }) => data.length === 0)).toBe(true);
+    expect(answers.at(-1)).toMatchObject({ sequence: fin!.sequence + 1, acknowledgment: client.sequence });
+    client.expected = (fin!.sequence + 1) | 0;
+    client.send('FA');
+    client.sequence++;
+    expect(client.take().at(-1)).toMatchObject({ flags: TCP_ACK, acknowledgment: client.sequence });
+  });
+});
+
 describe('segments that are lost', () => {
   test('are sent again: ours, until they are acknowledged', () => {
     const client = new Client().open();
