@@ -27,7 +27,7 @@ export class Descriptors {
 
 /** How many sockets the process leaves to uplinks: all that it may open (RLIMIT_NOFILE) but an eighth, or 64. */
 export function socketLimit(openFiles: number = openFileLimit()): number {
-  return Math.max(1, openFiles - Math.max(LEAST_RESERVE, openFiles >> 3));
+  return Math.max(1, openFiles - Math.max(LEAST_RESERVE, Math.floor(openFiles / 8)));
 }
 
 /** The soft limit; Node.js has raised it to the hard one when it started. */

@@ -107,7 +107,7 @@ export class SocketUplink implements Device {
       errors,
       mtu,
       // Whoever asks everybody leaves half of the sockets to connections.
-      capacity: Math.max(1, sockets >> 1),
+      capacity: Math.max(1, Math.floor(sockets / 2)),
       descriptors,
     });
     this.ping = new PingSockets({

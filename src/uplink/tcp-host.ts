@@ -205,7 +205,7 @@ export class TcpHost {
   /** Where connections have all sockets, nobody could ask a name server. */
   #mayHold(row: number): boolean {
     const descriptors = this.#descriptors;
-    const left = descriptors.left - (descriptors.limit >> 3);
+    const left = descriptors.left - Math.floor(descriptors.limit / 8);
     return this.#shares.may(this.#words[row * ROW + OWNER]!, left);
   }
 

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { imbalance } from '../../src/replay/tables.ts';
 import { fragments, icmpEcho, ip as ipFrame, type Station, tcp, udp } from '../../src/testing/frames.ts';
 import { type MemoryDeck, memoryDeck } from '../../src/testing/memory-deck.ts';
+import { socketLimit } from '../../src/uplink/descriptors.ts';
 import { SocketUplink, type SocketUplinkOptions } from '../../src/uplink/socket-uplink.ts';
 import { formatIpv4, formatIpv6 } from '../../wire/address.ts';
 import { get16, get32 } from '../../wire/bytes.ts';
@@ -221,15 +222,13 @@ describe.each([4, 6] as const)('a container over IPv%d', (family) => {
   });
 });
 
-describe('of sockets that are few', () => {
+describe('of the sockets that there are', () => {
   const OTHER: Station = { mac: '02:42:0a:00:00:0a', ipv4: '10.0.0.10', ipv6: 'fd00::a' };
 
   it.each([
     ['UDP', udp],
     ['TCP', (options: Parameters<typeof udp>[0]) => tcp({ ...options, flags: 'S' })],
   ] as const)('one container that wants all of them by %s leaves some to another', (_, packet) => {
-    uplink.close();
-    deck = deckOf({ box: BOX, other: OTHER }, { sockets: 32 });
     const drops = (name: string, station: Station, count: number) => {
       const before = deck.drops().SOCKET_EXHAUSTED ?? 0;
       const { mac, ipv4 } = station;
@@ -245,7 +244,13 @@ describe('of sockets that are few', () => {
       }
       return (deck.drops().SOCKET_EXHAUSTED ?? 0) - before;
     };
+    uplink.close();
+    deck = deckOf({ box: BOX, other: OTHER }, { sockets: 32 });
     expect(drops('box', BOX, 64)).toBeGreaterThan(0);
     expect(drops('other', OTHER, 2)).toBe(0);
+    // Nor is there too little where the host sets no limit (RLIM_INFINITY).
+    uplink.close();
+    deck = deckOf({ box: BOX }, { sockets: socketLimit(Number.MAX_SAFE_INTEGER) });
+    expect(drops('box', BOX, 64)).toBe(0);
   });
 });
