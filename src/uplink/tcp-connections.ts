@@ -331,8 +331,18 @@ export class TcpConnections {
     return Math.min(HIGHEST_RTO, rto * 2 ** Math.min(16, words[at + BACKOFF]));
   }
 
+  /** Gives what we send its initial sequence number, which our SYN takes: nothing else may be acknowledged, sent or not. */
+  begin(row: number, now: number): void {
+    const { words } = this;
+    const at = row * ROW;
+    const initial = this.#initialSequence(row, now);
+    words[at + SND_UNA] = initial;
+    words[at + SND_NXT] = (initial + 1) | 0;
+    words[at + SND_MAX] = words[at + SND_NXT];
+  }
+
   /** An initial sequence number, RFC 6528 §3: a clock of 4 µs, and a keyed hash of who is connected. */
-  initialSequence(row: number, now: number): number {
+  #initialSequence(row: number, now: number): number {
     const [k0, k1] = this.#key;
     const inner = this.#secret(row, k0, k1);
     // Hashed twice, with what nobody sees in between: once is good for tables only (wire/hash.ts).

@@ -486,7 +486,7 @@ export class TcpInput {
     // Second and number in one word.
     const second = (now / 1000) & 0xffffff;
     let spent = words[at + CHALLENGES];
-    if (spent >> 8 !== second) spent = second << 8;
+    if (spent >>> 8 !== second) spent = second << 8;
     if ((spent & 0xff) >= CHALLENGES_PER_SECOND) return;
     words[at + CHALLENGES] = spent + 1;
     this.challenges++;

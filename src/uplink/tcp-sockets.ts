@@ -292,7 +292,7 @@ export class TcpSockets {
       return;
     }
     this.#counters.accepted++;
-    words[at + SND_UNA] = this.connections.initialSequence(row, now);
+    this.connections.begin(row, now);
     this.#output.wake(row, SYN_DUE);
   }
 
@@ -448,7 +448,7 @@ export class TcpSockets {
     if (number === 0) {
       this.host.settle(row);
       words[at + STATE] = TcpState.SYN_RECV;
-      words[at + SND_UNA] = this.connections.initialSequence(row, now);
+      this.connections.begin(row, now);
       this.#output.wake(row, SYN_DUE);
       return;
     }

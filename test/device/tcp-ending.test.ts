@@ -234,7 +234,11 @@ describe('resets', () => {
 });
 
 describe('blind injection (RFC 5961)', () => {
-  it('resets in the window, and outside, do not end a connection; challenges are few', () => {
+  it.each([
+    ['of a deck that has begun', 0],
+    ['of one that has been there for 97 days', 2 ** 23 * 1000],
+  ])('resets in the window, and outside, do not end a connection %s; challenges are few', (_, now) => {
+    wire.now = now;
     const inside = Inside.connect(wire, listener);
     for (let i = 1; i < 2000; i++) inside.segment({ flags: 'R', seq: inside.seq + i * 30 });
     for (let i = 1; i < 2000; i++) inside.segment({ flags: 'R', seq: inside.seq - i * 1_000_003 });

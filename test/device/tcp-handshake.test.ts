@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { STATE, TcpState } from '../../src/uplink/tcp-connections.ts';
+import type { Frame } from '../../switch/frame.ts';
 import { get16, get32 } from '../../wire/bytes.ts';
 import { DECK, DEVICE, reasonOf } from './outside-world.ts';
 import {
@@ -54,6 +55,23 @@ describe('a connection from inside', () => {
     ].entries()) {
       expect(Inside.connect(wire, listener, { srcPort: 100 + i, options }).synack.flags).toBe('SA');
     }
+  });
+
+  it('is not made by an acknowledgment of nothing, in front of our answer', () => {
+    wire.listen(80);
+    wire.send({ flags: 'S', seq: 1000 });
+    // No slot is left for the answer, while the host connects.
+    const slots: Frame[] = [];
+    for (let frame = wire.arena.allocate(64); frame; frame = wire.arena.allocate(64)) slots.push(frame);
+    const { words } = wire.uplink.tcp.connections;
+    const end = performance.now() + 2000;
+    while (words[STATE] === TcpState.CONNECTING && performance.now() < end) wire.silence(5);
+    expect(words[STATE]).toBe(TcpState.SYN_RECV);
+    for (const frame of slots) wire.arena.release(frame);
+    wire.send({ flags: 'A', seq: 1001, ack: 0 });
+    expect(words[STATE]).toBe(TcpState.SYN_RECV);
+    expect(wire.take()!.flags).toBe('R');
+    wire.expect('SA');
   });
 
   it('is reset when the host refuses it', () => {

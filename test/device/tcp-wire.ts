@@ -215,7 +215,11 @@ export class Wire {
       const frame = this.uplink.receive(this.arena, this.now);
       if (frame !== null) return this.#read(frame);
       // Acknowledgments wait for a moment.
-      if (this.uplink.deadline() <= this.now + 1) this.now = Math.max(this.now, this.uplink.deadline());
+      const due = this.uplink.deadline();
+      if (due > this.now && due <= this.now + 1) {
+        this.now = due;
+        continue;
+      }
       if (performance.now() >= end) return null;
       Atomics.wait(SLEEPER, 0, 0, 1);
     }
