@@ -14,9 +14,14 @@ export interface Publish {
   family: 4 | 6;
   /** The one address of the deck that is published, four words likewise; null for all of them. */
   host: readonly number[] | null;
+  /** With `host` null: whether the gateways are left out. */
+  uplinkOnly: boolean;
   from: number;
   to: number;
 }
+
+/** What of a publish is on the deck's side. */
+type HostPorts = Pick<Publish, 'protocol' | 'family' | 'host' | 'from' | 'to'>;
 
 const NONE = -1;
 // Words of a sorted entry: the host's address, first and last port, the publish's row.
@@ -128,7 +133,7 @@ export class Publishes {
    * The id of a publish that this one cannot be beside: one with a port of it, of the same protocol and IP version, on the
    * same host address or on all where either has all, as two sockets could not be bound; -1 when there is none.
    */
-  conflict(publish: Omit<Publish, 'id' | 'network' | 'address' | 'target'>): number {
+  conflict(publish: HostPorts): number {
     const other = this.#rows.find(
       (row) =>
         row !== null &&
@@ -224,7 +229,7 @@ function isRange(from: number, to: number): boolean {
   return Number.isInteger(from) && Number.isInteger(to) && 1 <= from && from <= to && to <= 65535;
 }
 
-function overlaps(a: Publish, b: Omit<Publish, 'id' | 'network' | 'address' | 'target'>): boolean {
+function overlaps(a: HostPorts, b: HostPorts): boolean {
   return a.protocol === b.protocol && a.family === b.family && a.from <= b.to && b.from <= a.to;
 }
 

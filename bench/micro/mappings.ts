@@ -111,6 +111,7 @@ class PublishedPorts {
         protocol: PROTO_TCP,
         family: 4,
         host: id % 2 ? [0, 0, IPV4_MAPPED, id >> 3] : null,
+        uplinkOnly: false,
         from: 1000 + 10 * id,
         to: 1005 + 10 * id,
       });

@@ -335,7 +335,7 @@ export class Nat {
         for (const { protocol, port } of SERVICES) this.mappings.claim(index, protocol, port, port);
       }
       for (const publish of this.publishes.list())
-        if (publish.host === null) this.#expose(publish, network.id);
+        if (publish.host === null && !publish.uplinkOnly) this.#expose(publish, network.id);
     }
     if (npt !== null) this.#prefixes.set(network.id, npt);
   }
@@ -396,7 +396,7 @@ export class Nat {
    * when another publish has one of the ports.
    */
   publish(options: PublishOptions, segments: readonly number[]): number {
-    const { network, protocol, target, from, to } = options;
+    const { network, protocol, target, from, to, uplinkOnly = false } = options;
     const family = typeof options.address === 'number' ? 4 : 6;
     const address = addressWords(options.address);
     const host = options.host === null ? null : addressWords(options.host);
@@ -413,6 +413,7 @@ export class Nat {
       protocol,
       family,
       host,
+      uplinkOnly,
       from,
       to,
     };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { icmp, icmpEcho, ip, type Station, tcp, udp } from '../../src/testing/frames.ts';
-import { formatIpv4 } from '../../wire/address.ts';
+import { formatIpv4, parseIpv4, parseMac } from '../../wire/address.ts';
 import { get32, set16 } from '../../wire/bytes.ts';
 import { pseudoSumIpv4 } from '../../wire/checksum.ts';
 import { VNET_GSO_TCPV4 } from '../../wire/virtio-net.ts';
@@ -483,6 +483,43 @@ test.each([
   expect(send(deck, 'ext', answer)).toBe('FORWARD');
   deck.advance(1200);
   expect(deck.flows()).toEqual([]);
+});
+
+test('what is published on an uplink alone is not on the gateway of a network that comes later', () => {
+  const deck = natBed();
+  const { dataplane } = deck.virtual;
+  const words = (address: string) => parseIpv4(address)!;
+  dataplane.publish({
+    network: deck.virtual.networkId('a'),
+    address: words(C1.ipv4),
+    protocol: 6,
+    target: 80,
+    from: 8080,
+    to: 8080,
+    host: null,
+    uplinkOnly: true,
+  });
+  const { hi: macHi, lo: macLo } = parseMac('02:42:0a:02:00:01')!;
+  deck.virtual.addNetwork('later', {
+    macHi,
+    macLo,
+    ipv4: { address: words('10.2.0.1'), prefix: 24 },
+    ipv6: null,
+    mtu: 1500,
+    uplink: deck.virtual.networkId('up'),
+  });
+  const L1 = { mac: '02:42:0a:02:00:02', ipv4: '10.2.0.2' };
+  deck.attach('l1', { network: 'later', station: L1 });
+  for (const [name, from, gateway] of [
+    ['d1', D1, GB],
+    ['l1', L1, { mac: '02:42:0a:02:00:01', ipv4: '10.2.0.1' }],
+  ] as const) {
+    const syn = tcp({ from, to: gateway, family: 4, srcPort: 5000, dstPort: 8080, flags: 'S' });
+    expect(send(deck, name, syn)).toBe('NO_SOCKET');
+  }
+  expect(send(deck, 'ext', tcp({ from: EXT1, to: UP, via: VIA_UP, dstPort: 8080, flags: 'S' }))).toBe(
+    'FORWARD',
+  );
 });
 
 describe('what a removed network leaves behind', () => {

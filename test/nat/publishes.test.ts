@@ -18,6 +18,7 @@ function publish(changes: Partial<Publish> = {}): Publish {
     protocol: PROTO_TCP,
     family: 4,
     host: null,
+    uplinkOnly: false,
     from: 8080,
     to: 8080,
     ...changes,
