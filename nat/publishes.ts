@@ -2,26 +2,27 @@ import type { Carrier } from '../wire/carrier.ts';
 import { PROTO_TCP, PROTO_UDP } from '../wire/protocol.ts';
 import { destinationPort, kindIsIpv6, kindProtocol, TUPLE_DST, TUPLE_KIND, TUPLE_PORTS } from './tuple.ts';
 
+/** Ports of the deck, as two publishes cannot both have them. */
+export interface DeckPorts {
+  protocol: number;
+  family: 4 | 6;
+  /** The one address of the deck that is published, four words as in a tuple; null for all of them. */
+  host: readonly number[] | null;
+  from: number;
+  to: number;
+}
+
 /** Published ports: `from` to `to` of the deck are `target`, `target + 1`, ... of an endpoint. */
-export interface Publish {
+export interface Publish extends DeckPorts {
   /** Names the publish. */
   id: number;
   /** The endpoint's network, and its address there: four words, IPv4 as in a tuple. */
   network: number;
   address: readonly number[];
   target: number;
-  protocol: number;
-  family: 4 | 6;
-  /** The one address of the deck that is published, four words likewise; null for all of them. */
-  host: readonly number[] | null;
   /** With `host` null: whether the gateways are left out. */
   uplinkOnly: boolean;
-  from: number;
-  to: number;
 }
-
-/** What of a publish is on the deck's side. */
-type HostPorts = Pick<Publish, 'protocol' | 'family' | 'host' | 'from' | 'to'>;
 
 const NONE = -1;
 // Words of a sorted entry: the host's address, first and last port, the publish's row.
@@ -133,7 +134,7 @@ export class Publishes {
    * The id of a publish that this one cannot be beside: one with a port of it, of the same protocol and IP version, on the
    * same host address or on all where either has all, as two sockets could not be bound; -1 when there is none.
    */
-  conflict(publish: HostPorts): number {
+  conflict(publish: DeckPorts): number {
     const other = this.#rows.find(
       (row) =>
         row !== null &&
@@ -229,7 +230,7 @@ function isRange(from: number, to: number): boolean {
   return Number.isInteger(from) && Number.isInteger(to) && 1 <= from && from <= to && to <= 65535;
 }
 
-function overlaps(a: HostPorts, b: HostPorts): boolean {
+function overlaps(a: DeckPorts, b: DeckPorts): boolean {
   return a.protocol === b.protocol && a.family === b.family && a.from <= b.to && b.from <= a.to;
 }
 
