@@ -93,7 +93,11 @@ export const Action = {
   ASKED: 22,
   /** NEIGHBOR: next hop a0–a3 of network a4 is being asked already, and the packet waits. */
   WAITS: 23,
-  /** NEIGHBOR, EGRESS: what it waited for has come, or is given up. */
+  /**
+   * NEIGHBOR: next hop a0–a3 of network a4 has MAC a5–a6, or has not answered when that is 0; the packet has waited for a7
+   * microseconds, until packet a8 came (0 when none did). All are 0 where nobody has seen the packet begin to wait. EGRESS: the port
+   * for which a frame waited has room again.
+   */
   RESUMED: 24,
 
   /**

@@ -247,7 +247,8 @@ export class Dataplane extends Configuration {
     const { outbox, observer } = this;
     for (let frame = outbox.shift(); frame; frame = outbox.shift()) {
       const { provenance } = outbox;
-      const cause = frame.packet;
+      // What was made has its cause for a number until it gets its own; what goes on does so because of the packet in hand.
+      const cause = provenance === Provenance.RESUMED ? outbox.cause : frame.packet;
       if (provenance === Provenance.ORIGINATED) {
         this.ledger.originated++;
         frame.packet = this.#nextPacket();

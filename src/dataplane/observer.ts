@@ -11,13 +11,31 @@ import {
   Stage,
   Trace,
 } from '../../switch/trace.ts';
-import { drop, type Verdict, VerdictKind, verdictKind } from '../../switch/verdict.ts';
+import { drop, HOLD, type Verdict, VerdictKind, verdictKind } from '../../switch/verdict.ts';
+import { ethDstHi, ethDstLo } from '../../wire/ethernet.ts';
 import { Ends } from './ends.ts';
 import { Past } from './past.ts';
+
+/** Packets that wait and are remembered; when there are more, all are forgotten. */
+const MOST_WAITING = 8192;
+const MOST_MICROSECONDS = 0x7fff_ffff;
+
+/** A packet whose pieces wait. */
+interface Waiting {
+  /** The port by which it came in. */
+  readonly port: PortId;
+  /** By the clock of stories. */
+  readonly since: number;
+  /** What ASKED or WAITS says: next hop and network. */
+  readonly nextHop: Int32Array;
+  pieces: number;
+}
 
 /** Room for one more word behind what `Ends` writes. */
 const LAST = ROW_ARGUMENTS + 10;
 const END = Stage.END | (Action.VERDICT << 8);
+const ASKED = Stage.NEIGHBOR | (Action.ASKED << 8);
+const WAITS = Stage.NEIGHBOR | (Action.WAITS << 8);
 
 /**
  * Who looks at packets: told of one story after the other, from `begin` to `commit` (see `observation.ts`). Frames and rows are
@@ -55,6 +73,12 @@ export class Observer implements RowSink {
   /** Whether a story is open, and of which packet. */
   #isOpen = false;
   #packet = 0;
+  /** When it began, by its clock. */
+  #time = 0;
+  /** Packets that wait for a neighbor, or for room, by their ids: what they do when they go on is told as theirs. */
+  readonly #waiting = new Map<number, Waiting>();
+  /** Arguments of the last ASKED or WAITS. */
+  readonly #asked = new Int32Array(5);
 
   constructor(arena: Arena) {
     this.#ends = new Ends(arena.bytes);
@@ -79,6 +103,7 @@ export class Observer implements RowSink {
 
   #look(): void {
     this.isOn = this.#subscribers.length > 0 || this.past.isLong;
+    if (!this.isOn) this.#waiting.clear();
   }
 
   // ---- stories; each of these is called only while `isOn` ----
@@ -106,12 +131,13 @@ export class Observer implements RowSink {
 
   /**
    * A frame leaves the outbox: in the story of its packet, if that is the one in hand, or in one of its own.
-   * @param cause the packet because of which it was made; 0 when there is none
+   * @param cause the packet because of which it was made, or goes on; 0 when there is none
    */
   left(frame: Frame, provenance: Provenance, cause: number, now: number): void {
+    const waiting = provenance === Provenance.RESUMED ? this.#resume(frame) : undefined;
     if (this.#isOpen && this.#packet === frame.packet) frame.trace = this.#trace;
-    else this.#begin(frame, now);
-    if (provenance === Provenance.RESUMED) this.#trace.point(frame, Stage.NEIGHBOR, Action.RESUMED);
+    else this.#begin(frame, now, waiting?.port);
+    if (provenance === Provenance.RESUMED) this.#goesOn(frame, waiting, cause);
     if (provenance !== Provenance.ORIGINATED) return;
     for (let i = 0; i < this.#subscribers.length; i++)
       this.#subscribers[i]!.frameIn(frame, frame.ingress, now);
@@ -128,10 +154,44 @@ export class Observer implements RowSink {
     if (action >= 0) this.#trace.written(frame.packet, stage, action as Action);
   }
 
+  /** A frame goes on that has waited for a neighbor. */
+  #goesOn(frame: Frame, waiting: Waiting | undefined, cause: number): void {
+    const { row } = this.#trace;
+    row.fill(0, ROW_ARGUMENTS);
+    if (waiting !== undefined) {
+      row.set(waiting.nextHop, ROW_ARGUMENTS);
+      if (verdictKind(frame.verdict) !== VerdictKind.DROP) {
+        row[ROW_ARGUMENTS + 5] = ethDstHi(frame.bytes, frame.at);
+        row[ROW_ARGUMENTS + 6] = ethDstLo(frame.bytes, frame.at);
+      }
+      row[ROW_ARGUMENTS + 7] = Math.min(Math.round((this.#time - waiting.since) * 1000), MOST_MICROSECONDS);
+      row[ROW_ARGUMENTS + 8] = cause;
+    }
+    this.#trace.written(frame.packet, Stage.NEIGHBOR, Action.RESUMED);
+  }
+
   /** A frame that waited for a port goes on, outside of everything else: until `concluded` that is its story. */
   resumed(frame: Frame, now: number): void {
-    this.#begin(frame, now);
+    this.#begin(frame, now, this.#resume(frame)?.port);
     this.#trace.point(frame, Stage.EGRESS, Action.RESUMED);
+  }
+
+  #wait({ packet }: Frame): void {
+    const waiting = this.#waiting.get(packet);
+    if (waiting !== undefined) {
+      waiting.pieces++;
+      return;
+    }
+    if (this.#waiting.size >= MOST_WAITING) this.#waiting.clear();
+    const nextHop = this.#asked.slice();
+    this.#waiting.set(packet, { port: this.#trace.port, since: this.#time, nextHop, pieces: 1 });
+  }
+
+  /** What is known of a packet of which a piece waits no more. */
+  #resume({ packet }: Frame): Waiting | undefined {
+    const waiting = this.#waiting.get(packet);
+    if (waiting !== undefined && --waiting.pieces === 0) this.#waiting.delete(packet);
+    return waiting;
   }
 
   concluded(frame: Frame): void {
@@ -161,6 +221,7 @@ export class Observer implements RowSink {
   /** The verdict on a traced frame has been carried out; it is not traced any more. */
   settled(frame: Frame, verdict: Verdict): void {
     this.verdict(frame, verdict);
+    if (verdict === HOLD) this.#wait(frame);
     frame.trace = null;
   }
 
@@ -205,6 +266,7 @@ export class Observer implements RowSink {
     const isAlone = this.#beginAlone(frame, now);
     for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.lost(frame, port);
     this.#trace.point(frame, Stage.EGRESS, Action.QUEUED, port, told);
+    if (this.#packet === frame.packet) this.#wait(frame);
     if (isAlone) this.concluded(frame);
   }
 
@@ -226,7 +288,11 @@ export class Observer implements RowSink {
   }
 
   row(row: Int32Array): void {
-    const isEnd = row[ROW_POINT] === END;
+    const point = row[ROW_POINT];
+    const isEnd = point === END;
+    if (point === ASKED || point === WAITS) {
+      for (let i = 0; i < this.#asked.length; i++) this.#asked[i] = row[ROW_ARGUMENTS + i]!;
+    }
     if (this.past.isLong || (isEnd && verdictKind(row[LAST]!) === VerdictKind.DROP)) this.past.row(row);
     for (let i = 0; i < this.#subscribers.length; i++) {
       if (isEnd) this.#subscribers[i]!.end(row);
@@ -234,16 +300,16 @@ export class Observer implements RowSink {
     }
   }
 
-  #begin(frame: Frame, now: number): void {
+  /** @param port by which the packet came in, where that is another than the frame says, which was routed */
+  #begin(frame: Frame, now: number, port = frame.ingress): void {
     this.commit();
     const trace = this.#trace;
-    trace.port = frame.ingress;
+    trace.port = port;
     trace.now = now;
     frame.trace = trace;
     this.#isOpen = true;
     this.#packet = frame.packet;
-    const time = this.clock === null ? now : this.clock();
-    for (let i = 0; i < this.#subscribers.length; i++)
-      this.#subscribers[i]!.begin(frame, frame.ingress, time);
+    this.#time = this.clock === null ? now : this.clock();
+    for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.begin(frame, port, this.#time);
   }
 }

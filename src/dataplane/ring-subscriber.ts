@@ -1,7 +1,12 @@
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Ports } from '../../switch/ports.ts';
+import { ROW_ARGUMENTS } from '../../switch/trace.ts';
+import { HOLD } from '../../switch/verdict.ts';
 import { ObservationWriter, RecordKind } from './observation.ts';
 import type { Subscriber } from './observer.ts';
+
+/** Where the row of a verdict has it. */
+const VERDICT = ROW_ARGUMENTS + 10;
 
 /** What somebody wants to see. */
 export interface ObservationWants {
@@ -32,6 +37,11 @@ export class RingSubscriber implements Subscriber {
   readonly #filter: ((bytes: Uint8Array, at: number, length: number) => boolean) | null;
   /** Whether the story in hand is wanted by what was seen of it. */
   #isWanted = false;
+  /** Its packet, and whether that waits for a neighbor at its end. */
+  #packet = 0;
+  #isHeld = false;
+  /** Packets that were wanted and wait: what becomes of them is wanted, too, whatever was rewritten meanwhile. */
+  readonly #held = new Set<number>();
 
   constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports) {
     this.#writer = new ObservationWriter(ring);
@@ -56,7 +66,9 @@ export class RingSubscriber implements Subscriber {
   }
 
   begin(frame: Frame, port: PortId, now: number): void {
-    this.#isWanted = false;
+    this.#packet = frame.packet;
+    this.#isHeld = false;
+    this.#isWanted = this.#held.delete(frame.packet);
     this.#judge(frame, port);
     this.#writer.begin(frame.packet, port, now);
   }
@@ -83,11 +95,15 @@ export class RingSubscriber implements Subscriber {
 
   end(row: Int32Array): void {
     this.#writer.row(RecordKind.END, row);
+    if (row[VERDICT] === HOLD) this.#isHeld = true;
   }
 
   commit(): void {
     if (!this.#isWanted) this.#writer.rollBack();
-    else this.#writer.commit();
+    else {
+      this.#writer.commit();
+      if (this.#isHeld) this.#held.add(this.#packet);
+    }
   }
 
   #frame(kind: RecordKind, frame: Frame, port: PortId): void {

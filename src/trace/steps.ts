@@ -115,8 +115,10 @@ export interface Step {
   readonly address?: string;
   readonly reason?: DropReasonName;
   readonly verdict?: keyof typeof VerdictKind;
-  /** The packet because of which this one was made. */
+  /** The packet because of which this one was made, or goes on. */
   readonly cause?: number;
+  /** Milliseconds for which it has waited. */
+  readonly waited?: number;
 }
 
 const STAGES = Object.keys(Stage) as StageName[];
@@ -232,6 +234,16 @@ function details(action: Action, words: Int32Array, at: number, names: Names): P
     case Action.ASKED:
     case Action.WAITS:
       return { address: addressAt(words, at), network: names.network(a(4)) };
+    case Action.RESUMED:
+      // Nobody has seen it begin to wait: not even an IPv4 address is 0 here.
+      if ((a(0) | a(1) | a(2) | a(3)) === 0) return {};
+      return {
+        address: addressAt(words, at),
+        network: names.network(a(4)),
+        ...((a(5) !== 0 || a(6) !== 0) && { mac: formatMac(a(5), a(6)) }),
+        waited: a(7) / 1000,
+        ...(a(8) !== 0 && { cause: a(8) }),
+      };
     case Action.SENT:
       return { port: names.port(a(0)), length: a(1) };
     case Action.QUEUED:

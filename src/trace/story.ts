@@ -91,6 +91,17 @@ export function headline(steps: readonly Step[]): string {
   return steps.length === 0 ? decided : `${steps[0]!.ingress} → ${decided}`;
 }
 
+/**
+ * The line of copies of a packet beside which its story is not told: by which port it came in, and what it waited for, if it did, in
+ * `steps`.
+ */
+export function originLine(ingress: string, steps: readonly Step[] = []): string {
+  const resumed = steps.find(({ action, address }) => action === 'RESUMED' && address !== undefined);
+  const waited =
+    resumed === undefined ? '' : `, waited ${durationInWords(resumed.waited!)} for ${resumed.address}`;
+  return `came in from ${ingress}${waited}`;
+}
+
 /** What was done to a packet on its way to the last of its lines: taken in by the gateway, translated. */
 function doneInWords(steps: readonly Step[], lines: readonly string[]): string[] {
   const taken = lines.slice(0, -1).filter((line) => line.startsWith(`${STAGE_WORDS.INPUT}: `));
@@ -189,7 +200,7 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
     case 'WAITS':
       return `${step.address} has not answered yet; the packet waits`;
     case 'RESUMED':
-      return 'the packet waits no more';
+      return resumedInWords(step);
     case 'SENT':
       return steps[i - 1]?.action === 'SENT' ? step.port! : `sent to ${step.port}`;
     case 'QUEUED':
@@ -207,6 +218,21 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
     case 'SOCKET':
       return `the host's sockets take it (${step.kind})`;
   }
+}
+
+function resumedInWords({ stage, address, mac, waited, cause }: Step): string {
+  if (stage === 'EGRESS') return 'the frame waits no more';
+  if (address === undefined) return 'the packet waits no more';
+  const found = mac === undefined ? `${address} has not answered` : `${address} is at ${mac}`;
+  const by = cause === undefined || mac === undefined ? '' : `, by packet ${cause >>> 0}`;
+  return `${found}${by}; the packet has waited ${durationInWords(waited!)}`;
+}
+
+/** @param time milliseconds */
+function durationInWords(time: number): string {
+  if (time < 0.05) return 'less than 0.1 ms';
+  if (time < 10) return `${time.toFixed(1)} ms`;
+  return time < 1000 ? `${Math.round(time)} ms` : `${(time / 1000).toFixed(1)} s`;
 }
 
 function verdictInWords(step: Step, steps: readonly Step[], i: number): string {

@@ -9,6 +9,8 @@ import { PortNames } from '../../src/capture/live/port-names.ts';
 import { WallClock } from '../../src/capture/live/wall-clock.ts';
 import { makeObservationRing, ObservationReader } from '../../src/dataplane/observation.ts';
 import { type ObservationWants, RingSubscriber } from '../../src/dataplane/ring-subscriber.ts';
+import { arpReply, udp } from '../../src/testing/frames.ts';
+import { C1, natBed, UP, VIA_GA } from '../dataplane/nat-bed.ts';
 import { parseInChunks } from './captures.ts';
 import { run, temporary, tsharkFields } from './tools.ts';
 
@@ -111,6 +113,38 @@ describe('a live capture', () => {
     expect(info).toContain('Name = web eth0');
     expect(info).toContain('Filter string = udp');
     expect(run('tcpdump', '-nr', file).trim().split('\n')).toHaveLength(4);
+  });
+
+  it('has the copy of a packet that waited for a neighbor, under its id, with what it waited for', () => {
+    const deck = natBed();
+    const { observer, ports } = deck.virtual.dataplane;
+    const ring = makeObservationRing(1 << 20);
+    // Matches as it comes in, and not as it goes out.
+    const filter = compileFilter('src host 10.0.0.2');
+    observer.subscribe(new RingSubscriber(ring, { snaplen: 2048, filter }, ports));
+    const { parts, bytes } = watched();
+    const capture = new LiveCapture(
+      { ...parts, reader: new ObservationReader(ring), names: new DeckNames() },
+      { snapLength: 2048, filter: 'src host 10.0.0.2' },
+    );
+    const far = { mac: '02:00:00:00:00:77', ipv4: '198.51.100.77' };
+    deck.send('c1', udp({ from: C1, to: far, via: VIA_GA, srcPort: 5000, dstPort: 7 }));
+    deck.advance(40);
+    deck.send('ext', arpReply({ from: far, to: UP }));
+    // Nobody knows the names of ports; after a second it goes on without.
+    capture.take(100, 0);
+    for (const now of [2000, 4000, 6000]) capture.take(100, now);
+    capture.finish();
+    const file = temporary('waited.pcapng', bytes());
+    const rows = tsharkFields(file, 'frame.interface_name', 'frame.packet_id', 'ip.src', 'frame.comment');
+    expect(rows.map((row) => row.slice(0, 3))).toEqual([
+      ['port 3', '1', '10.0.0.2'],
+      ['port 6', '1', '198.51.100.2'],
+    ]);
+    expect(rows[0]![3]).toContain('asks #0 who has 198.51.100.77; the packet waits');
+    expect(rows[1]![3]).toMatch(
+      /^came in from port 3, waited 40 ms for 198\.51\.100\.77;neighbor: 198\.51\.100\.77 is at 02:00:00:00:00:77, by packet 3; the packet has waited 40 ms;egress: sent to port 6$/,
+    );
   });
 
   it('says of each interface what was lost of it, exactly, and in the blocks behind the gaps', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
+import { arpReply, icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
 import { DROP_STAGE } from '../../src/trace/drop-stage.ts';
-import { dropInWords, headline, inWords } from '../../src/trace/story.ts';
+import { dropInWords, headline, inWords, originLine } from '../../src/trace/story.ts';
 import { DROP_TEXT } from '../../switch/drop-text.ts';
 import { C1, C2, D1, EXT1, GA, UP, VIA_GA, VIA_UP } from '../dataplane/nat-bed.ts';
 import { send } from '../switch/gateway-bed.ts';
@@ -102,9 +102,46 @@ describe('a story in words', () => {
         'egress: sent to a:3',
       ],
       [
-        'neighbor: the packet waits no more',
+        'neighbor: 10.0.0.77 has not answered; the packet has waited 3.0 s',
         'neighbor drops: the next hop does not answer ARP or neighbor discovery (NEIGH_FAILED)',
       ],
+    ]);
+  });
+
+  test('what has waited goes on under its number, and says because of whom', () => {
+    const { deck, steps, collector } = watched();
+    const far = { mac: '02:00:00:00:00:77', ipv4: '198.51.100.77' };
+    send(deck, 'c1', ask({ ...EXT1, ...far }));
+    send(deck, 'c1', ask({ ...EXT1, ...far }));
+    const [first] = collector.stories;
+    expect(inWords(steps()[0]!).at(-1)).toBe('neighbor: asks up who has 198.51.100.77; the packet waits');
+    deck.advance(120);
+    send(deck, 'ext', arpReply({ from: far, to: UP }));
+    const answer = first!.packet + 3;
+    expect(collector.stories.map(({ packet, port }) => [packet, port])).toEqual([
+      [answer, 6],
+      [first!.packet, 3],
+      [first!.packet + 2, 3],
+    ]);
+    const [, resumed] = steps();
+    expect(inWords(resumed!)).toEqual([
+      `neighbor: 198.51.100.77 is at 02:00:00:00:00:77, by packet ${answer}; the packet has waited 120 ms`,
+      'egress: sent to up:6',
+    ]);
+    expect(resumed![0]).toMatchObject({ ingress: 'a:3', waited: 120, cause: answer, network: 'up' });
+    expect(originLine('web eth0', resumed)).toBe('came in from web eth0, waited 120 ms for 198.51.100.77');
+  });
+
+  test('who has begun to look too late does not know how long it was', () => {
+    const { deck, told, collector } = watched();
+    const { observer } = deck.virtual.dataplane;
+    observer.unsubscribe(collector);
+    send(deck, 'c1', ask({ ...C2, ipv4: '10.0.0.77' }));
+    observer.subscribe(collector);
+    deck.advance(5000);
+    expect(told().at(-1)).toEqual([
+      'neighbor: the packet waits no more',
+      'neighbor drops: the next hop does not answer ARP or neighbor discovery (NEIGH_FAILED)',
     ]);
   });
 

@@ -1,7 +1,7 @@
 import { Action, ROW_ARGUMENTS, rowAction } from '../../../switch/trace.ts';
 import { type Verdict, VerdictKind, verdictKind } from '../../../switch/verdict.ts';
 import { type ObservationReader, RecordKind } from '../../dataplane/observation.ts';
-import { headline, inWords, readStory } from '../../trace/story.ts';
+import { headline, inWords, originLine, readStory } from '../../trace/story.ts';
 import { PacketFlags } from '../capture-record.ts';
 import { PcapngWriter, type SectionDescription } from '../pcapng-writer.ts';
 import type { Chunks } from './chunks.ts';
@@ -87,6 +87,8 @@ export class LiveCapture implements Feed {
   #told: Told | null = null;
   /** Whether the deck made the packet itself. */
   #isMade = false;
+  /** Whether it has waited, and its copies have the story beside them. */
+  #isResumed = false;
   /** Since when the story waits for a name; NaN when it does not. */
   #waiting = Number.NaN;
   readonly #ids = new PacketIds();
@@ -164,13 +166,16 @@ export class LiveCapture implements Feed {
     this.#rowCount = 0;
     this.#told = null;
     this.#isMade = false;
+    this.#isResumed = false;
     const { direction } = this.#options;
     while (reader.nextRecord()) {
       const { kind } = reader;
       if (kind === RecordKind.ROW || kind === RecordKind.END) {
         if (this.#rowCount === this.#rows.length) this.#rows = grown(this.#rows);
         this.#rows[this.#rowCount++] = reader.row;
-        if (rowAction(reader.words, reader.row) === Action.MADE) this.#isMade = true;
+        const action = rowAction(reader.words, reader.row);
+        if (action === Action.MADE) this.#isMade = true;
+        else if (action === Action.RESUMED) this.#isResumed = true;
       } else if (direction === undefined || (kind === RecordKind.FRAME_IN) === (direction === 'in')) {
         const at = this.#frameCount++ * FRAME_WORDS;
         if (at === this.#frames.length) this.#frames = grown(this.#frames);
@@ -198,7 +203,7 @@ export class LiveCapture implements Feed {
       const origin = isIn ? here : this.#interface(from, now);
       if (!here || !origin) return false;
       this.#told ??= this.#stories.get(reader.words, this.#rows, this.#rowCount);
-      const comments = isIn ? this.#told.comments : origin.cameIn;
+      const comments = isIn || this.#isResumed ? this.#told.comments : origin.cameIn;
       const captured = Math.min(frames[at + 4]!, this.#options.snapLength);
       if (!chunks.has(PacketBlocks.room(captured, comments.length))) return false;
       clock.set(reader.now);
@@ -245,7 +250,7 @@ export class LiveCapture implements Feed {
       ...(filter !== '' && { filter }),
     });
     const unknown = { port, segment: -1, key: '', name, description: '', mac: undefined, isDeck: false };
-    const cameIn = commentOptions([`came in from ${name}`]);
+    const cameIn = commentOptions([originLine(name)]);
     const made: Interface = { id, port: tenant ?? unknown, cameIn, received: 0, missed: 0 };
     this.#interfaces.push(made);
     this.#byPort.set(port, made);
@@ -270,7 +275,9 @@ export class LiveCapture implements Feed {
       if (rowAction(words, at) === Action.VERDICT) verdict = xdpAction(words[at + ROW_ARGUMENTS + 10]!);
     }
     const steps = readStory(words, rows, count, this.#parts.names);
-    let comments = [headline(steps), ...inWords(steps)];
+    const isResumed = steps[0]?.action === 'RESUMED';
+    const first = isResumed ? originLine(steps[0]!.ingress, steps) : headline(steps);
+    let comments = [first, ...inWords(steps)];
     const most = Math.floor(MOST_COMMENTS / (4 + 3 * Math.max(1, ...comments.map((text) => text.length))));
     if (comments.length > most) comments = [...comments.slice(0, most), `and ${comments.length - most} more`];
     return { comments: commentOptions(comments), verdict: verdict ?? XdpAction.PASS };
