@@ -9,6 +9,7 @@ import {
   bind,
   close,
   getsockname,
+  ioctl,
   type Memory,
   O_CLOEXEC,
   O_NONBLOCK,
@@ -39,6 +40,12 @@ const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
 /** sockaddr_ll: family, protocol (network order), ifindex, hatype, pkttype, halen, address. */
+// netdevice(7): struct ifreq, and requests about an interface.
+const IFREQ = 40;
+const IFREQ_UNION = 16;
+const SIOCGIFNAME = 0x8910;
+const SIOCGIFFLAGS = 0x8913;
+const IFF_UP = 1;
 const SOCKADDR_LL = 20;
 const SLL_IFINDEX = 4;
 const SLL_HATYPE = 8;
@@ -288,6 +295,15 @@ export function boundTo(fd: number): { index: number; type: number } {
   checked(getsockname(fd, address, word(SOCKADDR_LL)), 'cannot look up what a packet socket is bound to');
   const view = new DataView(address.buffer);
   return { index: view.getInt32(SLL_IFINDEX, true), type: view.getUint16(SLL_HATYPE, true) };
+}
+
+/** Whether the interface of this index, in the socket's network namespace, is up; an interface may have another name by now. */
+export function isUp(fd: number, index: number): boolean {
+  const request = new Uint8Array(IFREQ);
+  const view = new DataView(request.buffer);
+  view.setInt32(IFREQ_UNION, index, true);
+  if (ioctl(fd, SIOCGIFNAME, request) < 0 || ioctl(fd, SIOCGIFFLAGS, request) < 0) return false;
+  return (view.getInt16(IFREQ_UNION, true) & IFF_UP) !== 0;
 }
 
 function word(value: number): Memory {

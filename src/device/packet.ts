@@ -1,7 +1,7 @@
 import { type Device, Transmit } from '../../switch/device.ts';
 import { type Arena, BIG_SLOT, type Frame, HEADROOM } from '../../switch/frame.ts';
 import { VNET_LEN } from '../../wire/virtio-net.ts';
-import { boundTo, type OpenPacketSocket } from './packet-socket.ts';
+import { boundTo, isUp, type OpenPacketSocket } from './packet-socket.ts';
 import { NO_ADDRESSES, type SlotAddresses, slotAddresses } from './slot-addresses.ts';
 import { close, errno, read, readv, write, writev } from './syscall.ts';
 import { EAGAIN, EINTR, EINVAL, EIO, ENETDOWN, ENOBUFS, ENODEV, ENXIO, errnoName } from './syscall-error.ts';
@@ -59,6 +59,7 @@ export class PacketDevice implements Device {
   }
 
   receive(arena: Arena, now: number): Frame | null {
+    if (now >= this.#look && !this.#gone) this.#lookAgain(now);
     if (this.#gone) return null;
     const frame = arena.allocate(LONGEST);
     if (frame === undefined) return null;
@@ -71,7 +72,6 @@ export class PacketDevice implements Device {
     if (count >= header) {
       if (header !== VNET_LEN) frame.bytes.fill(0, frame.at - VNET_LEN + header, frame.at);
       frame.length = count - header;
-      this.#look = Number.POSITIVE_INFINITY;
       return frame;
     }
     // First of all, before anything can change it.
@@ -79,8 +79,6 @@ export class PacketDevice implements Device {
     arena.release(frame);
     switch (number) {
       case EAGAIN:
-        if (now >= this.#look) this.#lookAgain(now);
-        return null;
       case EINTR:
         return null;
       case EINVAL:
@@ -146,8 +144,10 @@ export class PacketDevice implements Device {
   }
 
   #lookAgain(now: number): void {
-    if (boundTo(this.fd).index < 0) this.#end(ENETDOWN);
-    else this.#look = now + LOOK;
+    const { index } = boundTo(this.fd);
+    // A frame says nothing of it: what came before is read behind the message that it is down.
+    if (index < 0) this.#end(ENETDOWN);
+    else this.#look = isUp(this.fd, index) ? Number.POSITIVE_INFINITY : now + LOOK;
   }
 
   #end(number: number): void {
