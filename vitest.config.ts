@@ -20,7 +20,11 @@ const ALONE = [
 ];
 
 /** Generous: a machine that is busy with something else as well fails no test by that. */
-const TIMEOUT = { testTimeout: 60_000, hookTimeout: 60_000 } as const;
+const TIMEOUT = {
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  expect: { poll: { timeout: 30_000 } },
+} as const;
 const driven = { ...TIMEOUT, pool: 'forks' } as const;
 
 // Projects, one after the other: `pure` needs no privileges and imports the TypeScript sources; `whole` and `alone` drive the

@@ -63,7 +63,7 @@ describe('openTap', () => {
     );
     // The link-local one without duplicate address detection, but a worker of the kernel's has to say so.
     const linkLocal = ['fe80::42:acff:fe11:2', 64, undefined];
-    await expect.poll(addresses, { timeout: 10_000 }).toEqual(expect.arrayContaining([linkLocal]));
+    await expect.poll(addresses).toEqual(expect.arrayContaining([linkLocal]));
     expect(ip(name, 'route', 'show', 'default')).toMatchObject([{ gateway: '172.17.0.1', dev: 'eth0' }]);
     expect(ip(name, '-6', 'route', 'show', 'default')).toMatchObject([{ gateway: 'fd00::1', dev: 'eth0' }]);
     expect(ip(name, 'route', 'show', '10.9.0.0/16')).toMatchObject([

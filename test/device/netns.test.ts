@@ -32,7 +32,7 @@ describe('openNamespace', () => {
     try {
       const byPath = kept(openNamespace(netnsPath(name)));
       // `ip` enters the namespace some time after it was started.
-      await expect.poll(() => kept(openNamespace(sleeper.pid!)).same(byPath), { timeout: 10_000 }).toBe(true);
+      await expect.poll(() => kept(openNamespace(sleeper.pid!)).same(byPath)).toBe(true);
       expect(byPath.same(kept(currentNamespace()))).toBe(false);
       expect(kept(openNamespace(process.pid)).same(kept(currentNamespace()))).toBe(true);
     } finally {

@@ -122,7 +122,7 @@ describe('from a container', () => {
       expect(came()).toBe(0);
       // But by who may, at the next hop alone; and he comes after all others.
       await knock(friend, 'friend', version, SPELLINGS[version], ports);
-      await expect.poll(came, { timeout: 20_000 }).toBe(2 * PORTS);
+      await expect.poll(came).toBe(2 * PORTS);
       listening.kill('SIGKILL');
       expect((await listening.ended).out.split('\n').filter((line) => line.startsWith('came'))).toEqual(
         new Array(2 * PORTS).fill(`came ${LOOPBACK[version]}`),

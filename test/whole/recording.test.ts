@@ -122,7 +122,7 @@ describe('a recording', () => {
 
   it('is walked through by lines where there is no terminal', async () => {
     const walk = world.account.start('replay', file('start'), '--step');
-    walk.child.stdin!.end('\nnext 3\npacket 5\nfdb\nnonsense\n?\nquit\n');
+    walk.child.stdin!.end('\nnext 40\npacket 45\nfdb\nnonsense\n?\nquit\n');
     const { code, out } = await walk.ended;
     expect(code).toBe(0);
     expect(out).toContain('addPort');
