@@ -11,6 +11,7 @@ import type { Namespace } from './namespace.ts';
 import type { Scope } from './scope.ts';
 
 const PROGRAM = join(ROOT, 'dist', 'src', 'main.js');
+const SERVICE_MANAGER = join(ROOT, 'fixtures', 'service-manager.py');
 /** It attaches again what was attached before it is ready. */
 const START_TIMEOUT = 60_000;
 
@@ -21,47 +22,58 @@ export class Deck {
   readonly #folder: string;
   readonly #tapdeck: readonly string[];
   readonly #options: readonly string[];
-  #daemon: ChildProcess | undefined;
+  readonly #served: boolean;
+  /** The daemon, or its service manager. */
+  #process: ChildProcess | undefined;
 
-  private constructor(folder: string, options: readonly string[]) {
+  private constructor(folder: string, options: readonly string[], served: boolean) {
     const socket = join(folder, 'd.sock');
     this.client = new DaemonClient(socket);
     this.#folder = folder;
     this.#tapdeck = [process.execPath, PROGRAM, '--host', `unix://${socket}`];
     // What is measured by one way out is not to be measured beside another.
+    this.#served = served;
     this.#options = options.includes('--uplink') ? options : ['--uplink', 'none', ...options];
   }
 
   /**
    * Starts a daemon, which ends when `scope` closes.
    * @param options what follows `tapdeck daemon`
+   * @param served whether a service manager keeps the daemon's TAPs, as systemd does, and starts it again
    * @throws Error when tapdeck is not built, CommandError when it does not start
    */
-  static async start(scope: Scope, options: readonly string[] = []): Promise<Deck> {
+  static async start(scope: Scope, options: readonly string[] = [], served = false): Promise<Deck> {
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing; run npm run build`);
     // A folder of its own keeps it apart from a deck of the user's.
     const folder = await mkdtemp(join(tmpdir(), 'tapdeck-bench-'));
     scope.defer(() => rm(folder, { recursive: true, force: true }));
-    const deck = new Deck(folder, options);
-    scope.defer(() => deck.#daemon && stop(deck.#daemon));
+    const deck = new Deck(folder, options, served);
+    scope.defer(() => deck.#process && stop(deck.#process));
     await deck.#start();
     return deck;
   }
 
   /** Kills the daemon without a warning, and starts another in its place; settles when that is ready. */
   async restart(): Promise<void> {
-    const killed = this.#daemon!;
-    const gone = once(killed, 'exit');
-    killed.kill('SIGKILL');
+    const running = this.#process!;
+    if (this.#served) {
+      const ready = awaitOutput(running, 'daemon ready', START_TIMEOUT);
+      process.kill(await this.#pid(), 'SIGKILL');
+      await ready;
+      return;
+    }
+    const gone = once(running, 'exit');
+    running.kill('SIGKILL');
     await gone;
     await this.#start();
   }
 
   async #start(): Promise<void> {
-    const daemon = start([...this.#tapdeck, 'daemon', ...this.#options], {
+    const manager = this.#served ? ['python3', SERVICE_MANAGER] : [];
+    const daemon = start([...manager, ...this.#tapdeck, 'daemon', ...this.#options], {
       env: { ...process.env, XDG_RUNTIME_DIR: this.#folder },
     });
-    this.#daemon = daemon;
+    this.#process = daemon;
     await awaitOutput(daemon, 'daemon ready', START_TIMEOUT);
     // Its log must not fill the pipe.
     daemon.stdout?.resume();
@@ -75,9 +87,13 @@ export class Deck {
   }
 
   /** Memory of the daemon, in bytes: what is resident of it. */
-  memory(): number {
-    const status = readFileSync(`/proc/${this.#daemon!.pid}/status`, 'utf8');
+  async memory(): Promise<number> {
+    const status = readFileSync(`/proc/${await this.#pid()}/status`, 'utf8');
     return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  }
+
+  async #pid(): Promise<number> {
+    return (await this.client.get<{ pid: number }>('/v1/version')).pid;
   }
 
   /** Attaches a namespace. `options` follow on the command line. */

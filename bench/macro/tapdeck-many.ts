@@ -16,25 +16,29 @@ const QUESTIONS = 100;
 
 /** A daemon with 500 containers on 50 networks, of which three are as `Tapdeck` has them. */
 export class TapdeckMany implements Contender {
-  readonly name = `tapdeck, ${CONTAINERS} containers`;
+  readonly name: string;
   readonly mtu: number;
   readonly #scope = new Scope();
+  readonly #served: boolean;
   #deck!: Deck;
   #others: Namespace[] = [];
   /** Milliseconds that each attach has taken at first. */
   readonly #first: number[] = [];
   #memoryBefore = 0;
 
-  constructor(mtu: number) {
+  /** @param served whether a service manager keeps its TAPs while no daemon runs */
+  constructor(mtu: number, served = false) {
     this.mtu = mtu;
+    this.#served = served;
+    this.name = `tapdeck, ${CONTAINERS} containers${served ? ', TAPs kept' : ''}`;
   }
 
   async up(): Promise<Connected> {
     const few = await Promise.all(ADDRESSES.map((_, index) => Namespace.create(`m${index}`, this.#scope)));
     this.#others = await Namespace.createMany('m', CONTAINERS - few.length, this.#scope);
-    const deck = await Deck.start(this.#scope);
+    const deck = await Deck.start(this.#scope, [], this.#served);
     this.#deck = deck;
-    this.#memoryBefore = deck.memory();
+    this.#memoryBefore = await deck.memory();
     for (const [index, namespace] of few.entries()) {
       await deck.attach(namespace, 'abc'[index]!, ADDRESSES[index]!, this.mtu);
     }
@@ -80,8 +84,8 @@ export class TapdeckMany implements Contender {
   }
 
   /** What the daemon has in memory, in MB. */
-  memory(): Sample {
-    const now = this.#deck.memory();
+  async memory(): Promise<Sample> {
+    const now = await this.#deck.memory();
     const each = (now - this.#memoryBefore) / CONTAINERS;
     const detail = `${(this.#memoryBefore / 1e6).toFixed(1)} MB before the first, ${(each / 1e3).toFixed(1)} kB for each`;
     return { value: now / 1e6, detail };

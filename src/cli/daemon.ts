@@ -2,10 +2,11 @@ import { Daemon } from '../control/daemon.ts';
 import { DeckError, invalid } from '../control/error.ts';
 import { parseSubnetPool } from '../control/ipam.ts';
 import { createLog } from '../control/log.ts';
-import { type PassedSocket, takePassedSockets } from '../control/passed-sockets.ts';
+import { type PassedSocket, takePassedDescriptors } from '../control/passed-descriptors.ts';
 import { PLUGIN_SOCKET, type RuntimePaths, runtimePaths } from '../control/paths.ts';
 import { ServiceManager } from '../control/service-manager.ts';
 import { DEFAULT_UPLINK } from '../control/socket-uplink-spec.ts';
+import { TapStore } from '../control/tap-store.ts';
 import { type ConntrackDaemonFlags, conntrackOptions } from './conntrack-options.ts';
 import { EXIT_DONE, EXIT_FAILED } from './output.ts';
 import { type UplinkFlags, uplinkOptions } from './uplink-options.ts';
@@ -32,7 +33,7 @@ export const DOCKER_SOCKET_NAME = 'docker';
 
 /** Runs the daemon until somebody ends it. */
 export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promise<number> {
-  const passed = takePassedSockets();
+  const { sockets: passed, others } = takePassedDescriptors();
   const docker = passed.find(({ name }) => name === DOCKER_SOCKET_NAME);
   const [api, unused] = passed.filter((one) => one !== docker);
   // Whoever connects there would wait for ever.
@@ -43,6 +44,7 @@ export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promis
   }
   const paths = pathsAt(usual, api);
   const manager = ServiceManager.find();
+  const store = manager && new TapStore(manager, others);
   const { untilEmpty = false, hostLoopback = false, group, dockerPlugin } = flags;
   const addressPools = (flags.defaultAddressPool ?? []).map(parseSubnetPool);
   const conntrack = conntrackOptions(flags);
@@ -67,6 +69,7 @@ export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promis
         dockerPlugin: dockerPlugin === true ? PLUGIN_SOCKET : dockerPlugin,
       }),
       ...(docker && { dockerPlugin: docker.path }),
+      ...(store && { store }),
       passed: { ...(api && { api: api.fd }), ...(docker && { docker: docker.fd }) },
     });
   } catch (error) {

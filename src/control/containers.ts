@@ -532,7 +532,7 @@ export class Containers {
     } catch (error) {
       for (const draft of drafts.slice(opened.length + 1)) draft.undo.run();
       for (const { endpoint, release } of opened) {
-        if (endpoint.port !== NO_PORT) await this.#parts.plane.removePort(endpoint.port).catch(() => {});
+        await this.#close(endpoint).catch(() => {});
         release();
       }
       throw error;
@@ -580,8 +580,8 @@ export class Containers {
       const { endpoint, container, network } = record;
       if (!record.vanished) this.#byPort.delete(endpoint.port);
       try {
-        const isThere = endpoint.port !== NO_PORT && !record.vanished;
-        if (why === 'detach' && isThere) await this.#parts.plane.removePort(endpoint.port);
+        if (why === 'detach' && !record.vanished) await this.#close(endpoint);
+        else await this.#parts.store?.drop(endpoint.id);
       } catch (error) {
         this.#parts.log(
           'error',
@@ -593,6 +593,13 @@ export class Containers {
       this.#parts.events.emit(why, endpoint);
     })();
     return record.leaving;
+  }
+
+  /** Takes an endpoint's interface away. */
+  async #close({ id, port }: Endpoint): Promise<void> {
+    if (port === NO_PORT) return;
+    await this.#parts.store?.drop(id);
+    await this.#parts.plane.removePort(port);
   }
 
   #find(nameOrId: string): ContainerRecord {

@@ -19,6 +19,7 @@ import { type Restored, restoreDeck, savedBridge } from './restore.ts';
 import type { SavedState } from './saved-state.ts';
 import { StateFile } from './state-file.ts';
 import { StateKeeper } from './state-keeper.ts';
+import type { TapStore } from './tap-store.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
 import { packageVersion } from './version.ts';
 
@@ -47,6 +48,8 @@ export interface DaemonOptions {
   dockerPlugin?: string;
   /** Descriptors of sockets at which somebody listens for us, at `paths.socket` and `dockerPlugin`: they are not ours to remove. */
   passed?: { api?: number; docker?: number };
+  /** Where TAPs are kept while no daemon runs. */
+  store?: TapStore;
   /** Makes the deck; tests put one on a fake data plane there. */
   openDeck?: typeof Deck.open;
 }
@@ -87,6 +90,7 @@ export class Daemon {
   readonly #group: number | null;
   readonly #untilEmpty: boolean;
   readonly #passed: { api?: number; docker?: number };
+  readonly #store: TapStore | undefined;
   #docker: DockerPlugin | null = null;
   readonly #startedAt = new Date().toISOString();
   #end!: (well: boolean) => void;
@@ -96,7 +100,7 @@ export class Daemon {
 
   /** Throws a `DeckError` when another daemon is at the socket, and when the socket cannot be made. */
   static async start(options: DaemonOptions): Promise<Daemon> {
-    const { paths, log, untilEmpty = false, group, passed = {} } = options;
+    const { paths, log, untilEmpty = false, group, passed = {}, store } = options;
     const gid = group === undefined ? null : findGroup(group);
     const lock = await lockAt(paths);
     let stateLock: DaemonLock | null = null;
@@ -122,9 +126,11 @@ export class Daemon {
         ...(addressPools && { addressPools }),
         ...((hostLoopback || (untilEmpty && bridge?.options.hostLoopback)) && { hostLoopback: true }),
         ...(bridge && { bridge }),
+        ...(store && { store }),
       });
       if (options.record !== undefined) await recordTo(options.record, deck, log);
       const restored = await restoreAll(deck, [saved, abandoned], log);
+      await store?.dropLeft();
       const notices = [
         ...(file.damage === null ? [] : [file.damage]),
         ...(predecessor === 0 ? [] : [cleanedUp(predecessor, restored)]),
@@ -149,6 +155,8 @@ export class Daemon {
       }
       return daemon;
     } catch (error) {
+      // For the next one, which may succeed.
+      store?.close();
       await deck?.close();
       stateLock?.release();
       lock.release();
@@ -172,6 +180,7 @@ export class Daemon {
     this.#group = gid;
     this.#untilEmpty = options.untilEmpty ?? false;
     this.#passed = options.passed ?? {};
+    this.#store = options.store;
     const leases = new Leases(deck);
     this.#leases = leases;
     leases.onClosed = () => this.#watchEmpty(NEXT_SANDBOX);
@@ -302,6 +311,7 @@ export class Daemon {
     await this.#leases.closeAll();
     // What is connected now is to be so again.
     await this.#keeper.end();
+    this.#store?.close();
     await this.#deck.close();
     await this.#app.close();
     if (this.#untilEmpty) this.#file.remove();

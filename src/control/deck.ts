@@ -37,6 +37,7 @@ import { type PublishedPort, PublishedPorts } from './published.ts';
 import { Recordings } from './recordings.ts';
 import { type ChainView, viewRules } from './rules.ts';
 import { DEFAULT_UPLINK } from './socket-uplink-spec.ts';
+import type { TapStore } from './tap-store.ts';
 import { Undo } from './undo.ts';
 import { type UplinkInfo, Uplinks } from './uplink.ts';
 import type { UplinkSpec } from './uplink-spec.ts';
@@ -74,6 +75,8 @@ export interface DeckOptions {
   addressPools?: readonly SubnetPool[];
   /** What network `bridge` was before a restart. */
   bridge?: SavedNetwork;
+  /** Where the TAPs of endpoints are kept for the next daemon. */
+  store?: TapStore;
   /** How the host's name servers are asked about names outside. */
   dns?: ForwarderOptions;
   /** Told what goes wrong without an answer to give it in; by default nobody is. */
@@ -178,7 +181,7 @@ export class Deck {
     }
   }
 
-  private constructor(parts: DeckParts, { log = () => {}, addressPools = [], dns = {} }: DeckOptions) {
+  private constructor(parts: DeckParts, { log = () => {}, addressPools = [], dns = {}, store }: DeckOptions) {
     const { dataPlane: plane, identify, hostRoutes, now } = parts;
     this.#plane = plane;
     this.#log = log;
@@ -205,6 +208,7 @@ export class Deck {
       plane,
       openTap: parts.openTap,
       openHandover: parts.openHandover,
+      store,
       nameOfInterface: parts.nameOfInterface,
       setRoutes: parts.setRoutes,
       identify,

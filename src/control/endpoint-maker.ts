@@ -4,6 +4,7 @@ import { formatMac, type Mac } from '../../wire/address.ts';
 import type { PortSpec } from '../dataplane/commands.ts';
 import type { openHandover } from '../device/handover.ts';
 import type { openTapFor } from '../device/rootless.ts';
+import type { OpenTap } from '../device/tap.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { formatAddress, parseStationMac, toInt32, toWords } from './address.ts';
 import type { ContainerRecord, EndpointRecord } from './container.ts';
@@ -22,6 +23,7 @@ import { newId } from './id.ts';
 import { Ifnames } from './ifnames.ts';
 import { describeNamespace } from './namespace.ts';
 import { checkMtu, type NetworkRecord } from './network.ts';
+import type { TapStore } from './tap-store.ts';
 import type { Undo } from './undo.ts';
 
 /**
@@ -56,6 +58,8 @@ export interface EndpointMakerParts {
   plane: DataPlane;
   openTap: typeof openTapFor;
   openHandover: typeof openHandover;
+  /** Where TAPs are kept for the next daemon, by the endpoint's id. */
+  store: TapStore | undefined;
   undo(): Undo;
   /** Whether nothing new may begin any more. */
   closing(): boolean;
@@ -182,41 +186,55 @@ export class EndpointMaker {
     }
   }
 
-  async #makePort(
-    { container, network, endpoint, options, handover, mac, ipv4, ipv6 }: Draft,
-    isFirst: boolean,
-  ): Promise<PortId> {
+  async #makePort(draft: Draft, isFirst: boolean): Promise<PortId> {
+    const { network, endpoint, options, mac, ipv4, ipv6 } = draft;
     if (mac === null) return NO_PORT;
-    const { openTap, openHandover, plane } = this.#parts;
-    const { ifname, mtu } = endpoint;
+    const { plane, store, closing } = this.#parts;
+    const tap = await this.#openTap(draft, isFirst);
+    try {
+      await store?.keep(endpoint.id, tap.fd);
+      if (closing()) {
+        closeSync(tap.fd);
+        throw unavailable('the deck is closing; start it again');
+      }
+      const spec: PortSpec = { network: network.number, mac, mtu: endpoint.mtu };
+      if (endpoint.allowSpoof) spec.guard = false;
+      if (options.hostAtGateway) spec.hostAtGateway = true;
+      if (ipv4 !== null) spec.ipv4 = toInt32(ipv4);
+      if (ipv6 !== null) spec.ipv6 = toWords(ipv6);
+      return await plane.addTap(tap, spec, options.faults);
+    } catch (error) {
+      await store?.drop(endpoint.id);
+      throw error;
+    }
+  }
+
+  /** The TAP that it had before a restart as it is now, or another one. */
+  async #openTap(
+    { container, network, endpoint, options, handover, ipv4, ipv6 }: Draft,
+    isFirst: boolean,
+  ): Promise<OpenTap> {
+    const { openTap, openHandover, store } = this.#parts;
+    const { id, ifname, mac, mtu } = endpoint;
+    const kept = store?.take(id);
+    if (kept) return { ...kept, mac, mtu };
+    if (handover) return openHandover({ ifname, mac, mtu });
     // A namespace has one default route, and an internal network leads nowhere.
     const leadsOut = isFirst && !network.way.internal && !options.takeOver;
-    const tap = handover
-      ? openHandover({ ifname, mac: endpoint.mac, mtu })
-      : await openTap({
-          netns: netnsOf(container.target),
-          ifname,
-          mac: endpoint.mac,
-          mtu,
-          addresses: [
-            ...(ipv4 === null ? [] : [`${endpoint.ipv4}/${network.ipv4!.subnet.prefix}`]),
-            ...(ipv6 === null ? [] : [`${endpoint.ipv6}/${network.ipv6!.subnet.prefix}`]),
-            // Behind its own, so that these are the source of what it sends.
-            ...localAddresses(network, options.localAddresses),
-          ],
-          ...(options.takeOver && { replace: true }),
-          ...(leadsOut && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
-          ...(leadsOut && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
-        });
-    if (this.#parts.closing()) {
-      closeSync(tap.fd);
-      throw unavailable('the deck is closing; start it again');
-    }
-    const spec: PortSpec = { network: network.number, mac, mtu };
-    if (endpoint.allowSpoof) spec.guard = false;
-    if (options.hostAtGateway) spec.hostAtGateway = true;
-    if (ipv4 !== null) spec.ipv4 = toInt32(ipv4);
-    if (ipv6 !== null) spec.ipv6 = toWords(ipv6);
-    return plane.addTap(tap, spec, options.faults);
+    return openTap({
+      netns: netnsOf(container.target),
+      ifname,
+      mac,
+      mtu,
+      addresses: [
+        ...(ipv4 === null ? [] : [`${endpoint.ipv4}/${network.ipv4!.subnet.prefix}`]),
+        ...(ipv6 === null ? [] : [`${endpoint.ipv6}/${network.ipv6!.subnet.prefix}`]),
+        // Behind its own, so that these are the source of what it sends.
+        ...localAddresses(network, options.localAddresses),
+      ],
+      ...(options.takeOver && { replace: true }),
+      ...(leadsOut && ipv4 !== null && { gateway4: formatAddress(4, network.ipv4!.gateway) }),
+      ...(leadsOut && ipv6 !== null && { gateway6: formatAddress(6, network.ipv6!.gateway) }),
+    });
   }
 }

@@ -1,10 +1,15 @@
-import { close, errno, O_CLOEXEC, send, socket } from '../device/syscall.ts';
+import { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { offerMessage, SOCK_STREAM, socketPair } from '../device/socket.ts';
+import { close, errno, O_CLOEXEC, socket } from '../device/syscall.ts';
 import { SyscallError } from '../device/syscall-error.ts';
-import { connect, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_DGRAM } from '../uplink/host-socket.ts';
+import { connect, SOCK_DGRAM } from '../uplink/host-socket.ts';
 
 const AF_UNIX = 1;
 /** sun_path. */
 const LONGEST_PATH = 108;
+/** Milliseconds for which a manager is waited for that reads nothing. */
+const PATIENCE = 2000;
 
 /**
  * What has started us and wants to know when we are ready, as systemd does (sd_notify(3)): text in one datagram to the
@@ -15,6 +20,8 @@ export class ServiceManager {
   /** Milliseconds between two signs of life; 0 when none are wanted. */
   readonly #interval: number;
   #timer: NodeJS.Timeout | undefined;
+  /** Milliseconds; 0 once it was in vain. */
+  #patience = PATIENCE;
 
   /** Undefined when nobody wants to know. Throws a `SyscallError` when the socket is not there. */
   static find(env: NodeJS.ProcessEnv = process.env, pid = process.pid): ServiceManager | undefined {
@@ -64,9 +71,49 @@ export class ServiceManager {
     this.#tell(`STOPPING=1\nSTATUS=${status}`);
   }
 
+  /**
+   * Gives it a descriptor to keep, which the next process of this service will be started with (`FDSTORE=1`). It lets go of it when
+   * an error is pending there: that of a TAP whose interface is no more.
+   */
+  async store(name: string, fd: number): Promise<void> {
+    await this.#insist(`FDSTORE=1\nFDNAME=${name}`, fd);
+  }
+
+  /** Takes descriptors back. Settles when it has closed them, or does not answer. */
+  async unstore(names: readonly string[]): Promise<void> {
+    for (const name of names) await this.#insist(`FDSTOREREMOVE=1\nFDNAME=${name}`);
+    const [own, far] = socketPair(SOCK_STREAM);
+    const socket = new Socket({ fd: own });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.setTimeout(PATIENCE, () => socket.destroy()).resume();
+    try {
+      // Closed by it when it has done all that was said before.
+      await this.#insist('BARRIER=1', far);
+    } finally {
+      close(far);
+    }
+    await closed;
+  }
+
   /** What cannot be said is lost: it is no reason to end. */
-  #tell(text: string): void {
-    const bytes = Buffer.from(text);
-    send(this.#fd, bytes, bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  #tell(text: string, descriptor = -1): boolean {
+    try {
+      return offerMessage(this.#fd, text, descriptor);
+    } catch {
+      return true;
+    }
+  }
+
+  /** Says what must not be lost because the manager has much to read. */
+  async #insist(text: string, descriptor?: number): Promise<void> {
+    const deadline = performance.now() + this.#patience;
+    while (!this.#tell(text, descriptor)) {
+      if (performance.now() >= deadline) {
+        this.#patience = 0;
+        return;
+      }
+      await sleep(5);
+    }
+    this.#patience = PATIENCE;
   }
 }

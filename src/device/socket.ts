@@ -13,20 +13,22 @@ import {
 import { checked, EAGAIN, ECONNRESET, EINTR, SyscallError } from './syscall-error.ts';
 
 const AF_UNIX = 1;
+export const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 /** Keeps messages apart and in order, and says when the other side is gone. */
 const SOCK_SEQPACKET = 5;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
 const MSG_CTRUNC = 0x8;
 const MSG_TRUNC = 0x20;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
 
-/** A connected pair of unix sockets, closed on exec. */
-export function socketPair(): [number, number] {
+/** A connected pair of unix sockets, closed on exec: for messages, or for a stream of bytes. */
+export function socketPair(type = SOCK_SEQPACKET): [number, number] {
   const pair = new Int32Array(2);
-  checked(socketpair(AF_UNIX, SOCK_SEQPACKET | O_CLOEXEC, 0, pair), 'cannot make a pair of sockets');
+  checked(socketpair(AF_UNIX, type | O_CLOEXEC, 0, pair), 'cannot make a pair of sockets');
   return [pair[0]!, pair[1]!];
 }
 
@@ -79,16 +81,26 @@ const CMSG_SPACE = 24;
 
 /**
  * Sends `text` as one message, with a descriptor when one is given (SCM_RIGHTS, unix(7)): the receiver gets a
- * descriptor of its own for the same open file.
+ * descriptor of its own for the same open file. Waits while the receiver has no room.
  */
 export function sendMessage(fd: number, text: string, descriptor = -1): void {
+  send(fd, text, descriptor, 0);
+}
+
+/** As `sendMessage`, but does not wait: answers whether the receiver had room. */
+export function offerMessage(fd: number, text: string, descriptor = -1): boolean {
+  return send(fd, text, descriptor, MSG_DONTWAIT);
+}
+
+function send(fd: number, text: string, descriptor: number, flags: number): boolean {
   const envelope = new Envelope(new TextEncoder().encode(text));
   if (descriptor >= 0) envelope.enclose(descriptor);
-  while (sendmsg(fd, envelope.header, 0) < 0) {
+  while (sendmsg(fd, envelope.header, MSG_NOSIGNAL | flags) < 0) {
     const number = errno();
+    if (number === EAGAIN) return false;
     if (number !== EINTR) throw new SyscallError('cannot send over a unix socket', number);
   }
-  envelope.keep();
+  return envelope.keep();
 }
 
 /**

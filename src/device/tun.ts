@@ -15,6 +15,7 @@ import {
 
 // linux/if_tun.h.
 const TUNSETIFF = 0x400454ca;
+const TUNGETIFF = 0x800454d2;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETVNETHDRSZ = 0x400454d8;
 
@@ -54,13 +55,29 @@ export function openTun(ifname: string): number {
       true,
     );
     checked(ioctl(fd, TUNSETIFF, request), `cannot make the TAP ${ifname}`, explainSetIff);
-    checked(ioctl(fd, TUNSETVNETHDRSZ, new Int32Array([VNET_LEN])), `cannot set up the TAP ${ifname}`);
-    setOffload(fd, ifname);
+    setUp(fd, ifname);
     return fd;
   } catch (error) {
     close(fd);
     throw error;
   }
+}
+
+/**
+ * Takes over the descriptor of a TAP that `openTun` has made in another process. Answers what the interface is called now; throws a
+ * SyscallError when it is no more, or never was one.
+ */
+export function adoptTun(fd: number): string {
+  const request = new Uint8Array(IFREQ);
+  checked(ioctl(fd, TUNGETIFF, request), 'cannot take over a TAP');
+  const ifname = new TextDecoder().decode(request.subarray(0, request.indexOf(0)));
+  setUp(fd, ifname);
+  return ifname;
+}
+
+function setUp(fd: number, ifname: string): void {
+  checked(ioctl(fd, TUNSETVNETHDRSZ, new Int32Array([VNET_LEN])), `cannot set up the TAP ${ifname}`);
+  setOffload(fd, ifname);
 }
 
 /**

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { takePassedSockets } from '../../src/control/passed-sockets.ts';
+import { takePassedDescriptors } from '../../src/control/passed-descriptors.ts';
 import { ServiceManager } from '../../src/control/service-manager.ts';
+import { TapStore } from '../../src/control/tap-store.ts';
+import { receiveMessage } from '../../src/device/socket.ts';
 import { bind, close, recv, socket } from '../../src/device/syscall.ts';
 
 const AF_UNIX = 1;
@@ -63,15 +66,83 @@ describe('ServiceManager', () => {
   });
 });
 
-describe('takePassedSockets', () => {
+describe('TapStore', () => {
+  const [one, other] = ['1', '2'].map((digit) => digit.repeat(64)) as [string, string];
+
+  /** Answers all that was said and came with a descriptor, which is closed then. */
+  function heard(): string[] {
+    const all: string[] = [];
+    for (let message = next(); message; message = next()) {
+      if (message.descriptor >= 0) close(message.descriptor);
+      all.push(`${message.text.replaceAll('\n', ' ')}${message.descriptor < 0 ? '' : ' +1'}`);
+    }
+    return all;
+  }
+  const next = () => receiveMessage(fd, { wait: false });
+  /** What it says until it is done. */
+  async function until(done: Promise<unknown>): Promise<string[]> {
+    const all: string[] = [];
+    let isDone = false;
+    void done.then(() => {
+      isDone = true;
+    });
+    while (!isDone) {
+      all.push(...heard());
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    await done;
+    return [...all, ...heard()];
+  }
+  const openFile = () => openSync('/dev/null', 'r');
+
+  it('has the TAPs of endpoints kept, and takes back those of endpoints that go', async () => {
+    const store = new TapStore(ServiceManager.find({ NOTIFY_SOCKET: `@${name}` })!, []);
+    const file = openFile();
+    expect(await until(store.keep(one, file))).toEqual([`FDSTORE=1 FDNAME=${one} +1`]);
+    expect(await until(store.keep(one, file))).toEqual([]);
+    expect(store.take(one)).toBeUndefined();
+    expect(await until(store.drop(other))).toEqual([]);
+    expect(await until(store.drop(one))).toEqual([`FDSTOREREMOVE=1 FDNAME=${one}`, 'BARRIER=1 +1']);
+    await until(store.keep(other, file));
+    store.close();
+    expect(await until(store.drop(other))).toEqual([]);
+    closeSync(file);
+  });
+
+  it('gives up what is no TAP any more, and what nobody has taken', async () => {
+    const passed = [
+      { fd: openFile(), name: one },
+      { fd: openFile(), name: other },
+    ];
+    const foreign = { fd: openFile(), name: 'tapdeck.service' };
+    const store = new TapStore(ServiceManager.find({ NOTIFY_SOCKET: `@${name}` })!, [...passed, foreign]);
+    expect(store.take(one)).toBeUndefined();
+    expect(await until(store.dropLeft())).toEqual([`FDSTOREREMOVE=1 FDNAME=${other}`, 'BARRIER=1 +1']);
+    for (const { fd } of passed) expect(() => fstatSync(fd)).toThrow('EBADF');
+    closeSync(foreign.fd);
+  });
+
+  it('waits in vain for a manager that reads nothing, but not for ever', async () => {
+    const store = new TapStore(ServiceManager.find({ NOTIFY_SOCKET: `@${name}` })!, []);
+    const file = openFile();
+    // Until the manager's queue is full.
+    const all = Array.from({ length: 2000 }, (_, i) => store.keep(`${i}`.padStart(64, '0'), file));
+    await Promise.all(all);
+    await store.drop('0'.repeat(64));
+    closeSync(file);
+    expect(heard().length).toBeGreaterThan(0);
+  });
+});
+
+describe('takePassedDescriptors', () => {
   it('takes nothing that is meant for another process, and leaves nothing for the next', () => {
     const env: NodeJS.ProcessEnv = { LISTEN_PID: '1', LISTEN_FDS: '3', LISTEN_FDNAMES: 'a:b:c', A: 'b' };
-    expect(takePassedSockets(env, 2)).toEqual([]);
+    expect(takePassedDescriptors(env, 2)).toEqual({ sockets: [], others: [] });
     expect(env).toEqual({ A: 'b' });
   });
 
   it('fails at the first that is not there, whatever number it is told', () => {
     const env: NodeJS.ProcessEnv = { LISTEN_PID: '2', LISTEN_FDS: '1000000000' };
-    expect(() => takePassedSockets(env, 2)).toThrow(/cannot use descriptor \d+, which LISTEN_FDS names/);
+    expect(() => takePassedDescriptors(env, 2)).toThrow(/cannot use descriptor \d+, which LISTEN_FDS names/);
   });
 });

@@ -94,6 +94,7 @@ ExecStart=${line}
 Restart=on-failure
 WatchdogSec=60
 KillMode=mixed
+FileDescriptorStoreMax=16384
 LimitNOFILE=1048576
 
 [Install]

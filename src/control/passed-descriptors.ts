@@ -10,32 +10,42 @@ const FIOCLEX = 0x5451;
 const PATH_OFFSET = 2;
 const ADDRESS_LENGTH = 110;
 
-/** A unix socket that somebody listens at for us. */
-export interface PassedSocket {
+/** A descriptor that was ours before we were started. */
+export interface PassedDescriptor {
   fd: number;
-  /** `FileDescriptorName=` of its unit; that of the unit itself by default. */
+  /** `FileDescriptorName=` of its unit, that of the unit itself by default; or the name under which it was stored. */
   name: string;
+}
+
+/** A unix socket that somebody listens at for us. */
+export interface PassedSocket extends PassedDescriptor {
   path: string;
 }
 
 /**
- * The sockets with which systemd has started us (sd_listen_fds(3)), which are not to be made, and not to be removed. Takes them
- * out of the environment, and keeps them from the programs that we start. Others than unix sockets are left alone.
+ * What systemd has started us with (sd_listen_fds(3)): sockets, which are not to be made, and not to be removed, and other things,
+ * which an earlier daemon has given it to keep. Takes them out of the environment, and keeps them from the programs that we start.
  */
-export function takePassedSockets(env: NodeJS.ProcessEnv = process.env, pid = process.pid): PassedSocket[] {
+export function takePassedDescriptors(
+  env: NodeJS.ProcessEnv = process.env,
+  pid = process.pid,
+): { sockets: PassedSocket[]; others: PassedDescriptor[] } {
   const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = env;
   for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID']) delete env[name];
-  // Meant for a process that has started us.
-  if (LISTEN_PID !== `${pid}`) return [];
-  const names = LISTEN_FDNAMES?.split(':') ?? [];
   const sockets: PassedSocket[] = [];
+  const others: PassedDescriptor[] = [];
+  // Meant for a process that has started us.
+  if (LISTEN_PID !== `${pid}`) return { sockets, others };
+  const names = LISTEN_FDNAMES?.split(':') ?? [];
   // The first that is not there ends it, whatever number we are told.
   for (let fd = FIRST; fd < FIRST + (Number(LISTEN_FDS) || 0); fd++) {
     checked(ioctlValue(fd, FIOCLEX, 0), `cannot use descriptor ${fd}, which LISTEN_FDS names`);
+    const name = names[fd - FIRST] ?? '';
     const path = unixPath(fd);
-    if (path !== undefined) sockets.push({ fd, name: names[fd - FIRST] ?? '', path });
+    if (path === undefined) others.push({ fd, name });
+    else sockets.push({ fd, name, path });
   }
-  return sockets;
+  return { sockets, others };
 }
 
 /** Where a unix socket is bound; undefined for others, and for one that has no file. */
