@@ -8,6 +8,7 @@ import { quote } from '../control/name.ts';
 import type { WhyFrameView } from '../control/why/frame.ts';
 import { ChecksumFinisher } from '../replay/capture-source.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, print } from './output.ts';
+import { answerLines } from './why.ts';
 
 /** A frame of a capture as it is told of. */
 export interface CapturedFrame {
@@ -114,11 +115,7 @@ export function captureText({ frame, copies, now, unknown }: WhyCaptureView): st
     ...copies.map((copy) => `the same packet: ${titleOf(copy)}`),
   ];
   if (now === null) lines.push(`now: ${unknown}`);
-  else {
-    lines.push('now:', ...now.way.map((line) => `  ${line}`));
-    const where = now.to.length > 0 ? `it leaves by ${now.to.join(', ')}` : 'the deck keeps it';
-    lines.push(now.answer === 'yes' ? `yes: ${where}` : 'no: it is dropped');
-  }
+  else lines.push('now:', ...now.way.map((line) => `  ${line}`), ...answerLines(now));
   return lines.map((line) => `${line}\n`).join('');
 }
 

@@ -42,13 +42,21 @@ export async function why(
 
 /** The way from frame to frame, and the answer; when it is no, the last line says what would make it yes. */
 export function whyText(answer: WhyView): string {
-  const { steps, conclusion, remedy } = answer;
+  const { steps } = answer;
   const lines = [whyHead(answer)];
   for (const step of steps) lines.push(...stepLines(step));
-  const isYes = answer.answer === 'yes';
-  lines.push('', `${style(isYes ? 'green' : 'red', answer.answer)}: ${conclusion}`);
-  if (remedy !== null) lines.push(...remedyLines(remedy));
+  lines.push('', ...answerLines(answer));
   return lines.map((line) => `${line}\n`).join('');
+}
+
+/** The answer; when it is no, the last line says what would make it yes. */
+export function answerLines({
+  answer,
+  conclusion,
+  remedy,
+}: Pick<WhyView, 'answer' | 'conclusion' | 'remedy'>): string[] {
+  const said = `${style(answer === 'yes' ? 'green' : 'red', answer)}: ${conclusion}`;
+  return remedy === null ? [said] : [said, ...remedyLines(remedy)];
 }
 
 /** What is asked. */

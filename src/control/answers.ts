@@ -346,6 +346,8 @@ const whyHead = {
   to: WhyEndAnswer,
 };
 
+const WhyRemedy = nullable(object('Remedy', { commands: Type.Array(Type.String()), words: Type.String() }));
+
 export const WhyAnswer = schemaOf<WhyView>()(
   object('Why', {
     answer: oneOf('yes', 'no'),
@@ -371,7 +373,7 @@ export const WhyAnswer = schemaOf<WhyView>()(
       }),
     ),
     conclusion: Type.String(),
-    remedy: nullable(object('Remedy', { commands: Type.Array(Type.String()), words: Type.String() })),
+    remedy: WhyRemedy,
   }),
 );
 
@@ -396,5 +398,7 @@ export const WhyFrameAnswer = schemaOf<WhyFrameView>()(
     from: Type.String(),
     to: Type.Array(Type.String()),
     way: Type.Array(Type.String()),
+    conclusion: Type.String(),
+    remedy: WhyRemedy,
   }),
 );

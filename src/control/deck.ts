@@ -53,7 +53,7 @@ import {
   viewLedger,
   viewNeighbors,
 } from './views.ts';
-import { explain, type WhyView } from './why/explain.ts';
+import { type ExplainParts, explain, type WhyView } from './why/explain.ts';
 import { explainFrame, type WhyFrameView } from './why/frame.ts';
 import { parseWanted } from './why/grammar.ts';
 import { MOST_PAST, pastFilter, viewPast, type WhyPastView } from './why/past.ts';
@@ -483,17 +483,17 @@ export class Deck {
       const parts = this.#whyParts();
       const resolved = resolve(parts, parseWanted(from, to), family);
       const saved = await this.#plane.save();
-      return explain(
-        {
-          ...parts,
-          chains: (counters) => this.#chains(counters),
-          names: await this.#deckNames(),
-          userRules: this.#userRules.list([]).map(({ id }) => id),
-        },
-        resolved,
-        saved,
-      );
+      return explain(await this.#explainParts(), resolved, saved);
     });
+  }
+
+  async #explainParts(): Promise<ExplainParts> {
+    return {
+      ...this.#whyParts(),
+      chains: (counters) => this.#chains(counters),
+      names: await this.#deckNames(),
+      userRules: this.#userRules.list([]).map(({ id }) => id),
+    };
   }
 
   async #deckNames(): Promise<DeckNames> {
@@ -547,7 +547,7 @@ export class Deck {
           `there is no port ${quote(port)}; there are ${table.ports.map(({ name }) => name).join(', ')}`,
         );
       }
-      return explainFrame(await this.#plane.save(), found.port, frame, await this.#deckNames());
+      return explainFrame(await this.#explainParts(), await this.#plane.save(), found.port, frame);
     });
   }
 

@@ -89,7 +89,14 @@ test('a capture tells what was, and the deck what would be', () => {
     comments: ['web eth0 → dropped\nFORWARD: drops'],
   };
   const copy = { ...frame, number: 4, interface: 'db eth0', direction: 'out' as const, comments: [] };
-  const now = { answer: 'yes' as const, from: 'web eth0', to: ['db eth0'], way: ['bridge: known'] };
+  const now = {
+    answer: 'yes' as const,
+    from: 'web eth0',
+    to: ['db eth0'],
+    way: ['bridge: known'],
+    conclusion: 'it leaves by db eth0',
+    remedy: null,
+  };
   expect(captureText({ frame, copies: [copy], now, unknown: null }).split('\n')).toEqual([
     'frame 3, web eth0, in, 98 bytes, packet 29',
     '  web eth0 → dropped',

@@ -10,7 +10,7 @@ import type { SavedDataplane } from '../../why/fork.ts';
 import type { DeckReply, Outcome, Step, StepKind } from '../../why/question.ts';
 import { type Family, formatAddress } from '../address.ts';
 import type { ChainView } from '../rules.ts';
-import { formatUplinkSpec } from '../uplink-spec.ts';
+import { circumstances } from './circumstances.ts';
 import type { WhyProtocol } from './grammar.ts';
 import { FAILURE_REMEDIES, REMEDIES, type Remedy, type Trouble } from './remedy.ts';
 import type { Resolved, WhyParts } from './resolve.ts';
@@ -177,15 +177,7 @@ class Explainer {
   }
 
   #rules({ rules, kind }: Step): WhyRule[] {
-    if (kind === 'neighbor-question' || rules.length === 0) return [];
-    return this.#parts
-      .chains(rules)
-      .flatMap(({ table, name, rules: views }) =>
-        views
-          .filter(({ packets }) => packets !== null && packets > 0)
-          .map(({ target, words, rule }) => ({ table, chain: name, target, words, rule })),
-      )
-      .sort((one, other) => placeOf(one) - placeOf(other));
+    return kind === 'neighbor-question' ? [] : rulesMet(this.#parts, rules);
   }
 
   #fate(step: Step): string {
@@ -225,9 +217,8 @@ class Explainer {
         return `nobody answers ${names[at]} for ${this.#text(last!.target ?? this.#resolved.question.destination)}`;
       case 'dropped':
       case 'refused': {
-        const rule = this.#rules(last!).findLast(({ target }) => target !== 'ACCEPT');
         const why = dropsOf(last!).map((name) => DROP_TEXT[name].replace(/\.$/, ''));
-        const by = rule === undefined ? '' : ` (${rule.chain}: ${rule.words})`;
+        const by = ruleInWords(this.#rules(last!));
         return `${this.#sent(last!)} is ${failure}: ${why.join(' ') || replyWords(last!.reply!, this.#resolved.family)}${by}`;
       }
       case 'astray':
@@ -251,25 +242,23 @@ class Explainer {
 
   #trouble(): Trouble {
     const { from, to, question, family } = this.#resolved;
-    const { networks, uplinks, userRules } = this.#parts;
     const { steps, at } = this.#outcome;
     const last = steps.at(-1);
     const isForward =
       last === undefined || last.kind === 'request' || last.kind === 'acknowledgment' || at === question.from;
-    const id = last?.rules.find(({ kind }) => kind === 'USER')?.rule;
     // Of a published port: who has it.
     const reached = this.#reached();
     const [inEnd, outEnd] = isForward ? [from.network, reached.network] : [reached.network, from.network];
-    const open = networks.find(
-      ({ name, way }) =>
-        way.uplink !== null && name !== (isForward ? from.network : to.network) && name !== to.network,
-    );
-    const uplink =
-      uplinks.find(({ name }) => name === to.network || name === from.network) ??
-      uplinks.find(
-        ({ name }) => name === networks.find((one) => one.name === from.network)?.way.uplink?.name,
-      ) ??
-      uplinks[0];
+    const around = circumstances(this.#parts, {
+      family,
+      protocol: question.protocol,
+      port: question.port,
+      fromNetwork: from.network,
+      toNetwork: to.network,
+      toAddress: to.address,
+      asked: reached.container,
+      isForward,
+    });
     return {
       from: from.container,
       to: reached.container,
@@ -282,16 +271,9 @@ class Explainer {
       step: last?.kind ?? 'request',
       isForward,
       inNetwork: inEnd,
-      outNetwork: outEnd ?? uplink?.name ?? null,
-      rule: id === undefined ? null : { id, position: userRules.indexOf(id) + 1 },
-      openNetwork: open?.name ?? null,
-      publishedAs: this.#publishedAs(reached.container),
-      isHostLoopback:
-        uplink?.sockets != null &&
-        (family === 4 ? uplink.spec.ipv4 : uplink.spec.ipv6)?.gateway === to.address,
-      uplink: uplink
-        ? { name: uplink.name, isSockets: uplink.sockets !== null, spec: formatUplinkSpec(uplink.spec) }
-        : null,
+      outNetwork: outEnd ?? around.uplink?.name ?? null,
+      rule: refusing(last?.rules ?? [], this.#parts.userRules),
+      ...around,
     };
   }
 
@@ -309,21 +291,39 @@ class Explainer {
     return { container, network: endpoint?.network ?? null };
   }
 
-  /** The port of the deck as which a container has published the one that is asked for. */
-  #publishedAs(container: string | null): number | null {
-    const { protocol, port } = this.#resolved.question;
-    const published = this.#parts.containers
-      .find(({ name }) => name === container)
-      ?.ports.find((one) => one.protocol === protocol && one.port <= port && port <= one.portEnd);
-    return published === undefined ? null : published.hostPort + port - published.port;
-  }
-
   #text(words: readonly number[]): string {
     return formatAddress(
       this.#resolved.family,
       words.reduce((address, word) => (address << 32n) | BigInt(word >>> 0), 0n),
     );
   }
+}
+
+/** The rules that have counted, in the order in which a packet meets them. */
+export function rulesMet(
+  { chains }: Pick<ExplainParts, 'chains'>,
+  counters: readonly RuleCounter[],
+): WhyRule[] {
+  if (counters.length === 0) return [];
+  return chains(counters)
+    .flatMap(({ table, name, rules: views }) =>
+      views
+        .filter(({ packets }) => packets !== null && packets > 0)
+        .map(({ target, words, rule }) => ({ table, chain: name, target, words, rule })),
+    )
+    .sort((one, other) => placeOf(one) - placeOf(other));
+}
+
+/** Behind why a packet is dropped: which of the rules that it met has decided that. */
+export function ruleInWords(rules: readonly WhyRule[]): string {
+  const rule = rules.findLast(({ target }) => target !== 'ACCEPT');
+  return rule === undefined ? '' : ` (${rule.chain}: ${rule.words})`;
+}
+
+/** The rule of the user's among those that have counted, and its place in the chain. */
+export function refusing(counters: readonly RuleCounter[], userRules: readonly number[]): Trouble['rule'] {
+  const id = counters.find(({ kind }) => kind === 'USER')?.rule;
+  return id === undefined ? null : { id, position: userRules.indexOf(id) + 1 };
 }
 
 function dropsOf({ drops }: Step): DropReasonName[] {
