@@ -150,6 +150,7 @@ export class Daemon {
       try {
         await daemon.#listen();
       } catch (error) {
+        await daemon.#app.close();
         await daemon.#docker?.close();
         throw error;
       }
@@ -294,11 +295,18 @@ export class Daemon {
   /** Lets a group in. */
   #openTo(group: number): void {
     const { socket, folder, own } = this.paths;
+    try {
+      chownSync(socket, -1, group);
+      if (own) chownSync(folder, -1, group);
+    } catch (error) {
+      // chown(2): who is not root may give a file only to a group that he is in.
+      throw new DeckError(
+        'permission',
+        `cannot give ${socket} to group ${group}: ${(error as NodeJS.ErrnoException).code}; be a member of it, or root`,
+      );
+    }
     chmodSync(socket, 0o660);
-    chownSync(socket, -1, group);
-    if (!own) return;
-    chownSync(folder, -1, group);
-    chmodSync(folder, 0o710);
+    if (own) chmodSync(folder, 0o710);
   }
 
   async #stop(why: string): Promise<void> {

@@ -71,6 +71,20 @@ describe('a wrong word on the command line', () => {
     }
   });
 
+  it('ends a daemon that may not let the group in, and leaves nothing', async () => {
+    const account = Account.user();
+    try {
+      const { code, err } = await refused(account, ['daemon', '--group', '0', '--uplink', 'none']);
+      expect([code, err]).toEqual([
+        1,
+        expect.stringMatching(/cannot give .*tapdeck.sock to group 0: EPERM;/),
+      ]);
+      expect(await account.untilNothingIsLeft()).toEqual([]);
+    } finally {
+      await account.remove();
+    }
+  });
+
   it.each([
     ['no /dev/net/tun', 'root', '', /cannot open \/dev\/net\/tun: there is no such device .*modprobe tun/],
     ['no permission for it', 'user', '000', /cannot open \/dev\/net\/tun: permission denied .*chmod 0666/],
