@@ -7,6 +7,8 @@ if (major < 20 || (major === 20 && minor < 19)) {
 } else {
   // `tapdeck ps | head -1`: who reads no further wants no more.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  // Of what cannot be said there nobody can be told: a full disk, or a terminal that has gone.
+  process.stderr.on('error', () => {});
   process.exitCode = await run(process.argv.slice(2));
 }
 

@@ -1,21 +1,75 @@
+import { constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { type Logger, pino } from 'pino';
 
 /** The daemon's log: what a person reads on a terminal, JSON lines for everything else. */
 export type Log = Logger;
 
+const WARN = 40;
 const LABELS = new Map([
   [30, 'info '],
-  [40, 'warn '],
+  [WARN, 'warn '],
   [50, 'error'],
 ]);
 
 /**
- * A log on stderr. Written synchronously: there are few lines, and the last ones before an end matter most.
+ * A log on stderr, or another descriptor. Written synchronously: there are few lines, and the last ones before an end matter
+ * most. What has no room is missing, and counted: neither a full disk, nor a pipe that nobody reads, nor ctrl-S on a terminal is a
+ * reason to fail or to wait.
  */
-export function createLog({ pretty }: { pretty: boolean }): Log {
-  const options = { base: { pid: process.pid } };
-  if (!pretty) return pino(options, pino.destination({ dest: 2, sync: true }));
-  return pino(options, { write: (line: string) => void process.stderr.write(formatLine(line)) });
+export function createLog({ pretty, fd = 2 }: { pretty: boolean; fd?: number }): Log {
+  const outlet = new Outlet(fd);
+  const form = pretty ? formatLine : (line: string) => line;
+  let missing = 0;
+  return pino(
+    { base: { pid: process.pid } },
+    {
+      write: (line: string) => {
+        if (missing > 0 && outlet.write(form(missingLine(missing)))) missing = 0;
+        if (missing > 0 || !outlet.write(form(line))) missing++;
+      },
+    },
+  );
+}
+
+function missingLine(count: number): string {
+  const msg = `${count} ${count === 1 ? 'line is' : 'lines are'} missing here: there was no room`;
+  return `${JSON.stringify({ level: WARN, time: Date.now(), pid: process.pid, msg })}\n`;
+}
+
+class Outlet {
+  readonly #fd: number;
+  /** Whether the last line is there in part. */
+  #torn = false;
+
+  constructor(fd: number) {
+    this.#fd = unblocked(fd);
+  }
+
+  /** False when it has not been taken as a whole. */
+  write(line: string): boolean {
+    const bytes = Buffer.from(this.#torn ? `\n${line}` : line);
+    let done = 0;
+    try {
+      while (done < bytes.length) done += writeSync(this.#fd, bytes, done);
+      this.#torn = false;
+    } catch {
+      if (done > 0) this.#torn = true;
+    }
+    return done === bytes.length;
+  }
+}
+
+/** Another descriptor of the same pipe or terminal: O_NONBLOCK of the one that we were given is also that of whoever gave it. */
+function unblocked(fd: number): number {
+  try {
+    if (!fstatSync(fd).isFIFO() && !isatty(fd)) return fd;
+    const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
+    return openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+  } catch {
+    // Not ours to open, as a terminal is behind su.
+    return fd;
+  }
 }
 
 /** `12:00:00 info  daemon ready at unix:///run/tapdeck/tapdeck.sock` */
