@@ -1,5 +1,5 @@
 import { Daemon } from '../control/daemon.ts';
-import { DeckError, invalid } from '../control/error.ts';
+import { asShortage, DeckError, invalid } from '../control/error.ts';
 import { parseSubnetPool } from '../control/ipam.ts';
 import { createLog } from '../control/log.ts';
 import { type PassedSocket, takePassedDescriptors } from '../control/passed-descriptors.ts';
@@ -73,7 +73,8 @@ export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promis
       passed: { ...(api && { api: api.fd }), ...(docker && { docker: docker.fd }) },
     });
   } catch (error) {
-    if (error instanceof DeckError) tell({ ready: false, code: error.code, message: error.message });
+    const refusal = error instanceof DeckError ? error : asShortage(error);
+    if (refusal) tell({ ready: false, code: refusal.code, message: refusal.message });
     throw error;
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

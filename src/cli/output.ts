@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { DeckError } from '../control/error.ts';
+import { asShortage, DeckError } from '../control/error.ts';
 
 /** Exit codes of every command but `run`, which passes its command's own through. */
 export const EXIT_DONE = 0;
@@ -24,7 +24,8 @@ export function say(message: string): void {
 }
 
 /** Says in one line why something failed, and below it what explains it; answers the exit code that belongs to it. */
-export function report(error: unknown): number {
+export function report(failure: unknown): number {
+  const error = failure instanceof DeckError ? failure : (asShortage(failure) ?? failure);
   if (error instanceof DeckError) {
     say(`${style('red', 'error', process.stderr)}: ${error.message}`);
     for (const line of error.detail) process.stderr.write(`  ${line}\n`);

@@ -62,3 +62,31 @@ export function asDeckError(error: unknown): DeckError {
   const code = (error as NodeJS.ErrnoException).code;
   return new DeckError((code && CODES.get(code)) || 'unavailable', error.message, { cause: error });
 }
+
+/** What the machine has run out of, and what helps: no defect, wherever it shows. */
+const SHORTAGES = new Map([
+  ['ENOSPC', 'free some space there'],
+  ['EDQUOT', 'free some space there, or raise the quota'],
+  ['EROFS', 'choose another place, or mount it for writing'],
+  ['EMFILE', 'raise the limit of open files (ulimit -n)'],
+  ['ENFILE', 'raise the sysctl fs.file-max'],
+  ['ENOMEM', 'free some memory'],
+]);
+
+/** What a user can do about an error of the system that can come from anywhere; undefined for any other. */
+export function asShortage(error: unknown): DeckError | undefined {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const remedy = code === undefined ? undefined : SHORTAGES.get(code);
+  return remedy === undefined
+    ? undefined
+    : new DeckError('unavailable', `${message}; ${remedy}`, { cause: error });
+}
+
+/** A write to this file has failed. */
+export function cannotWrite(path: string, error: unknown): DeckError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const remedy = (code && SHORTAGES.get(code)) || 'check its folder and permissions';
+  // Node's message has no name of the file where a descriptor was written to.
+  const reason = message.replace(/, \w+(?: '.*')?$/s, '');
+  return new DeckError('unavailable', `cannot write ${path}: ${reason}; ${remedy}`, { cause: error });
+}

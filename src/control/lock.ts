@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { flock } from '../device/syscall.ts';
-import { DeckError } from './error.ts';
+import { cannotWrite, DeckError } from './error.ts';
 import { isEnding } from './process.ts';
 
 // sys/file.h.
@@ -52,10 +52,14 @@ export class DaemonLock {
     return readPid(this.#path);
   }
 
-  /** Writes our pid into the file. */
+  /** Writes our pid into the file. Throws a `DeckError`. */
   sign(): void {
-    ftruncateSync(this.#fd, 0);
-    writeSync(this.#fd, `${process.pid}\n`);
+    try {
+      ftruncateSync(this.#fd, 0);
+      writeSync(this.#fd, `${process.pid}\n`);
+    } catch (error) {
+      throw cannotWrite(this.#path, error);
+    }
   }
 
   /** Removes the file, then lets go. */

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { conflict, DeckError } from './error.ts';
 import { formatState, type SavedState, STATE_VERSION } from './saved-state.ts';
@@ -53,14 +53,20 @@ export class StateFile {
     const folder = dirname(this.path);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const next = `${this.path}.next`;
-    const file = await open(next, 'w', 0o600);
     try {
-      await file.writeFile(formatState(state));
-      await file.sync();
-    } finally {
-      await file.close();
+      const file = await open(next, 'w', 0o600);
+      try {
+        await file.writeFile(formatState(state));
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(next, this.path);
+    } catch (error) {
+      // The beginning of a state, on a full disk.
+      await rm(next, { force: true }).catch(() => {});
+      throw error;
     }
-    await rename(next, this.path);
     // The name is in the folder, which has to be on the disk as well.
     const names = await open(folder, 'r');
     try {

@@ -53,10 +53,7 @@ export class Namespace {
     const fd = checked(
       ioctl(this.fd, NS_GET_USERNS, null),
       `cannot find who owns the namespace of ${this.label}`,
-      () => ({
-        why: 'it belongs to a user namespace that is not within ours',
-        remedy: 'run tapdeck as the user who made it, outside of any container',
-      }),
+      explainOwner,
     );
     return new Namespace(fd, `the user namespace of ${this.label}`);
   }
@@ -194,6 +191,14 @@ function explainOpen(target: NetnsTarget, number: number): Explanation {
     return { remedy: 'run tapdeck as the user who started it, or as root' };
   }
   return {};
+}
+
+function explainOwner(number: number): Explanation {
+  if (number !== EPERM) return {};
+  return {
+    why: 'it belongs to a user namespace that is not within ours',
+    remedy: 'run tapdeck as the user who made it, outside of any container',
+  };
 }
 
 function explainSetns(number: number): Explanation {

@@ -80,8 +80,14 @@ export class SyscallError extends Error {
 export function checked(result: number, what: string, explain?: (number: number) => Explanation): number {
   if (result >= 0) return result;
   const number = errno();
-  throw new SyscallError(what, number, explain?.(number));
+  throw new SyscallError(what, number, { ...SCARCE.get(number), ...explain?.(number) });
 }
+
+/** What any call may want that makes a descriptor, whatever else it does. */
+const SCARCE = new Map<number, Explanation>([
+  [EMFILE, { remedy: 'raise the limit of open files (ulimit -n)' }],
+  [ENFILE, { remedy: 'raise the sysctl fs.file-max' }],
+]);
 
 function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -263,6 +263,34 @@ describe.each([
     expect(await account.untilNothingIsLeft()).toEqual([]);
     expect(existsSync(join(account.runtime, 'tapdeck.labs'))).toBe(false);
   });
+});
+
+it('a full disk ends neither a lab nor what else the deck has, and is no defect', async () => {
+  const account = Account.root();
+  try {
+    const compose = join(account.folder, 'compose.yaml');
+    writeFileSync(
+      compose,
+      `name: full
+services:
+  a: { command: 'sh -c "while sleep 0.02; do echo ${'x'.repeat(300)}; done"' }
+  b: { command: sleep 600, healthcheck: { test: ["CMD", "true"], interval: 100ms } }
+`,
+    );
+    const script = join(import.meta.dirname, 'full-disk.sh');
+    const disk = join(account.folder, 'disk');
+    mkdirSync(disk);
+    const tapdeck = [process.execPath, join(account.program, 'dist/src/main.js')];
+    const command = ['unshare', '--mount', 'sh', script, disk, compose, ...tapdeck];
+    const { code, out, err } = await account.spawn(command).ended;
+    expect(err).toMatch(
+      /^tapdeck: error: cannot write .*disk\/td\.lock: ENOSPC: .*; free some space there$/m,
+    );
+    expect(err).not.toContain('defect');
+    expect([code, out]).toEqual([0, 'lines are missing here\n2\n']);
+  } finally {
+    await account.remove();
+  }
 });
 
 function commandOf(pid: number): string {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Project } from '../../control/compose/project.ts';
-import { DeckError } from '../../control/error.ts';
+import { cannotWrite, DeckError } from '../../control/error.ts';
 import type { RuntimePaths } from '../../control/paths.ts';
 import { bootId, isRunning, type ProcessId } from '../../control/process.ts';
 import type { PublishedPort } from '../../control/published.ts';
@@ -98,10 +98,17 @@ export function readLab({ state }: LabPaths): LabState | undefined {
   }
 }
 
+/** Throws a `DeckError`. */
 export function writeLab({ state }: LabPaths, lab: LabState): void {
-  // Replaced as a whole: a reader never sees a part of it.
-  writeFileSync(`${state}.next`, JSON.stringify(lab), { mode: 0o600 });
-  renameSync(`${state}.next`, state);
+  const next = `${state}.next`;
+  try {
+    // Replaced as a whole: a reader never sees a part of it.
+    writeFileSync(next, JSON.stringify(lab), { mode: 0o600 });
+    renameSync(next, state);
+  } catch (error) {
+    rmSync(next, { force: true });
+    throw cannotWrite(state, error);
+  }
 }
 
 /** Whether somebody looks after the lab. */

@@ -1,4 +1,4 @@
-import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 
 /** Bytes; then it begins anew, and the one before is kept. */
@@ -9,16 +9,22 @@ const LAST_WIDTH = 200;
 /** Bytes of a line without end. */
 const LONGEST_LINE = 16 << 10;
 
-/** What a service says, line by line, with the time. Two files of bounded size: a service may say things for days. */
+/**
+ * What a service says, line by line, with the time. Two files of bounded size: a service may say things for days. Lines for which
+ * there is no room are missing, and counted: a full disk must not end the service.
+ */
 export class LogFile {
   readonly #path: string;
-  #fd: number;
+  #fd = -1;
   #size = 0;
+  #closed = false;
+  #missing = 0;
   #last: string[] = [];
 
+  /** Throws what `open` does. */
   constructor(path: string) {
     this.#path = path;
-    this.#fd = openSync(path, 'a', 0o600);
+    this.#open();
   }
 
   /** Takes lines until the stream ends. It reads no further than it has written. */
@@ -45,20 +51,48 @@ export class LogFile {
   }
 
   close(): void {
-    if (this.#fd >= 0) closeSync(this.#fd);
-    this.#fd = -1;
+    this.#closed = true;
+    this.#leave();
   }
 
   #write(lines: readonly string[], name: string): void {
-    if (lines.length === 0 || this.#fd < 0) return;
+    if (lines.length === 0 || this.#closed) return;
     this.#last = lastLines([...this.#last, ...lines.slice(-LAST_LINES)]);
     const now = new Date().toISOString();
-    this.#size += writeSync(this.#fd, lines.map((line) => `${now} ${name} ${line}\n`).join(''));
-    if (this.#size < LARGEST) return;
-    closeSync(this.#fd);
-    renameSync(this.#path, `${this.#path}.1`);
+    const missing = this.#missing === 0 ? '' : `${now} stderr (${this.#missing} lines are missing here)\n`;
+    const written = this.#append(missing + lines.map((line) => `${now} ${name} ${line}\n`).join(''));
+    this.#missing = written ? 0 : this.#missing + lines.length;
+  }
+
+  /** False when there was no room: then nothing of it is in the file. */
+  #append(text: string): boolean {
+    try {
+      if (this.#size >= LARGEST) {
+        this.#leave();
+        renameSync(this.#path, `${this.#path}.1`);
+      }
+      if (this.#fd < 0) this.#open();
+      const bytes = Buffer.from(text);
+      const written = writeSync(this.#fd, bytes);
+      if (written === bytes.length) {
+        this.#size += written;
+        return true;
+      }
+      ftruncateSync(this.#fd, this.#size);
+    } catch {
+      // Of a disk that is full, or broken, the next lines find out whether it still is.
+    }
+    return false;
+  }
+
+  #open(): void {
     this.#fd = openSync(this.#path, 'a', 0o600);
-    this.#size = 0;
+    this.#size = fstatSync(this.#fd).size;
+  }
+
+  #leave(): void {
+    if (this.#fd >= 0) closeSync(this.#fd);
+    this.#fd = -1;
   }
 }
 

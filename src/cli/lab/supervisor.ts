@@ -114,6 +114,7 @@ class Supervisor {
   readonly #givenUp = new AbortController();
   #daemon: ReachedDaemon | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
+  #unwritten = false;
   #lose!: () => void;
   #down: Promise<void> | null = null;
 
@@ -175,7 +176,7 @@ class Supervisor {
 
   /** Brings everything up. Throws a `DeckError`; `down` must follow. */
   async up(): Promise<void> {
-    this.#write();
+    writeLab(this.#files, this.#state);
     this.#daemon = await reachDaemon(this.#paths, this.#host, this.#id, this.#wish);
     this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT);
     const { networks, services } = this.#project;
@@ -366,6 +367,7 @@ class Supervisor {
   }
 
   async #beat(): Promise<void> {
+    if (this.#unwritten) this.#write();
     try {
       await this.#client.expectSandbox(this.#id);
     } catch {
@@ -390,8 +392,15 @@ class Supervisor {
     }
   }
 
+  /** What cannot be written now is so with the next heartbeat: a full disk must not end what runs. */
   #write(): void {
-    writeLab(this.#files, this.#state);
+    try {
+      writeLab(this.#files, this.#state);
+      this.#unwritten = false;
+    } catch (error) {
+      if (!this.#unwritten) say(`cannot write down how the lab is: ${(error as Error).message}`);
+      this.#unwritten = true;
+    }
   }
 }
 
