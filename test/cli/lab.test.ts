@@ -1,11 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { makeLabFolder, type ServiceState } from '../../src/cli/lab/lab-files.ts';
+import { down } from '../../src/cli/lab/down.ts';
+import { labPaths, makeLabFolder, type ServiceState } from '../../src/cli/lab/lab-files.ts';
 import { LogFile } from '../../src/cli/lab/log-file.ts';
 import { serviceTable } from '../../src/cli/lab/ps.ts';
+import { DaemonLock } from '../../src/control/lock.ts';
+import { runtimePaths } from '../../src/control/paths.ts';
 
 test('the folder of a lab that cannot be made says where, and what to do', () => {
   const folder = mkdtempSync(join(tmpdir(), 'td-lab-'));
@@ -22,6 +25,34 @@ test('the folder of a lab that cannot be made says where, and what to do', () =>
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('down leaves alone what another process is just bringing up', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'td-lab-'));
+  const paths = runtimePaths(`unix://${folder}/td.sock`);
+  const files = labPaths(paths, 'shop');
+  makeLabFolder(files);
+  const lock = DaemonLock.take(files.lock) as DaemonLock;
+  try {
+    writeFileSync(files.supervisorLog, 'it begins');
+    expect(await down(paths, undefined, undefined, { projectName: 'shop' })).toBe(0);
+    expect(readFileSync(files.supervisorLog, 'utf8')).toBe('it begins');
+    lock.release();
+    expect(await down(paths, undefined, undefined, { projectName: 'shop' })).toBe(0);
+    expect(readdirSync(folder)).toEqual([]);
+  } finally {
+    lock.release();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('what cannot be written does not end the service that says it', async () => {
+  const file = new LogFile('/dev/full');
+  const chunks = ['one\n', 'two\n', 'three\n'];
+  const stream = Readable.from(chunks.map((chunk) => Buffer.from(chunk)));
+  await file.take(stream, 'stdout');
+  file.close();
+  expect(file.last).toEqual(['one', 'two', 'three']);
 });
 
 describe('the log of a service', () => {

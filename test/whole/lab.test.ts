@@ -45,7 +45,7 @@ describe.each([
     const folder = join(account.folder, 'networking');
     cpSync(EXAMPLE, folder, { recursive: true });
     writeFileSync(join(folder, '.env'), 'PROXY_PORT=0\n');
-    const { code, err } = await account.tapdeck('lab', 'up', folder, '--uplink', 'socket');
+    const { code, err } = await account.tapdeck('lab', 'up', '-d', folder, '--uplink', 'socket');
     expect([code, err.split('\n').sort()]).toEqual([
       0,
       [

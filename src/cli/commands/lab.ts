@@ -19,6 +19,7 @@ docs/labs.md says which keys of Compose there are and what they mean.
 `,
     );
   uplinkFlags(withFile(lab.command('up').description('bring a lab up, detached: all of it, or nothing')))
+    .option('-d, --detach', 'accepted for the sake of habit: it always is')
     .action(
       cli.act(async (file: string | undefined, flags: CommonFlags & LabFlags) => {
         const { up } = await import('../lab/up.ts');

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DaemonClient } from '../../control/client.ts';
 import { findFile, readProjectName } from '../../control/compose/read-project.ts';
 import { DeckError, unavailable } from '../../control/error.ts';
-import { DaemonLock } from '../../control/lock.ts';
+import { DaemonLock, takeEnded } from '../../control/lock.ts';
 import { type RuntimePaths, removeFolder } from '../../control/paths.ts';
 import { endProcesses, isRunning, processesWith, sendSignal } from '../../control/process.ts';
 import { DEFAULT_GRACE, SANDBOX_VARIABLE } from '../../control/sandbox.ts';
@@ -31,14 +31,12 @@ export async function down(
   const name = labName(file, flags);
   const files = labPaths(paths, name);
   const lab = readLab(files);
+  if (lab && isHeld(lab)) await endSupervisor(lab);
+  await cleanUpAfter(paths, host, files, lab?.id);
   if (!lab) {
-    rmSync(files.folder, { recursive: true, force: true });
-    removeRoot(paths, files);
     say(`lab ${name} is not up`);
     return EXIT_DONE;
   }
-  if (isHeld(lab)) await endSupervisor(lab);
-  if (existsSync(files.state)) await cleanUp(paths, host, files, lab);
   for (const { container, startedAt } of lab.services) if (startedAt) line('Container', container);
   for (const network of lab.networks) line('Network', network);
   return EXIT_DONE;
@@ -54,36 +52,48 @@ async function endSupervisor({ supervisor, project }: LabState): Promise<void> {
 }
 
 /**
- * Removes what a supervisor left that ended before its lab was up, by the lab's id; nothing when it has removed everything
- * itself, or when the files are those of another lab by this name.
+ * Removes what a supervisor left that has ended, by the lab's id if it has come to write one down; nothing when it has removed
+ * everything itself, or when the files are those of another lab by this name, which may just be coming up.
  */
 export async function cleanUpAfter(
   paths: RuntimePaths,
   host: string | undefined,
   files: LabPaths,
-  id: string,
+  id?: string,
 ): Promise<void> {
-  const lab = readLab(files);
-  if (lab) {
-    if (lab.id === id) await cleanUp(paths, host, files, lab);
-    return;
+  const lock = await takeLockOf(files);
+  if (!lock) return;
+  try {
+    const lab = readLab(files);
+    if (lab && lab.id !== id) return;
+    if (lab) await cleanUp(paths, host, lab);
+    removeFolderOf(files, lock);
+    removeRoot(paths, files);
+  } finally {
+    lock.release();
   }
-  if (!existsSync(files.folder)) return;
-  const lock = DaemonLock.take(files.lock);
-  // Somebody else has begun to bring up a lab here.
-  if (!(lock instanceof DaemonLock)) return;
-  removeFolderOf(files, lock);
-  removeRoot(paths, files);
+}
+
+/** Null when there is nothing to lock, or somebody else has begun to bring up a lab here. */
+async function takeLockOf({ folder, lock: path }: LabPaths): Promise<DaemonLock | null> {
+  if (!existsSync(folder)) return null;
+  try {
+    const lock = await takeEnded(path);
+    return lock instanceof DaemonLock ? lock : null;
+  } catch (error) {
+    // Removed in between by who had it.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 /**
  * Removes what is left of a lab whose supervisor was killed. The kernel has ended the services with it, and the daemon what
- * they had left running; networks and files are left.
+ * they had left running; networks are left.
  */
 async function cleanUp(
   paths: RuntimePaths,
   host: string | undefined,
-  files: LabPaths,
   { id, project, networks, services, supervisor }: LabState,
 ): Promise<void> {
   say(`the supervisor of lab ${project} (pid ${supervisor.pid}) was killed; removing what it left`);
@@ -99,8 +109,6 @@ async function cleanUp(
     const { ending } = await client.closeSandbox(id);
     if (ending) await awaitEnd(paths, version);
   }
-  rmSync(files.folder, { recursive: true, force: true });
-  removeRoot(paths, files);
 }
 
 /** The daemon may still be busy with the sandboxes in it. */
