@@ -98,6 +98,8 @@ export function buildApi(parts: ApiParts, { request, idle } = PATIENCE): Fastify
         socket.end(badRequest(error));
       else socket.destroy();
     },
+    // A path that no request handler ever sees.
+    frameworkErrors: (error, _, reply) => refuse(reply, 'invalid', error.message, error.statusCode),
     // What is sent is meant: nothing is dropped or turned into another type.
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
   });

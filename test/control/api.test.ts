@@ -208,6 +208,7 @@ describe('API', () => {
     ['a network that does not exist', '/v1/endpoints', { pid: 1, network: 'x' }, 404, 'not-found'],
     ['a sandbox without its mark', '/v1/sandboxes', { pid: 1, id: 'x' }, 400, 'invalid'],
     ['a path that does not exist', '/v1/nothing', {}, 404, 'not-found'],
+    ['a path that is no UTF-8', '/v1/networks/%ff', {}, 400, 'invalid'],
   ])('refuses %s', async (_, url, payload, status, code) => {
     const answer = await call('POST', url, payload);
     expect(answer).toMatchObject({ status, body: { code } });
