@@ -67,9 +67,8 @@ export interface RecordingResult {
 
 /** Whether a path is that of a recording; one that cannot be read is none. */
 function isRecording(path: string): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
   try {
-    return found?.isFile() === true && RecordingReader.isRecording(path);
+    return statSync(path).isFile() && RecordingReader.isRecording(path);
   } catch {
     return false;
   }

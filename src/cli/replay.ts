@@ -263,7 +263,16 @@ function refusal(error: unknown): unknown {
   if (error instanceof YamlError || error instanceof CaptureError) {
     return new DeckError('unavailable', error.message, { cause: error });
   }
-  return (error as NodeJS.ErrnoException).code === undefined ? error : asDeckError(error);
+  const { code, path, message } = error as NodeJS.ErrnoException;
+  if (code === undefined) return error;
+  const refused = asDeckError(error);
+  if (path === undefined) return refused;
+  // Node's own: `EACCES: permission denied, scandir '/x'`.
+  const reason = /^\w+: (.+), \w+ '/s.exec(message)?.[1] ?? message;
+  return new DeckError(
+    refused.code,
+    `${path}: cannot be read: ${reason}; check the path and its permissions`,
+  );
 }
 
 function causeCode(error: unknown): string | undefined {

@@ -78,6 +78,7 @@ describe('tapdeck replay', () => {
   });
 
   it.each([
+    [['x'.repeat(300)], 1, /^tapdeck: error: x+: cannot be read: name too long; check the path/],
     [['fixtures/no-such'], 2, /^tapdeck: error: fixtures\/no-such: there is no such file or folder; give/],
     [[], 2, /^tapdeck: error: missing required argument/],
     [['docs'], 2, /^tapdeck: error: docs: no scenario.yaml in it or below/],
