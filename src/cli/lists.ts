@@ -15,22 +15,25 @@ import { formatDuration, formatTable } from './table.ts';
 export async function ps(
   client: DaemonClient,
   format: Format,
-  { quiet }: { quiet?: boolean },
+  { quiet, trunc }: { quiet?: boolean; trunc: boolean },
 ): Promise<number> {
   const containers = await client.get<Container[]>('/v1/containers');
   if (quiet) {
-    const ids = containers.map(({ id }) => id.slice(0, 12));
+    const ids = containers.map(({ id }) => (trunc ? id.slice(0, 12) : id));
     print(format, ids, () => ids.map((id) => `${id}\n`).join(''));
-  } else print(format, containers, () => containerTable(containers, Date.now()));
+  } else print(format, containers, () => containerTable(containers, Date.now(), trunc));
   return EXIT_DONE;
 }
 
-/** @param now milliseconds since 1970 */
-export function containerTable(containers: readonly Container[], now: number): string {
+/**
+ * @param now milliseconds since 1970
+ * @param trunc ids of twelve digits, as Docker shortens them
+ */
+export function containerTable(containers: readonly Container[], now: number, trunc = true): string {
   return formatTable(
     ['CONTAINER ID', 'NAME', 'NETWORKS', 'ADDRESSES', 'PID', 'STATUS', 'PORTS'],
     containers.map(({ id, name, endpoints, pid, ports, createdAt }) => [
-      id.slice(0, 12),
+      trunc ? id.slice(0, 12) : id,
       name,
       endpoints.map(({ network }) => network).join(', ') || '-',
       endpoints.flatMap(addresses).join(', ') || '-',

@@ -218,6 +218,8 @@ describe('with a daemon', () => {
     const id = (await tapdeck('ps', '-aq')).out.trim();
     expect(id).toMatch(/^[0-9a-f]{12}$/);
     expect(JSON.parse((await tapdeck('ps', '-q', '--format', 'json')).out)).toEqual([id]);
+    expect((await tapdeck('ps', '-q', '--no-trunc')).out).toMatch(new RegExp(`^${id}[0-9a-f]{52}\\n$`));
+    expect((await tapdeck('ps', '--no-trunc')).out).toMatch(new RegExp(`^${id}[0-9a-f]{52} `, 'm'));
     expect(JSON.parse((await tapdeck('inspect', id)).out)).toMatchObject([{ Name: '/web' }]);
     expect((await tapdeck('ps')).out).toMatch(
       /^CONTAINER ID .*\n[0-9a-f]{12} +web +bridge +172\.17\.0\.2, fd74:6170:6465::2 /,

@@ -8,9 +8,10 @@ export function listCommands(program: Command, cli: Cli): void {
     .description('list the containers')
     .option('-a, --all', 'accepted for the sake of habit: there are none that have stopped')
     .option('-q, --quiet', 'only the ids')
+    .option('--no-trunc', 'whole ids')
     .addOption(formatOption())
     .action(
-      cli.act(async (flags: CommonFlags & { quiet?: boolean }) =>
+      cli.act(async (flags: CommonFlags & { quiet?: boolean; trunc: boolean }) =>
         (await lists()).ps(await cli.client(flags), cli.format(flags), flags),
       ),
     )
