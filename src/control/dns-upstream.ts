@@ -32,11 +32,13 @@ export function askUdp(
     socket.on('message', (answer) => {
       if (isAnswer(answer)) resolve(answer);
     });
-    socket.connect(port, address, () => {
+    socket.once('connect', () => {
       socket!.send(message, (error) => {
         if (error) reject(error);
       });
     });
+    // With a callback it would be called, too, when there is no way to the server.
+    socket.connect(port, address);
   }).finally(() => socket?.close());
 }
 

@@ -267,6 +267,7 @@ describe('when a server fails', () => {
 
   it.each([
     ['does not answer', 'nameserver 127.0.0.1'],
+    ['cannot be asked, for want of a way to it', 'nameserver 255.255.255.255'],
     ['is not there', 'nameserver 127.0.0.3'],
   ])('that %s, and no other is there, the answer is SERVFAIL', async (_, text) => {
     writeFileSync(path, text);
