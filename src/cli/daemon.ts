@@ -1,7 +1,7 @@
 import { Daemon } from '../control/daemon.ts';
 import { asShortage, DeckError, invalid } from '../control/error.ts';
 import { parseSubnetPool } from '../control/ipam.ts';
-import { createLog } from '../control/log.ts';
+import { createLog, logForm } from '../control/log.ts';
 import { type PassedSocket, takePassedDescriptors } from '../control/passed-descriptors.ts';
 import { PLUGIN_SOCKET, type RuntimePaths, runtimePaths } from '../control/paths.ts';
 import { ServiceManager } from '../control/service-manager.ts';
@@ -52,7 +52,7 @@ export async function runDaemon(usual: RuntimePaths, flags: DaemonFlags): Promis
   const tell = (message: DaemonMessage) => {
     if (flags.tellParent) process.send?.(message, () => process.disconnect());
   };
-  const log = createLog({ pretty: process.stderr.isTTY });
+  const log = createLog(logForm());
   let daemon: Daemon;
   try {
     daemon = await Daemon.start({

@@ -2,8 +2,10 @@ import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { type Logger, pino } from 'pino';
 
-/** The daemon's log: what a person reads on a terminal, JSON lines for everything else. */
+/** The daemon's log: what a person reads on a terminal, text with its priority for systemd's journal, JSON lines for everything else. */
 export type Log = Logger;
+
+export type LogForm = 'terminal' | 'journal' | 'json';
 
 const WARN = 40;
 const LABELS = new Map([
@@ -11,15 +13,34 @@ const LABELS = new Map([
   [WARN, 'warn '],
   [50, 'error'],
 ]);
+/** sd-daemon(3): what a level is to syslog. */
+const PRIORITIES = new Map([
+  [30, 6],
+  [WARN, 4],
+  [50, 3],
+]);
+const FORMS: Record<LogForm, (line: string) => string> = {
+  terminal: formatLine,
+  journal: formatJournal,
+  json: (line) => line,
+};
+
+/** What is at the other end of a descriptor: systemd says of which it is the journal (systemd.exec(5), `$JOURNAL_STREAM`). */
+export function logForm(env: NodeJS.ProcessEnv = process.env, fd = 2): LogForm {
+  if (isatty(fd)) return 'terminal';
+  if (!env['JOURNAL_STREAM']) return 'json';
+  const { dev, ino } = fstatSync(fd);
+  return env['JOURNAL_STREAM'] === `${dev}:${ino}` ? 'journal' : 'json';
+}
 
 /**
  * A log on stderr, or another descriptor. Written synchronously: there are few lines, and the last ones before an end matter
  * most. What has no room is missing, and counted: neither a full disk, nor a pipe that nobody reads, nor ctrl-S on a terminal is a
  * reason to fail or to wait.
  */
-export function createLog({ pretty, fd = 2 }: { pretty: boolean; fd?: number }): Log {
+export function createLog(logForm: LogForm, fd = 2): Log {
   const outlet = new Outlet(fd);
-  const form = pretty ? formatLine : (line: string) => line;
+  const form = FORMS[logForm];
   let missing = 0;
   return pino(
     { base: { pid: process.pid } },
@@ -77,4 +98,14 @@ export function formatLine(line: string): string {
   const { time, level, msg } = JSON.parse(line) as { time: number; level: number; msg?: string };
   const clock = new Date(time).toTimeString().slice(0, 8);
   return `${clock} ${LABELS.get(level) ?? level} ${msg ?? ''}\n`;
+}
+
+/** `<6>daemon ready at unix:///run/tapdeck/tapdeck.sock`: the journal has the time, and a priority for each line. */
+function formatJournal(line: string): string {
+  const { level, msg = '' } = JSON.parse(line) as { level: number; msg?: string };
+  const priority = `<${PRIORITIES.get(level) ?? 6}>`;
+  return msg
+    .split('\n')
+    .map((part) => `${priority}${part}\n`)
+    .join('');
 }

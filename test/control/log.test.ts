@@ -1,9 +1,18 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLog } from '../../src/control/log.ts';
+import { createLog, logForm } from '../../src/control/log.ts';
 
 describe("the daemon's log", () => {
   let folder: string;
@@ -28,7 +37,7 @@ describe("the daemon's log", () => {
     execFileSync('mkfifo', [path]);
     const reader = opened(path, constants.O_RDWR | constants.O_NONBLOCK);
     // What Linux gives a pipe, and more.
-    const log = createLog({ pretty: true, fd: opened(path, constants.O_WRONLY) });
+    const log = createLog('terminal', opened(path, constants.O_WRONLY));
     for (let i = 0; i < 3000; i++) log.info(`${'x'.repeat(60)} ${i}`);
     const buffer = Buffer.alloc(1 << 20);
     const before = buffer.toString('utf8', 0, readSync(reader, buffer)).split('\n').length - 1;
@@ -43,8 +52,25 @@ describe("the daemon's log", () => {
     ]);
   });
 
+  it('is text with a priority for the journal, lines of JSON for a file', () => {
+    const path = join(folder, 'file');
+    const fd = opened(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND);
+    const { dev, ino } = fstatSync(fd);
+    expect(logForm({}, fd)).toBe('json');
+    expect(logForm({ JOURNAL_STREAM: `${dev}:${ino + 1}` }, fd)).toBe('json');
+    expect(logForm({ JOURNAL_STREAM: `${dev}:${ino}` }, fd)).toBe('journal');
+    const log = createLog('journal', fd);
+    log.info('ready');
+    log.warn('a part\nand another');
+    log.error('ended');
+    createLog('json', fd).info('well');
+    const [json, ...others] = readFileSync(path, 'utf8').trimEnd().split('\n').reverse();
+    expect(others.reverse()).toEqual(['<6>ready', '<4>a part', '<4>and another', '<3>ended']);
+    expect(JSON.parse(json!)).toMatchObject({ level: 30, msg: 'well' });
+  });
+
   it('is no reason to fail where nothing can be written', () => {
-    const log = createLog({ pretty: false, fd: opened('/dev/full', constants.O_WRONLY) });
+    const log = createLog('json', opened('/dev/full', constants.O_WRONLY));
     expect(() => log.info('one')).not.toThrow();
   });
 });
