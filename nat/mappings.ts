@@ -272,6 +272,11 @@ export class Mappings {
     return this.#rows[row * STRIDE + STATE] !== 0;
   }
 
+  /** Whether one flow alone holds the mapping. */
+  isHeldOnce(row: number): boolean {
+    return this.#rows[row * STRIDE + REFERENCES] === 1;
+  }
+
   /** Index of the mapping's external address. */
   address(row: number): number {
     return this.#hosts.address(this.#rows[row * STRIDE + HOST]);

@@ -16,6 +16,7 @@ import {
   destinationPort,
   IPV4_MAPPED,
   invertTuple,
+  kindProtocol,
   kindZone,
   portsWord,
   sourcePort,
@@ -33,6 +34,7 @@ import { SERVICES } from '../../switch/services.ts';
 import { Action, Stage } from '../../switch/trace.ts';
 import type { Carrier } from '../../wire/carrier.ts';
 import type { HashKey } from '../../wire/hash.ts';
+import { PROTO_TCP } from '../../wire/protocol.ts';
 import type { Random } from '../../wire/random.ts';
 import type { ConntrackOptions, FlowEvent, NetworkOptions, PublishOptions } from './commands.ts';
 import { describeFlow } from './flows.ts';
@@ -62,7 +64,8 @@ export class Nat {
   onFlow: ((event: FlowEvent) => void) | null = null;
   /**
    * Hears of connections that are ended though neither end has, with an endpoint, a publish or a network, or on request: by
-   * both of their tuples, one call each. Null while nobody listens.
+   * both of their tuples, one call each. Of those that are not TCP, which share what their mapping has outside, only of the
+   * last. Null while nobody listens.
    */
   onSevered: ((tuples: Int32Array, at: number) => void) | null = null;
   /** By row: the mapping by whose port the connection came in, or -1. */
@@ -378,13 +381,17 @@ export class Nat {
   /** Ends the connections for which `matches`; answers how many. */
   closeWhere(matches: (row: number) => boolean, now: number): number {
     this.#now = now;
-    const { conntrack } = this;
+    const { conntrack, mappings } = this;
+    const { mapping, tuples } = conntrack;
     let count = 0;
     for (let row = 0; row < conntrack.high; row++) {
       if (!conntrack.isLive(row) || !matches(row)) continue;
       const at = row * 2 * TUPLE_WORDS;
-      this.onSevered?.(conntrack.tuples, at);
-      this.onSevered?.(conntrack.tuples, at + TUPLE_WORDS);
+      const isTcp = kindProtocol(tuples[at + TUPLE_KIND]) === PROTO_TCP;
+      if (isTcp || (mapping[row] >= 0 && mappings.isHeldOnce(mapping[row]))) {
+        this.onSevered?.(tuples, at);
+        this.onSevered?.(tuples, at + TUPLE_WORDS);
+      }
       conntrack.close(row);
       count++;
     }

@@ -193,6 +193,12 @@ export class PingSockets {
     }
   }
 
+  /** Nobody asks with an identifier of the deck any more. */
+  sever(identifier: number, isIpv6: boolean): void {
+    const row = this.#byIdentifier[isIpv6 ? IDENTIFIERS + identifier : identifier]! - 1;
+    if (row >= 0) this.#close(row);
+  }
+
   // ---- outwards ----
 
   /** Sends an echo request; other ICMP no socket can send. */

@@ -1,4 +1,12 @@
-import { kindIsIpv6, kindProtocol, TUPLE_KIND } from '../../nat/tuple.ts';
+import {
+  destinationPort,
+  kindIsIpv6,
+  kindProtocol,
+  TUPLE_DST,
+  TUPLE_DST_IPV4,
+  TUPLE_KIND,
+  TUPLE_PORTS,
+} from '../../nat/tuple.ts';
 import { type Device, discarded, Transmit } from '../../switch/device.ts';
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Arena, Frame } from '../../switch/frame.ts';
@@ -61,6 +69,7 @@ export class SocketUplink implements Device {
   readonly udp: UdpSockets;
   readonly ping: PingSockets;
   readonly #epoll = new Epoll();
+  readonly #segment: Segment;
   readonly #errors: IcmpErrors;
   readonly #listeners: Listeners;
   /** The publishes of TCP. */
@@ -86,6 +95,7 @@ export class SocketUplink implements Device {
     const epoll = this.#epoll;
     const errors = new IcmpErrors(segment);
     const descriptors = new Descriptors(sockets);
+    this.#segment = segment;
     this.#errors = errors;
     this.tcp = new TcpSockets({
       arena,
@@ -161,12 +171,23 @@ export class SocketUplink implements Device {
   }
 
   /**
-   * The deck has ended a connection: its socket has nobody to speak for any more.
+   * The deck has ended a connection, or the last of a port of its own: the socket has nobody to speak for any more.
    * @param tuples at offset `at`, how the connection's packets look that come from here (nat/tuple.ts)
    */
   sever(tuples: Int32Array, at: number): void {
+    if (this.#closed) return;
     const kind = tuples[at + TUPLE_KIND]!;
-    if (!this.#closed && kindProtocol(kind) === PROTO_TCP) this.tcp.sever(kindIsIpv6(kind), tuples, at);
+    const isIpv6 = kindIsIpv6(kind);
+    const protocol = kindProtocol(kind);
+    if (protocol === PROTO_TCP) {
+      this.tcp.sever(isIpv6, tuples, at);
+      return;
+    }
+    // What comes to another address comes by a published port, whose socket stays.
+    if (!this.#isForDeck(tuples, at, isIpv6)) return;
+    const port = destinationPort(tuples[at + TUPLE_PORTS]!);
+    if (protocol === PROTO_UDP) this.udp.sever(port, isIpv6);
+    else if (protocol === PROTO_ICMP || protocol === PROTO_ICMPV6) this.ping.sever(port, isIpv6);
   }
 
   /** Connections from outside that were refused since this was last asked, because there was no descriptor or row for them. */
@@ -259,6 +280,12 @@ export class SocketUplink implements Device {
       this.#next++;
     }
     return null;
+  }
+
+  #isForDeck(tuples: Int32Array, at: number, isIpv6: boolean): boolean {
+    const { ipv4, ipv6 } = this.#segment.deck;
+    if (!isIpv6) return tuples[at + TUPLE_DST_IPV4] === ipv4;
+    return ipv6.every((word, i) => tuples[at + TUPLE_DST + i] === word);
   }
 
   /** Whether a frame of any size can be had at all: if not, what is pending waits. */

@@ -158,6 +158,11 @@ export class UdpSockets {
     this.#table.close();
   }
 
+  /** Nobody speaks from a port of the deck any more. */
+  sever(port: number, isIpv6: boolean): void {
+    this.#table.release(port, isIpv6);
+  }
+
   /**
    * Binds sockets to all of the ports, or throws a `SyscallError` and to none.
    * @param publish names them for `unpublish`

@@ -117,6 +117,12 @@ export class UdpTable {
     return this.#byPort[isIpv6 ? PORTS + port : port]! - 1;
   }
 
+  /** Closes the socket of a port of the deck, if it has one. */
+  release(port: number, isIpv6: boolean): void {
+    const row = this.find(port, isIpv6);
+    if (row >= 0) this.#close(row);
+  }
+
   /** A socket for a port of the deck: its row, or the number of the error, negative. */
   open(port: number, isIpv6: boolean, owner: Owner, now: number): number {
     const left = Math.min(this.#descriptors.left, this.capacity - this.size);

@@ -254,3 +254,33 @@ describe('of the sockets that there are', () => {
     expect(drops('box', BOX, 64)).toBe(0);
   });
 });
+
+describe.each([4, 6] as const)('a container that goes over IPv%d', (family) => {
+  const from = only(family, BOX);
+  const to = only(family, FAR);
+  const sockets = () => [uplink.udp.size, uplink.ping.size];
+
+  it('takes its sockets with it, of connections that nobody has ended', () => {
+    deck.virtual.dataplane.onSevered = (tuples, at) => uplink.sever(tuples, at);
+    const via = deck.gateway();
+    for (const srcPort of [5000, 5001, 5002]) {
+      send(udp({ from, to, via, srcPort, dstPort: 7999 }));
+      send(udp({ from, to, via, srcPort, dstPort: 7998 }));
+      send(icmpEcho({ from, to, via, identifier: srcPort }));
+    }
+    expect(sockets()).toEqual([3, 3]);
+    deck.detach('box');
+    expect(sockets()).toEqual([0, 0]);
+  });
+
+  it('keeps the socket of a port as long as there is a connection by it', () => {
+    const { dataplane } = deck.virtual;
+    dataplane.onSevered = (tuples, at) => uplink.sever(tuples, at);
+    const via = deck.gateway();
+    for (const dstPort of [7998, 7999]) send(udp({ from, to, via, srcPort: 5000, dstPort }));
+    dataplane.closeFlows({ dstPort: 7998 }, deck.now);
+    expect(sockets()).toEqual([1, 0]);
+    dataplane.closeFlows({ dstPort: 7999 }, deck.now);
+    expect(sockets()).toEqual([0, 0]);
+  });
+});
