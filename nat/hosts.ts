@@ -2,6 +2,7 @@ import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { bucketCount, unchain } from './chain.ts';
 import { PORT_GROUPS } from './port-pool.ts';
+import { Rows } from './rows.ts';
 
 // Words of a row. The first six are the key.
 const ZONE = 4; // kind word of the host's zone and IP version, without protocol
@@ -17,37 +18,31 @@ const NONE = -1;
 
 /**
  * The inside hosts that have mappings on an uplink: to which external address each keeps, and how many ports it has.
- * Chained keyed hash; fresh rows cost no memory before they are used.
+ * Chained keyed hash.
  */
 export class Hosts {
+  readonly #table: Rows;
   readonly #rows: Int32Array;
   readonly #buckets: Int32Array;
   readonly #sought = new Int32Array(KEY_WORDS);
   readonly #key0: number;
   readonly #key1: number;
-  /** Rows from here on were never used. */
-  #high = 0;
-  /** First free row + 1, or 0. */
-  #free = 0;
-  #size = 0;
 
   /** @param capacity as many as mappings are enough: every host has one at least */
   constructor(key: HashKey, capacity: number) {
     this.#key0 = key[0];
     this.#key1 = key[1];
-    this.#rows = new Int32Array(capacity * STRIDE);
+    this.#table = new Rows(capacity, STRIDE, NEXT);
+    this.#rows = this.#table.words;
     this.#buckets = new Int32Array(bucketCount(capacity));
   }
 
   get size(): number {
-    return this.#size;
+    return this.#table.size;
   }
 
   carry(carrier: Carrier): void {
-    this.#size = carrier.number(this.#size);
-    this.#high = carrier.number(this.#high);
-    this.#free = carrier.number(this.#free);
-    carrier.column(this.#rows, this.#high * STRIDE);
+    this.#table.carry(carrier);
     carrier.column(this.#buckets);
   }
 
@@ -75,16 +70,14 @@ export class Hosts {
   add(words: Int32Array, at: number, zone: number, uplink: number, address: number): number {
     const bucket = this.#seek(words, at, zone, uplink);
     const rows = this.#rows;
-    const row = this.#free === 0 ? this.#high++ : this.#free - 1;
+    const row = this.#table.take();
     const here = row * STRIDE;
-    if (this.#free !== 0) this.#free = rows[here + NEXT];
     for (let i = 0; i < KEY_WORDS; i++) rows[here + i] = this.#sought[i];
     rows[here + ADDRESS] = address;
     rows[here + MAPPINGS] = 0;
     for (let i = 0; i < PORT_GROUPS; i++) rows[here + PORTS + i] = 0;
     rows[here + NEXT] = this.#buckets[bucket];
     this.#buckets[bucket] = row + 1;
-    this.#size++;
     return row;
   }
 
@@ -111,15 +104,13 @@ export class Hosts {
     if (group >= 0) rows[here + PORTS + group]--;
     if (--rows[here + MAPPINGS] > 0) return false;
     if (rows[here + UPLINK] !== GONE) this.#unlink(row);
-    rows[here + NEXT] = this.#free;
-    this.#free = row + 1;
-    this.#size--;
+    this.#table.give(row);
     return true;
   }
 
   /** The uplink is removed: its hosts are not found any more, and go with their last mappings. */
   removeUplink(uplink: number): void {
-    for (let row = 0; row < this.#high; row++) {
+    for (let row = 0; row < this.#table.high; row++) {
       const here = row * STRIDE;
       if (this.#rows[here + MAPPINGS] === 0 || this.#rows[here + UPLINK] !== uplink) continue;
       this.#unlink(row);

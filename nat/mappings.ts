@@ -6,6 +6,7 @@ import { bucketCount, unchain } from './chain.ts';
 import { Hosts } from './hosts.ts';
 import { Peers } from './peers.ts';
 import { hasPorts, PortPool, portGroup } from './port-pool.ts';
+import { Rows } from './rows.ts';
 import {
   destinationPort,
   IPV4_MAPPED,
@@ -78,8 +79,6 @@ const DEFAULT_SHARE = 8;
  * A host may have `share` times as many ports of a class as it leaves free (dynamic thresholds, Choudhury and Hahne 1998):
  * with 8, one alone gets 8 of 9 ports, two get more than Linux has ephemeral ports each, and one that takes all that it
  * can get leaves thousands to the next.
- *
- * Rows are small integers; fresh ones cost no memory before they are used.
  */
 export class Mappings {
   readonly capacity: number;
@@ -88,6 +87,7 @@ export class Mappings {
   readonly #key: HashKey;
   readonly #key0: number;
   readonly #key1: number;
+  readonly #table: Rows;
   readonly #rows: Int32Array;
   // Row + 1; 0 for none: a big array that is not filled is not touched.
   readonly #inside: Int32Array;
@@ -97,11 +97,6 @@ export class Mappings {
   readonly #peers: Peers;
   /** The key that is being looked for. */
   readonly #sought = new Int32Array(KEY_WORDS);
-  #size = 0;
-  /** Rows from here on were never used. */
-  #high = 0;
-  /** First free row + 1, or 0. */
-  #free = 0;
 
   readonly #uplinks = new Map<number, Uplink>();
   // Of each external address: its words, its pool, how many hosts keep to it, its uplink or NONE when that is gone.
@@ -119,7 +114,8 @@ export class Mappings {
     this.#key = key;
     this.#key0 = key[0];
     this.#key1 = key[1];
-    this.#rows = new Int32Array(capacity * STRIDE);
+    this.#table = new Rows(capacity, STRIDE, NEXT_INSIDE);
+    this.#rows = this.#table.words;
     const buckets = bucketCount(flows);
     this.#inside = new Int32Array(buckets);
     this.#outside = new Int32Array(buckets);
@@ -129,10 +125,7 @@ export class Mappings {
   }
 
   carry(carrier: Carrier): void {
-    this.#size = carrier.number(this.#size);
-    this.#high = carrier.number(this.#high);
-    this.#free = carrier.number(this.#free);
-    carrier.column(this.#rows, this.#high * STRIDE);
+    this.#table.carry(carrier);
     carrier.column(this.#inside);
     carrier.column(this.#outside);
     this.#hosts.carry(carrier);
@@ -151,7 +144,7 @@ export class Mappings {
 
   /** Mappings that live, retired ones too. */
   get size(): number {
-    return this.#size;
+    return this.#table.size;
   }
 
   /**
@@ -193,7 +186,7 @@ export class Mappings {
     this.#uplinks.delete(uplink);
     for (const index of [...addresses.ipv4, ...addresses.ipv6]) this.#owners[index] = NONE;
     this.#hosts.removeUplink(uplink);
-    for (let row = 0; row < this.#high; row++) {
+    for (let row = 0; row < this.#table.high; row++) {
       const at = row * STRIDE;
       if (this.#rows[at + STATE] === 0 || this.#rows[at + ENDPOINT] >>> 16 !== uplink) continue;
       if (this.#rows[at + STATE] & LINKED) this.#unlink(row);
@@ -261,10 +254,8 @@ export class Mappings {
     if (state & HOLDS_PORT) this.#pools[address].free(protocol, rows[at + PORT]);
     const group = portGroup(protocol, rows[at + ENDPOINT] & 0xffff);
     if (this.#hosts.lose(rows[at + HOST], group)) this.#uses[address]--;
-    this.#size--;
     rows[at + STATE] = 0;
-    rows[at + NEXT_INSIDE] = this.#free;
-    this.#free = row + 1;
+    this.#table.give(row);
   }
 
   /** Whether any flow holds the mapping: false for a free row. */
@@ -399,7 +390,7 @@ export class Mappings {
 
   /** A mapping for the endpoint in `#sought`, which has none. */
   #make(bucket: number, kind: number, protocol: number, inside: number, uplink: number): number {
-    if (this.#size === this.capacity) return MAPPING_FULL;
+    if (this.#table.size === this.capacity) return MAPPING_FULL;
     const sought = this.#sought;
     const zone = hostZone(kind);
     let host = this.#hosts.find(sought, INSIDE, zone, uplink);
@@ -420,9 +411,8 @@ export class Mappings {
     }
     this.#hosts.gain(host, group);
     const rows = this.#rows;
-    const row = this.#free === 0 ? this.#high++ : this.#free - 1;
+    const row = this.#table.take();
     const at = row * STRIDE;
-    if (this.#free !== 0) this.#free = rows[at + NEXT_INSIDE];
     for (let i = 0; i < KEY_WORDS; i++) rows[at + i] = sought[i];
     rows[at + HOST] = host;
     rows[at + PORT] = port;
@@ -433,7 +423,6 @@ export class Mappings {
     const outside = this.#seek(this.#addresses, 4 * address, externalKind(kind), (uplink << 16) | port);
     rows[at + NEXT_OUTSIDE] = this.#outside[outside];
     this.#outside[outside] = row + 1;
-    this.#size++;
     return row;
   }
 

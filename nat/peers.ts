@@ -1,6 +1,7 @@
 import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { bucketCount, unchain } from './chain.ts';
+import { Rows } from './rows.ts';
 
 // Words of a row; the first five are the key.
 const OWNER = 4; // after the four words of address
@@ -12,38 +13,33 @@ const NONE = -1;
 
 /**
  * To which remote addresses an endpoint has spoken through its mapping: what address-dependent filtering asks (RFC 4787
- * §5). Counted by flow, because an address may answer for as long as one flow to it lives. Chained keyed hash; fresh rows
- * cost no memory before they are used.
+ * §5). Counted by flow, because an address may answer for as long as one flow to it lives. Chained keyed hash.
  */
 export class Peers {
+  readonly #table: Rows;
   readonly #rows: Int32Array;
   readonly #buckets: Int32Array;
   readonly #sought = new Int32Array(KEY_WORDS);
   readonly #key0: number;
   readonly #key1: number;
   readonly #capacity: number;
-  #size = 0;
-  #high = 0;
-  #free = 0;
 
   /** @param capacity pairs of mapping and address; as many as flows are never too few */
   constructor(key: HashKey, capacity: number) {
     this.#capacity = capacity;
     this.#key0 = key[0];
     this.#key1 = key[1];
-    this.#rows = new Int32Array(capacity * STRIDE);
+    this.#table = new Rows(capacity, STRIDE, NEXT);
+    this.#rows = this.#table.words;
     this.#buckets = new Int32Array(bucketCount(capacity));
   }
 
   get size(): number {
-    return this.#size;
+    return this.#table.size;
   }
 
   carry(carrier: Carrier): void {
-    this.#size = carrier.number(this.#size);
-    this.#high = carrier.number(this.#high);
-    this.#free = carrier.number(this.#free);
-    carrier.column(this.#rows, this.#high * STRIDE);
+    this.#table.carry(carrier);
     carrier.column(this.#buckets);
   }
 
@@ -53,15 +49,13 @@ export class Peers {
     let row = this.#find(bucket);
     const rows = this.#rows;
     if (row === NONE) {
-      if (this.#size === this.#capacity) return false;
-      row = this.#free === 0 ? this.#high++ : this.#free - 1;
+      if (this.#table.size === this.#capacity) return false;
+      row = this.#table.take();
       const here = row * STRIDE;
-      if (this.#free !== 0) this.#free = rows[here + NEXT];
       for (let i = 0; i < KEY_WORDS; i++) rows[here + i] = this.#sought[i];
       rows[here + COUNT] = 0;
       rows[here + NEXT] = this.#buckets[bucket];
       this.#buckets[bucket] = row + 1;
-      this.#size++;
     }
     rows[row * STRIDE + COUNT]++;
     return true;
@@ -76,9 +70,7 @@ export class Peers {
     const here = row * STRIDE;
     if (--rows[here + COUNT] > 0) return;
     unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT);
-    rows[here + NEXT] = this.#free;
-    this.#free = row + 1;
-    this.#size--;
+    this.#table.give(row);
   }
 
   has(owner: number, words: Int32Array, at: number): boolean {
