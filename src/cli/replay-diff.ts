@@ -5,7 +5,7 @@ import type { PacketFate } from '../replay/packet-fate.ts';
 import type { Scenario } from '../replay/scenario.ts';
 import { type Format, say, style } from './output.ts';
 import { ProgressLine } from './progress-line.ts';
-import { count, stepTime } from './replay-text.ts';
+import { countGrouped, stepTime } from './replay-text.ts';
 import { formatTable } from './table.ts';
 
 /** As diff(1) has it: nothing changes, something does, it could not be found out. */
@@ -79,14 +79,14 @@ function fateText({ reason, words }: PacketFate): string {
 
 function summaryText(result: CaptureDiffResult): string {
   const { file, policies, portsBy, packets, changed, newlyDropped, newlyPassed, groups } = result;
-  const head = `${file}: ${count(packets, 'packet')}, one port for each ${portsBy}; ${policies.before} → ${policies.after}`;
+  const head = `${file}: ${countGrouped(packets, 'packet')}, one port for each ${portsBy}; ${policies.before} → ${policies.after}`;
   if (changed === 0) return `${head}\nno packet's fate changes\n`;
   const rows = groups
     .slice(0, MOST_ROWS)
     .map(({ packets: own, first, before, after }) => [own, first, before, after]);
   const more = groups.length > MOST_ROWS ? `and ${groups.length - MOST_ROWS} other changes\n` : '';
   return `\n${head}
-the fate of ${count(changed, 'packet')} changes: ${newlyDropped} that passed would be dropped, ${newlyPassed} that were dropped would pass
+the fate of ${countGrouped(changed, 'packet')} changes: ${newlyDropped} that passed would be dropped, ${newlyPassed} that were dropped would pass
 
 ${formatTable(['PACKETS', 'FIRST', 'BEFORE', 'AFTER'], rows)}${more}`;
 }

@@ -5,7 +5,7 @@ import type { Scenario } from '../replay/scenario.ts';
 import { writeScenario } from '../replay/shrunk-scenario.ts';
 import { EXIT_DONE, type Format, say, style } from './output.ts';
 import { ProgressLine } from './progress-line.ts';
-import { count } from './replay-text.ts';
+import { countGrouped } from './replay-text.ts';
 
 export interface ShrinkFlags {
   format: Format;
@@ -36,7 +36,9 @@ export function replayShrink(path: string, flags: ShrinkFlags): number {
         say(`${style('yellow', 'warning', process.stderr)}: ${problem.message}`);
       },
       onProgress: (packets, tries) =>
-        progress.say(`${count(packets, 'packet')}, ${count(tries, 'try').replace('trys', 'tries')}`),
+        progress.say(
+          `${countGrouped(packets, 'packet')}, ${countGrouped(tries, 'try').replace('trys', 'tries')}`,
+        ),
     });
     progress.clear();
     const files = writeScenario(folder, result, condition);
@@ -56,8 +58,8 @@ export function replayShrink(path: string, flags: ShrinkFlags): number {
     if (format === 'json') process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
     else {
       process.stdout.write(
-        `${path}: ${count(packetsBefore, 'packet')} and ${count(bytesBefore, 'byte')} up to '${condition.text}'
-${folder}: ${count(frames.length, 'packet')} and ${count(bytes, 'byte')}, after ${tries.toLocaleString('en-US')} replays
+        `${path}: ${countGrouped(packetsBefore, 'packet')} and ${countGrouped(bytesBefore, 'byte')} up to '${condition.text}'
+${folder}: ${countGrouped(frames.length, 'packet')} and ${countGrouped(bytes, 'byte')}, after ${tries.toLocaleString('en-US')} replays
 ${files.map((file) => `  ${file}\n`).join('')}`,
       );
     }

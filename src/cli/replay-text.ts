@@ -1,6 +1,7 @@
 import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import type { CaptureReplayResult } from '../replay/capture-replay.ts';
 import { imbalance, type Tables } from '../replay/tables.ts';
+import { count } from '../trace/count.ts';
 import { formatTable } from './table.ts';
 
 /** A replayed capture for people: what became of its frames, why, and the tables at the end. */
@@ -9,7 +10,7 @@ export function captureText(result: CaptureReplayResult): string {
   const portCount = Object.keys(tables.ports).length;
   const span = `${stepTime(duration).trim()} s`;
   const sections = [
-    `${file}: ${count(frames, 'frame')}, ${count(bytes, 'byte')}, ${span}; ${count(portCount, 'port')}, ${policy === null ? `one for each ${portsBy}` : `as ${policy} says and one for each other ${portsBy}`}; seed ${seed}\n`,
+    `${file}: ${countGrouped(frames, 'frame')}, ${countGrouped(bytes, 'byte')}, ${span}; ${countGrouped(portCount, 'port')}, ${policy === null ? `one for each ${portsBy}` : `as ${policy} says and one for each other ${portsBy}`}; seed ${seed}\n`,
     formatTable(
       ['FRAMES', 'CAME IN AND WERE'],
       (Object.keys(VERDICT_TEXT) as (keyof typeof VERDICT_TEXT)[]).map((name) => [
@@ -96,6 +97,6 @@ export function stepTime(milliseconds: number): string {
 }
 
 /** `1 frame`, `1,234 frames`. */
-export function count(number: number, thing: string): string {
-  return `${number.toLocaleString('en-US')} ${thing}${number === 1 ? '' : 's'}`;
+export function countGrouped(number: number, noun: string): string {
+  return count(number, noun, number.toLocaleString('en-US'));
 }

@@ -1,5 +1,6 @@
 import { DROP_TEXT, type DropReasonName } from '../../switch/drop-text.ts';
 import { Stage } from '../../switch/trace.ts';
+import { count } from './count.ts';
 import { DROP_STAGE } from './drop-stage.ts';
 import type { Names } from './names.ts';
 import { type DnsQuestion, type End, type Ends, readStep, type StageName, type Step } from './steps.ts';
@@ -330,8 +331,4 @@ function questionInWords({ type, name, rcode, answers }: DnsQuestion): string {
 function endInWords({ address, port }: End, hasPorts: boolean): string {
   if (port === undefined || !hasPorts) return address;
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

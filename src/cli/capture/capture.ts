@@ -6,6 +6,7 @@ import type { CaptureEnded, DescriptorOffer, FileProgress } from '../../control/
 import type { ByteStream, DaemonClient } from '../../control/client.ts';
 import { DeckError, invalid, unavailable } from '../../control/error.ts';
 import { quote } from '../../control/name.ts';
+import { count } from '../../trace/count.ts';
 import { writeText } from '../follow.ts';
 import { EXIT_DONE, say } from '../output.ts';
 import { type FileOptions, FileWriter, fileName } from './file-writer.ts';
@@ -40,8 +41,8 @@ export async function capture(
   words: readonly string[],
 ): Promise<number> {
   const filter = checkFilter(words.join(' '));
-  const count = numberOf(flags.count, '-c', 1);
-  const files = fileOptions(flags, count);
+  const most = numberOf(flags.count, '-c', 1);
+  const files = fileOptions(flags, most);
   const query = new URLSearchParams();
   for (const name of flags.interface ?? []) if (name !== 'any') query.append('interface', name);
   if (filter !== '') query.set('filter', filter);
@@ -57,7 +58,7 @@ export async function capture(
     // A FIFO waits for its reader before anything is captured.
     const target = files && (await openTarget(fileName(files.path, files, 0, new Date()), stopped.signal));
     const direct =
-      target && !rotates(files!) && count === undefined && (await toDaemon(client, query, target));
+      target && !rotates(files!) && most === undefined && (await toDaemon(client, query, target));
     const stream = direct || (await client.bytes(`/v1/capture?${query}`));
     const end = () => client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
     ending.begin(stream, end);
@@ -72,9 +73,9 @@ export async function capture(
             ending,
             new FileWriter(files!, target, (path) => openTarget(path, stopped.signal)),
           )
-        : await toLines(stream, ending, new PacketLines(flags), count);
+        : await toLines(stream, ending, new PacketLines(flags), most);
     const { missed } = await ending.counts();
-    process.stderr.write(`${plural(packets, 'packet')} captured, ${missed} missed by the capture\n`);
+    process.stderr.write(`${count(packets, 'packet')} captured, ${missed} missed by the capture\n`);
     return EXIT_DONE;
   } catch (error) {
     // Whoever read it has what he wanted.
@@ -310,8 +311,4 @@ export function scopeWords(interfaces: readonly string[] | undefined, filter: st
   const where = interfaces?.join(', ');
   if (filter === '') return where ?? 'everything';
   return where === undefined ? filter : `${where}: ${filter}`;
-}
-
-export function plural(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }

@@ -1,8 +1,9 @@
 import type { CaptureEnded, TraceMissed, TraceView } from '../../control/capture-schema.ts';
 import type { DaemonClient } from '../../control/client.ts';
+import { count } from '../../trace/count.ts';
 import { writeText } from '../follow.ts';
 import { EXIT_DONE, type Format, say, style } from '../output.ts';
-import { checkFilter, Ending, linesOf, plural, scopeWords } from './capture.ts';
+import { checkFilter, Ending, linesOf, scopeWords } from './capture.ts';
 
 /** Options of `tapdeck trace`, as commander gives them. */
 export interface TraceFlags {
@@ -45,7 +46,7 @@ export async function trace(
       ending.progress();
     }
     const { missed } = await ending.counts();
-    process.stderr.write(`${plural(packets, 'packet')} traced, ${missed} missed by the trace\n`);
+    process.stderr.write(`${count(packets, 'packet')} traced, ${missed} missed by the trace\n`);
     return EXIT_DONE;
   } finally {
     ending.close();
@@ -54,7 +55,7 @@ export async function trace(
 
 /** The lines of a packet: time, id and what a stage says, each. */
 export function traceLines(told: TraceView | TraceMissed): string {
-  if ('missed' in told) return `${style('yellow', `${plural(told.missed, 'packet')} missed here`)}\n`;
+  if ('missed' in told) return `${style('yellow', `${count(told.missed, 'packet')} missed here`)}\n`;
   const { time, packet, story } = told;
   const head = style('dim', `${timeOfDay(time)} #${packet}`);
   return story.map((line) => `${head} ${colour(line)}\n`).join('');

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import type { RuntimePaths } from '../../control/paths.ts';
+import { count } from '../../trace/count.ts';
 import { EXIT_DONE, EXIT_FAILED, type Format, print, style } from '../output.ts';
 import { checkDaemon, checkFolders } from './decks.ts';
 import { type Finding, type Host, LEVELS, type Level, ok } from './finding.ts';
@@ -99,8 +100,8 @@ function summary(findings: readonly Finding[]): string {
   const counts = LEVELS.slice(1)
     .toReversed()
     .flatMap((level) => {
-      const count = findings.filter((finding) => finding.level === level).length;
-      return count === 0 ? [] : [`${count} ${level}${count === 1 ? '' : 's'}`];
+      const { length } = findings.filter((finding) => finding.level === level);
+      return length === 0 ? [] : [count(length, level)];
     });
   return counts.length === 0 ? 'All is well.' : `${counts.join(', ')}.`;
 }
