@@ -72,8 +72,6 @@ export class SocketUplink implements Device {
   readonly #segment: Segment;
   readonly #errors: IcmpErrors;
   readonly #listeners: Listeners;
-  /** The publishes of TCP. */
-  readonly #published = new Map<number, ListenOptions>();
   #closed = false;
   /** Refused connections that were told of. */
   #refused = 0;
@@ -153,7 +151,6 @@ export class SocketUplink implements Device {
       return;
     }
     this.#listeners.open(publish, options);
-    this.#published.set(publish, options);
   }
 
   /**
@@ -162,12 +159,8 @@ export class SocketUplink implements Device {
    */
   unpublish(publish: number): boolean {
     this.udp.unpublish(publish);
-    const options = this.#published.get(publish);
-    if (options === undefined) return true;
     this.#listeners.close(publish);
-    if (!this.tcp.closeAccepted(options)) return false;
-    this.#published.delete(publish);
-    return true;
+    return this.tcp.closeAccepted(ownerOfPublish(publish));
   }
 
   /**

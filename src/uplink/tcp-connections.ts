@@ -191,7 +191,6 @@ export class TcpConnections {
   readonly #tuple = new Int32Array(9);
   /** First free row of those that were used before, + 1. */
   #free = 0;
-  /** Rows from here on were never used. */
   #fresh = 0;
 
   constructor(capacity: number, key: HashKey) {
@@ -206,6 +205,11 @@ export class TcpConnections {
     this.#wheel = new TimerWheel(capacity);
     this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(capacity)));
     this.#key = key;
+  }
+
+  /** Rows from here on were never used. */
+  get high(): number {
+    return this.#fresh;
   }
 
   /** When `due` is next worth calling, ms. */

@@ -17,7 +17,6 @@ import { HeldFrames } from './held-frames.ts';
 import { icmpOfErrno, isExhausted } from './host-error.ts';
 import { abort } from './host-socket.ts';
 import type { IcmpErrors } from './icmp-errors.ts';
-import type { ListenOptions } from './listeners.ts';
 import { isHostsOwnIpv6, isLoopbackIpv4 } from './loopback.ts';
 import type { Segment } from './segment.ts';
 import { SendBatch } from './send-batch.ts';
@@ -297,25 +296,16 @@ export class TcpSockets {
   }
 
   /**
-   * Resets both ends of the connections that were accepted at these ports of the host.
-   * @param host an int32 or four words; null for all addresses of the IP version
+   * Resets both ends of the connections that were accepted for a publish.
+   * @param owner as it was said to `accept`
    * @returns false when there is no room for further resets of the inside, and there may be more of them
    */
-  closeAccepted({ family, host, from, to }: Omit<ListenOptions, 'ifname'>): boolean {
+  closeAccepted(owner: Owner): boolean {
     this.#batch.flush();
     const words = this.#words;
-    const { deck } = this.#segment;
-    for (let row = 0; row < this.connections.capacity; row++) {
+    for (let row = 0; row < this.connections.high; row++) {
       const at = row * ROW;
-      if (words[at + STATE] === TcpState.FREE || (words[at + IS_IPV6] !== 0) !== (family === 6)) continue;
-      const port = words[at + PORTS]! & 0xffff;
-      if (port < from || port > to) continue;
-      const isAt = (address: number | readonly number[]) =>
-        typeof address === 'number'
-          ? words[at + INSIDE + 3] === address
-          : address.every((word, i) => words[at + INSIDE + i] === word);
-      // What goes out comes from the deck.
-      if (isAt(family === 4 ? deck.ipv4 : deck.ipv6) || (host !== null && !isAt(host))) continue;
+      if (words[at + STATE] === TcpState.FREE || words[at + OWNER] !== owner) continue;
       if (words[at + STATE] !== TcpState.TIME_WAIT && !this.#resets.reset(row)) return false;
       this.host.abort(row);
       this.#forget(row);
@@ -357,7 +347,7 @@ export class TcpSockets {
   /** Ends all connections. The outside is reset; the inside finds out when it sends. */
   close(): void {
     this.#batch.flush();
-    for (let row = 0; row < this.connections.capacity; row++) {
+    for (let row = 0; row < this.connections.high; row++) {
       if (this.#words[row * ROW + STATE] === TcpState.FREE) continue;
       this.host.abort(row);
       this.#forget(row);
