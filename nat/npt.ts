@@ -4,6 +4,7 @@
  * one 16-bit word behind it changes back, so that no transport checksum needs to be touched and protocols that nobody here
  * knows pass too.
  */
+import { prefixWord } from '../wire/address.ts';
 import { fold } from '../wire/checksum.ts';
 
 /** Bits of an address before the words of which one may be adjusted, at most: the last word must be left over. */
@@ -38,8 +39,8 @@ export class Npt {
         );
     }
     this.prefix = Math.max(insidePrefix, outsidePrefix);
-    this.#inside = Int32Array.from({ length: 4 }, (_, i) => inside[i]! & mask(insidePrefix, i));
-    this.#outside = Int32Array.from({ length: 4 }, (_, i) => outside[i]! & mask(outsidePrefix, i));
+    this.#inside = Int32Array.from({ length: 4 }, (_, i) => inside[i]! & prefixWord(insidePrefix, i));
+    this.#outside = Int32Array.from({ length: 4 }, (_, i) => outside[i]! & prefixWord(outsidePrefix, i));
     this.#outward = subtract(sumOf(this.#inside), sumOf(this.#outside));
     this.#inward = subtract(sumOf(this.#outside), sumOf(this.#inside));
     // RFC 6296 §3.4: up to /48 the subnet, bits 48–63. §3.5: beyond that the interface identifier; and of that, beyond
@@ -73,7 +74,8 @@ export class Npt {
   }
 
   #has(prefix: Int32Array, words: Int32Array, at: number): boolean {
-    for (let i = 0; i < 4; i++) if (((words[at + i] ^ prefix[i]) & mask(this.prefix, i)) !== 0) return false;
+    for (let i = 0; i < 4; i++)
+      if (((words[at + i] ^ prefix[i]) & prefixWord(this.prefix, i)) !== 0) return false;
     return true;
   }
 
@@ -84,20 +86,13 @@ export class Npt {
     let word = this.#adjusted;
     while (half(words, at, word) === 0xffff) if (++word > last) return false;
     const sum = fold(half(words, at, word) + adjustment);
-    for (let i = 0; i < 4; i++) words[at + i] = (words[at + i] & ~mask(this.prefix, i)) | to[i];
+    for (let i = 0; i < 4; i++) words[at + i] = (words[at + i] & ~prefixWord(this.prefix, i)) | to[i];
     // RFC 6296 §3.2: all ones is written as zero. So it never arises, and the way back finds the same word.
     const adjusted = sum === 0xffff ? 0 : sum;
     const i = at + (word >> 1);
     words[i] = word & 1 ? (words[i] & 0xffff0000) | adjusted : (words[i] & 0xffff) | (adjusted << 16);
     return true;
   }
-}
-
-/** The bits of word `i` of an address that a prefix of `length` bits covers. */
-function mask(length: number, i: number): number {
-  const bits = length - 32 * i;
-  // A shift by 32 is a shift by 0.
-  return bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);
 }
 
 /** 16-bit word `word` of the address at `words[at]`. */

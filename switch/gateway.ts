@@ -45,7 +45,7 @@ import { findForbiddenOption, protocolField } from './extension-headers.ts';
 import type { Frame } from './frame.ts';
 import type { Icmp } from './icmp.ts';
 import type { Icmpv6 } from './icmpv6.ts';
-import { isIpv4Source, isIpv6Host } from './martian.ts';
+import { isIpv4Source, isIpv6Host, isIpv6Land } from './martian.ts';
 import type { NameServer } from './name-server.ts';
 import { ALL_NODES_W0, ALL_NODES_W3, Nd } from './nd.ts';
 import type { Neighbors } from './neighbors.ts';
@@ -191,17 +191,12 @@ export class Gateway {
     const s3 = get32(bytes, l3 + IPV6_SRC + 12);
     const d0 = get32(bytes, l3 + IPV6_DST);
     if (isIpv6Multicast(d0) && !listens(frame, network)) return drop(DropReason.IP_GROUP);
-    const land =
-      s0 === d0 &&
-      s1 === get32(bytes, l3 + IPV6_DST + 4) &&
-      s2 === get32(bytes, l3 + IPV6_DST + 8) &&
-      s3 === get32(bytes, l3 + IPV6_DST + 12);
     // Before the source is judged: duplicate address detection comes from nobody.
     const isNdMessage =
       frame.protocol === PROTO_ICMPV6 && frame.l4 !== 0 && isNd(icmpv6Type(bytes, frame.l4));
     if (isNdMessage && frame.trace !== null) pointService(frame, Service.ND);
     if (isNdMessage) return this.#nd.input(frame, network, now);
-    if (land || !isIpv6Host(s0, s1, s2) || network.isOwnIpv6(s0, s1, s2, s3)) {
+    if (isIpv6Land(bytes, l3) || !isIpv6Host(s0, s1, s2) || network.isOwnIpv6(s0, s1, s2, s3)) {
       return drop(DropReason.IP_MARTIAN_SOURCE);
     }
     const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);

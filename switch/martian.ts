@@ -1,3 +1,6 @@
+import { prefixWord } from '../wire/address.ts';
+import { get32 } from '../wire/bytes.ts';
+import { IPV6_DST, IPV6_SRC } from '../wire/ipv6.ts';
 import type { Network } from './network.ts';
 
 /**
@@ -28,6 +31,15 @@ export function isIpv6Host(w0: number, w1: number, w2: number): boolean {
   return (w0 | w1) !== 0 || (w2 !== 0 && w2 !== 0xffff);
 }
 
+/** Whether an IPv6 packet claims to come from where it goes ("land"). */
+export function isIpv6Land(bytes: Uint8Array, l3: number): boolean {
+  // Where addresses differ, they mostly do at the end.
+  for (let at = l3 + 12; at >= l3; at -= 4) {
+    if (get32(bytes, at + IPV6_SRC) !== get32(bytes, at + IPV6_DST)) return false;
+  }
+  return true;
+}
+
 /** Whether the IPv6 address lies in the network's prefix. */
 export function containsIpv6(network: Network, w0: number, w1: number, w2: number, w3: number): boolean {
   if (!network.hasIpv6) return false;
@@ -38,12 +50,4 @@ export function containsIpv6(network: Network, w0: number, w1: number, w2: numbe
     ((w2 ^ ipv6[2]) & prefixWord(ipv6Prefix, 2)) === 0 &&
     ((w3 ^ ipv6[3]) & prefixWord(ipv6Prefix, 3)) === 0
   );
-}
-
-/** Word 0 to 3 of the mask of an IPv6 prefix. */
-export function prefixWord(prefix: number, word: number): number {
-  const bits = prefix - word * 32;
-  if (bits >= 32) return -1;
-  // A shift by 32 is a shift by 0.
-  return bits <= 0 ? 0 : -1 << (32 - bits);
 }

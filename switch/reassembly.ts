@@ -5,21 +5,14 @@ import { ETHERTYPE_IPV4 } from '../wire/ethernet.ts';
 import { ICMP_EXCEEDED_REASSEMBLY, ICMP_TIME_EXCEEDED } from '../wire/icmp.ts';
 import { ICMPV6_EXCEEDED_REASSEMBLY, ICMPV6_TIME_EXCEEDED, icmpv6Type } from '../wire/icmpv6.ts';
 import { ipv4Dst, ipv4Src, isIpv4SourceRouted } from '../wire/ipv4.ts';
-import {
-  findIpv6Extension,
-  IPV6_DST,
-  IPV6_EXT_ROUTING,
-  IPV6_ROUTING_SEGMENTS_LEFT,
-  IPV6_ROUTING_TYPE,
-  IPV6_SRC,
-} from '../wire/ipv6.ts';
+import { IPV6_DST, IPV6_SRC, isIpv6SourceRouted } from '../wire/ipv6.ts';
 import { isNd } from '../wire/nd.ts';
 import { PROTO_ICMPV6 } from '../wire/protocol.ts';
 import { DropReason } from './drop-reason.ts';
 import { BIG_SLOT, type Frame, HEADROOM, type PortId } from './frame.ts';
 import type { Icmp } from './icmp.ts';
 import type { Icmpv6 } from './icmpv6.ts';
-import { isIpv4Source, isIpv6Host } from './martian.ts';
+import { isIpv4Source, isIpv6Host, isIpv6Land } from './martian.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import { PartialDatagram } from './partial-datagram.ts';
@@ -37,9 +30,6 @@ export const REASSEMBLY_TIMEOUT = 30_000;
  * the 16 bits of identification may mean another datagram by now (RFC 4963).
  */
 export const REASSEMBLY_DISTANCE = 64;
-
-/** The type of routing header that RFC 5095 abolished. */
-const ROUTING_TYPE_SOURCE_ROUTE = 0;
 
 /**
  * Puts datagrams together that are for the deck or to be routed by it, before anything else is decided about them:
@@ -284,24 +274,13 @@ function checkIpv6(frame: Frame, network: Network): Verdict {
   const s1 = get32(bytes, l3 + IPV6_SRC + 4);
   const s2 = get32(bytes, l3 + IPV6_SRC + 8);
   const s3 = get32(bytes, l3 + IPV6_SRC + 12);
-  const d0 = get32(bytes, l3 + IPV6_DST);
   // RFC 6980 §5. The first piece has its whole header (RFC 7112), so that a message without it never becomes whole.
   if (frame.protocol === PROTO_ICMPV6 && l4 !== 0 && isNd(icmpv6Type(bytes, l4))) {
     return drop(DropReason.ND_INVALID);
   }
-  if (isIpv6Multicast(d0)) return drop(DropReason.IP_GROUP);
-  const land =
-    s0 === d0 &&
-    s1 === get32(bytes, l3 + IPV6_DST + 4) &&
-    s2 === get32(bytes, l3 + IPV6_DST + 8) &&
-    s3 === get32(bytes, l3 + IPV6_DST + 12);
-  if (land || !isIpv6Host(s0, s1, s2) || network.isOwnIpv6(s0, s1, s2, s3)) {
+  if (isIpv6Multicast(get32(bytes, l3 + IPV6_DST))) return drop(DropReason.IP_GROUP);
+  if (isIpv6Land(bytes, l3) || !isIpv6Host(s0, s1, s2) || network.isOwnIpv6(s0, s1, s2, s3)) {
     return drop(DropReason.IP_MARTIAN_SOURCE);
   }
-  const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);
-  const sourceRouted =
-    routing !== 0 &&
-    bytes[routing + IPV6_ROUTING_TYPE] === ROUTING_TYPE_SOURCE_ROUTE &&
-    bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0;
-  return sourceRouted ? drop(DropReason.IP_SOURCE_ROUTED) : PASS;
+  return isIpv6SourceRouted(frame) ? drop(DropReason.IP_SOURCE_ROUTED) : PASS;
 }

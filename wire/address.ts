@@ -103,6 +103,14 @@ export function ipv4Mask(prefixLength: number): number {
   return prefixLength === 0 ? 0 : -1 << (32 - prefixLength);
 }
 
+/** Word 0 to 3 of the mask of an IPv6 prefix. */
+export function prefixWord(prefix: number, word: number): number {
+  const bits = prefix - word * 32;
+  if (bits >= 32) return -1;
+  // A shift by 32 is a shift by 0.
+  return bits <= 0 ? 0 : -1 << (32 - bits);
+}
+
 /** RFC 4291 §2.2 in all three forms; no zone (`%eth0`), which is no part of an address. */
 export function parseIpv6(text: string): Ipv6 | undefined {
   const halves = text.split('::');

@@ -43,6 +43,7 @@ export const IPV6_FRAG_OFFSET_MASK = 0xfff8;
 
 /** Offset of the type in a routing header (RFC 8200 §4.4). */
 export const IPV6_ROUTING_TYPE = 2;
+const ROUTING_TYPE_SOURCE_ROUTE = 0;
 /** Offset in a routing header: how many stations are still to be visited. */
 export const IPV6_ROUTING_SEGMENTS_LEFT = 3;
 
@@ -226,4 +227,17 @@ export function findIpv6Extension(packet: Packet, nextHeader: number): number {
     at += length;
   }
   return 0;
+}
+
+/** Whether the sender of a parsed packet wants to choose the route, by the type of routing header that RFC 5095 abolished. */
+export function isIpv6SourceRouted(packet: Packet): boolean {
+  const { bytes, l3, l4 } = packet;
+  // Without extension headers the transport header follows at once.
+  if (l4 === l3 + IPV6_LEN) return false;
+  const routing = findIpv6Extension(packet, IPV6_EXT_ROUTING);
+  return (
+    routing !== 0 &&
+    bytes[routing + IPV6_ROUTING_TYPE] === ROUTING_TYPE_SOURCE_ROUTE &&
+    bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0
+  );
 }

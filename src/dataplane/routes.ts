@@ -1,7 +1,6 @@
 import type { Frame } from '../../switch/frame.ts';
-import { prefixWord } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
-import { isIpv6Multicast } from '../../wire/address.ts';
+import { isIpv6Multicast, prefixWord } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
 import { IPV4_DST } from '../../wire/ipv4.ts';

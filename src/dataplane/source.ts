@@ -1,26 +1,15 @@
 /** Who may have sent a packet that is to be routed, and where it may go (RFC 1812 §5.3.7 and §5.3.8). */
 import { DropReason } from '../../switch/drop-reason.ts';
 import type { Frame } from '../../switch/frame.ts';
-import { isIpv4Source, isIpv6Host } from '../../switch/martian.ts';
+import { isIpv4Host, isIpv4Source, isIpv6Host, isIpv6Land } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
 import { isIpv4LinkLocal, isIpv6LinkLocal } from '../../wire/address.ts';
 import { get32 } from '../../wire/bytes.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { IPV4_DST, IPV4_LEN, IPV4_SRC, ipv4HeaderLength, isIpv4SourceRouted } from '../../wire/ipv4.ts';
-import {
-  findIpv6Extension,
-  IPV6_DST,
-  IPV6_EXT_ROUTING,
-  IPV6_LEN,
-  IPV6_ROUTING_SEGMENTS_LEFT,
-  IPV6_ROUTING_TYPE,
-  IPV6_SRC,
-} from '../../wire/ipv6.ts';
+import { IPV6_SRC, isIpv6SourceRouted } from '../../wire/ipv6.ts';
 import type { Routes } from './routes.ts';
 import type { Uplink } from './uplink.ts';
-
-/** The type of routing header that RFC 5095 abolished. */
-const ROUTING_TYPE_SOURCE_ROUTE = 0;
 
 /** Whether the packet prescribes its own route (RFC 7126 §4.3, RFC 5095). */
 export function isSourceRouted(frame: Frame): boolean {
@@ -28,14 +17,7 @@ export function isSourceRouted(frame: Frame): boolean {
   if (frame.etherType === ETHERTYPE_IPV4) {
     return ipv4HeaderLength(bytes, l3) > IPV4_LEN && isIpv4SourceRouted(bytes, l3);
   }
-  // Without extension headers the transport header follows at once.
-  if (frame.l4 === l3 + IPV6_LEN) return false;
-  const routing = findIpv6Extension(frame, IPV6_EXT_ROUTING);
-  return (
-    routing !== 0 &&
-    bytes[routing + IPV6_ROUTING_TYPE] === ROUTING_TYPE_SOURCE_ROUTE &&
-    bytes[routing + IPV6_ROUTING_SEGMENTS_LEFT] !== 0
-  );
+  return isIpv6SourceRouted(frame);
 }
 
 /**
@@ -75,12 +57,7 @@ function sourceFaultIpv6(frame: Frame, network: Network, uplink: Uplink | undefi
   const home = routes.lookupIpv6(w0, w1, w2, w3);
   const isPlausible =
     uplink !== undefined ? home === null : home !== null && home.network === network && !home.isLocal;
-  const isLand =
-    w3 === get32(bytes, l3 + IPV6_DST + 12) &&
-    w2 === get32(bytes, l3 + IPV6_DST + 8) &&
-    w1 === get32(bytes, l3 + IPV6_DST + 4) &&
-    w0 === get32(bytes, l3 + IPV6_DST) &&
-    uplink?.isHost !== true;
+  const isLand = uplink?.isHost !== true && isIpv6Land(bytes, l3);
   return isPlausible && !isLand ? 0 : DropReason.IP_MARTIAN_SOURCE;
 }
 
@@ -91,6 +68,5 @@ export function leavesItsLink(frame: Frame): boolean {
 
 /** Whether the IPv4 address may be that of a host behind a router (RFC 1812 §5.3.7, RFC 3927 §7). */
 export function isRoutable(address: number): boolean {
-  const first = address >>> 24;
-  return first !== 0 && first !== 127 && first < 224 && !isIpv4LinkLocal(address);
+  return isIpv4Host(address) && !isIpv4LinkLocal(address);
 }

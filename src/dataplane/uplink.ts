@@ -1,6 +1,7 @@
 import { IPV4_MAPPED } from '../../nat/tuple.ts';
-import { containsIpv6, prefixWord } from '../../switch/martian.ts';
+import { containsIpv6 } from '../../switch/martian.ts';
 import type { Network } from '../../switch/network.ts';
+import { prefixWord } from '../../wire/address.ts';
 import type { Carrier } from '../../wire/carrier.ts';
 import type { DeniedPrefix, Filtering, UplinkOptions } from './commands.ts';
 

@@ -1,6 +1,6 @@
 import { IPV4_MAPPED, sourcePort, TUPLE_PORTS, TUPLE_SRC } from '../../nat/tuple.ts';
 import type { Frame } from '../../switch/frame.ts';
-import { prefixWord } from '../../switch/martian.ts';
+import { prefixWord } from '../../wire/address.ts';
 import type { Carrier } from '../../wire/carrier.ts';
 import { ETHERTYPE_IPV4 } from '../../wire/ethernet.ts';
 import { icmpType } from '../../wire/icmp.ts';

@@ -1,5 +1,4 @@
 // Addresses as a scenario writes them; whatever is none is refused where it stands.
-import { prefixWord } from '../../switch/martian.ts';
 import {
   type Ipv6,
   ipv4Mask,
@@ -9,6 +8,7 @@ import {
   parseIpv4,
   parseIpv6,
   parseMac,
+  prefixWord,
 } from '../../wire/address.ts';
 import type { YamlValue } from './yaml-value.ts';
 
