@@ -25,7 +25,7 @@ export type { FlowDirectionView, FlowEventView, FlowPageView, FlowView } from '.
 export { DEFAULT_NETWORK } from './control/name.ts';
 export type { CreateNetworkOptions, NetworkInfo } from './control/network.ts';
 export type { PublishedPort } from './control/published.ts';
-export type { ChainView, RuleView } from './control/rules.ts';
+export type { ChainView, RuleView } from './control/rule-view.ts';
 export { Sandbox, type SandboxEnd, type SandboxFiles, type SandboxOptions } from './control/sandbox.ts';
 export type { UplinkAddressesInfo, UplinkInfo } from './control/uplink.ts';
 export { parseUplinkSpec, type UplinkAddresses, type UplinkSpec } from './control/uplink-spec.ts';

@@ -3,7 +3,7 @@ import type { Container } from '../control/container.ts';
 import type { Endpoint } from '../control/endpoint.ts';
 import { checkName } from '../control/name.ts';
 import type { NetworkInfo } from '../control/network.ts';
-import type { ChainView } from '../control/rules.ts';
+import type { ChainView } from '../control/rule-view.ts';
 import type { CountersView, DropView, FdbView, NeighborView } from '../control/views.ts';
 import { EXIT_DONE, type Format, print } from './output.ts';
 import { portsCell } from './publish.ts';

@@ -1,4 +1,4 @@
-import type { ChainView, RuleView } from '../control/rules.ts';
+import type { ChainView, RuleView } from '../control/rule-view.ts';
 
 export interface RulesTextOptions {
   /** Packets and bytes, too, and below each rule what it does, in plain words. */

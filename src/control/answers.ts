@@ -14,7 +14,7 @@ import type { Endpoint } from './endpoint.ts';
 import type { FlowEventView, FlowView } from './flows.ts';
 import type { NetworkInfo } from './network.ts';
 import type { PublishedPort } from './published.ts';
-import type { ChainView } from './rules.ts';
+import type { ChainView } from './rule-view.ts';
 import { Count, nullable, object, oneOf, schemaOf, Time } from './schema.ts';
 import type { UplinkInfo } from './uplink.ts';
 import type { SavedRule, UserRuleInfo } from './user-rules.ts';

@@ -1,5 +1,5 @@
 import type { ResolverCounters } from '../../switch/resolver.ts';
-import type { ChainView } from './rules.ts';
+import type { ChainView } from './rule-view.ts';
 import type { CountersView, DropView } from './views.ts';
 
 /** What is measured, as the deck shows it. */

@@ -1,6 +1,19 @@
 import type { RuleCounter, RuleKind } from '../dataplane/commands.ts';
 import { formatPorts } from './publish-spec.ts';
 import type { PublishedPort } from './published.ts';
+import {
+  hostOf,
+  hostPorts,
+  matchPorts,
+  nameOf,
+  portRange,
+  ports,
+  portsWord,
+  shownPorts,
+  WILDCARDS,
+  withPort,
+} from './rule-ports.ts';
+import { ANY, type ChainView, type RuleView } from './rule-view.ts';
 import { wordsOfRule } from './rule-words.ts';
 import type { UserRuleInfo } from './user-rules.ts';
 
@@ -9,56 +22,6 @@ import type { UserRuleInfo } from './user-rules.ts';
  * But for those of the user nothing reads these rules; they are a way to say what happens, with what was counted where it
  * happens.
  */
-
-/** First and last port. */
-export interface PortRange {
-  from: number;
-  to: number;
-}
-
-/** One rule. */
-export interface RuleView {
-  /** What becomes of the packet, or the chain that it goes to. */
-  target: string;
-  /** `all`, `tcp`, `udp`, ..., or a number. */
-  protocol: string;
-  /** Network or uplink by which the packet comes in and goes out; `*` for any, `!lab` for any but lab. */
-  in: string;
-  out: string;
-  /** Subnets or addresses; empty for any. */
-  source: string[];
-  destination: string[];
-  /** null for any. */
-  sourcePorts: PortRange | null;
-  destinationPorts: PortRange | null;
-  /** States of the connection, of which one must hold; empty for any. */
-  states: string[];
-  /** What the destination becomes; null for rules that leave it as it is. */
-  to: { address: string; ports: PortRange } | null;
-  /** What else must hold, and with what the packet is rewritten or answered, in iptables' words. */
-  detail: string;
-  /** What it does, in plain words. */
-  words: string;
-  /** The id of a rule of the user's; null for all others. */
-  rule: number | null;
-  /**
-   * What it has counted since it was made: in table nat the first packets of connections, in table filter all that it let
-   * through or discarded. null for a rule that only leads to another chain.
-   */
-  packets: number | null;
-  bytes: number | null;
-}
-
-/** A chain, its rules in the order in which they are tried. */
-export interface ChainView {
-  table: 'nat' | 'filter';
-  name: string;
-  /** What becomes of packets that no rule is about; null for a chain that others lead to. */
-  policy: 'ACCEPT' | 'DROP' | null;
-  /** How many rules lead to it; 0 for those that netfilter has itself. */
-  references: number;
-  rules: RuleView[];
-}
 
 /** A network of the deck. */
 export interface RuleNetwork {
@@ -89,24 +52,6 @@ export interface RuleParts {
   userRules: readonly UserRuleInfo[];
   counters: readonly RuleCounter[];
 }
-
-const ANY: RuleView = {
-  target: '',
-  protocol: 'all',
-  in: '*',
-  out: '*',
-  source: [],
-  destination: [],
-  sourcePorts: null,
-  destinationPorts: null,
-  states: [],
-  to: null,
-  detail: '',
-  words: '',
-  rule: null,
-  packets: null,
-  bytes: null,
-};
 
 const ISOLATION_1 = 'DOCKER-ISOLATION-STAGE-1';
 const ISOLATION_2 = 'DOCKER-ISOLATION-STAGE-2';
@@ -480,56 +425,4 @@ function listed(names: readonly string[]): string {
   const shown = names.slice(0, 3).join(', ');
   const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
   return `${names.length === 1 ? 'network' : 'networks'} ${shown}${more}`;
-}
-
-function hostPorts({ hostPort, hostPortEnd }: PublishedPort): PortRange {
-  return { from: hostPort, to: hostPortEnd };
-}
-
-function ports({ port, portEnd }: PublishedPort): PortRange {
-  return { from: port, to: portEnd };
-}
-
-/** Of a text that the data plane has taken already. */
-function portRange(text: string): PortRange {
-  const [from, to = from] = text.split(/[:-]/).map(Number);
-  return { from: from!, to: to! };
-}
-
-function shownPorts({ from, to }: PortRange): string {
-  return from === to ? `port ${from}` : `ports ${from} to ${to}`;
-}
-
-/** All addresses of one IP version, as they are written in rules. */
-const WILDCARDS = new Map([
-  ['0.0.0.0', '0.0.0.0/0'],
-  ['::', '::/0'],
-]);
-
-/** What tells two publishes of one port of an endpoint apart: `web 8080`, `web 192.0.2.2:8000-8010`. */
-function nameOf(published: PublishedPort): string {
-  const { host, ifname } = hostOf(published);
-  const ports = formatPorts({ first: published.hostPort, last: published.hostPortEnd });
-  const at = WILDCARDS.has(host) ? ports : withPort(host, ports);
-  return `${published.endpoint} ${at}${ifname === undefined ? '' : ` by ${ifname}`}`;
-}
-
-/** The parts of `0.0.0.0%eth1`. */
-function hostOf(published: PublishedPort): { host: string; ifname?: string } {
-  const [host, ifname] = published.host.split('%') as [string, string?];
-  return { host, ...(ifname !== undefined && { ifname }) };
-}
-
-/** `tcp dpt:80`, `udp dpts:8000:8010`. */
-function matchPorts(protocol: string, ports: PortRange): string {
-  return `${protocol} ${portsWord('d', ports)}`;
-}
-
-/** `dpt:80`, `spts:8000:8010`. */
-function portsWord(side: 's' | 'd', { from, to }: PortRange): string {
-  return from === to ? `${side}pt:${from}` : `${side}pts:${from}:${to}`;
-}
-
-function withPort(address: string, port: string): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -8,7 +8,7 @@ import { buildProgram, main } from '../../src/cli/program.ts';
 import { Daemon } from '../../src/control/daemon.ts';
 import { readDriverOptions } from '../../src/control/network-options.ts';
 import { runtimePaths } from '../../src/control/paths.ts';
-import type { ChainView } from '../../src/control/rules.ts';
+import type { ChainView } from '../../src/control/rule-view.ts';
 import { packageVersion } from '../../src/control/version.ts';
 import { FakeDataPlane } from '../control/fake-data-plane.ts';
 import { fakeDeck } from '../control/fake-deck.ts';

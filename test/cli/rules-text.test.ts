@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { rulesText, shortNumber } from '../../src/cli/rules-text.ts';
-import type { ChainView, RuleView } from '../../src/control/rules.ts';
+import type { ChainView, RuleView } from '../../src/control/rule-view.ts';
 
 const rule: RuleView = {
   target: 'DOCKER',

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { ChainView } from '../../src/control/rules.ts';
+import type { ChainView } from '../../src/control/rule-view.ts';
 import type { UserRuleInfo } from '../../src/control/user-rules.ts';
 import {
   arpReply,

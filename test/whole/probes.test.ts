@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NetworkInfo } from '../../src/control/network.ts';
-import type { ChainView } from '../../src/control/rules.ts';
+import type { ChainView } from '../../src/control/rule-view.ts';
 import { METADATA } from '../../src/control/socket-uplink-spec.ts';
 import { type Station, tcp, udp } from '../../src/testing/frames.ts';
 import type { Running } from './account.ts';

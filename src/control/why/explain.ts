@@ -9,7 +9,7 @@ import { ask } from '../../why/conversation.ts';
 import type { SavedDataplane } from '../../why/fork.ts';
 import type { DeckReply, Outcome, Step, StepKind } from '../../why/question.ts';
 import { type Family, formatAddress } from '../address.ts';
-import type { ChainView } from '../rules.ts';
+import type { ChainView } from '../rule-view.ts';
 import { circumstances } from './circumstances.ts';
 import type { WhyProtocol } from './grammar.ts';
 import { FAILURE_REMEDIES, REMEDIES, type Remedy, type Trouble } from './remedy.ts';
