@@ -62,10 +62,10 @@ export class DaemonLock {
     }
   }
 
-  /** Removes the file, then lets go. */
+  /** Removes the file, then lets go. What somebody else has put in its place is his. */
   release(): void {
     if (this.#fd < 0) return;
-    unlinkSync(this.#path);
+    if (isSameFile(this.#fd, this.#path)) unlinkSync(this.#path);
     closeSync(this.#fd);
     this.#fd = -1;
   }

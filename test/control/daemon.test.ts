@@ -233,6 +233,14 @@ describe('daemon', () => {
     expect(JSON.parse(readFileSync(paths.state, 'utf8')).networks).toHaveLength(2);
   });
 
+  it('ends in order when its files have been removed', async () => {
+    const daemon = await start();
+    for (const file of [paths.lock, paths.socket, paths.state]) rmSync(file, { force: true });
+    await daemon.stop('asked');
+    expect(await daemon.ended).toBe(true);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('lets a group in', async () => {
     await start({ group: '0' });
     expect(statSync(paths.socket)).toMatchObject({ gid: 0, mode: 0o140660 });

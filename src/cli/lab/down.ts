@@ -128,12 +128,14 @@ async function removeNetwork(client: DaemonClient, name: string): Promise<void> 
 
 /** Removes the folder of a lab that we hold; what somebody puts there once we have let go of it stays. */
 export function removeFolderOf({ folder, lock: path }: LabPaths, lock: DaemonLock): void {
-  for (const file of readdirSync(folder)) if (join(folder, file) !== path) rmSync(join(folder, file));
+  // Whoever cleans up /tmp may have been here before.
+  const files = existsSync(folder) ? readdirSync(folder) : [];
+  for (const file of files) if (join(folder, file) !== path) rmSync(join(folder, file));
   lock.release();
   try {
     rmdirSync(folder);
   } catch {
-    // Somebody else has begun to use it.
+    // Somebody else has begun to use it, or has removed it.
   }
 }
 

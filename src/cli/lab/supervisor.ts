@@ -77,7 +77,7 @@ export async function supervise(paths: RuntimePaths, host: string | undefined): 
     if (!wanted) supervisor.giveUp();
     await supervisor.up();
     await tell({ kind: 'up' });
-    process.disconnect?.();
+    if (process.connected) process.disconnect();
     await Promise.race([ended, supervisor.lost]);
     await supervisor.down();
     return EXIT_DONE;
@@ -90,7 +90,7 @@ export async function supervise(paths: RuntimePaths, host: string | undefined): 
         ? { kind: 'failed', code, message, detail }
         : { kind: 'failed', code, message: 'the lab was ended while it came up', detail: [] },
     );
-    process.disconnect?.();
+    if (process.connected) process.disconnect();
     return EXIT_FAILED;
   }
 }
