@@ -128,6 +128,8 @@ export const Action = {
   QUESTION: 32,
   /** DHCP: message of type a0, with address a1 for the client, or 0. */
   DHCP: 33,
+  /** INGRESS: the frame is a0 segments of at most a1 bytes in one, which whoever sends it on is to cut. */
+  UNCUT: 34,
 } as const;
 export type Action = (typeof Action)[keyof typeof Action];
 

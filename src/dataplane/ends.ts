@@ -40,6 +40,7 @@ import { parseEthernet, parseNetwork } from '../../wire/parse.ts';
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../wire/protocol.ts';
 import { tcpFlags } from '../../wire/tcp.ts';
 import { udpDstPort, udpSrcPort } from '../../wire/udp.ts';
+import { gsoSize, gsoType, VNET_GSO_NONE, VNET_LEN } from '../../wire/virtio-net.ts';
 
 /** Arguments that `Ends.write` writes. */
 const WORDS = 10;
@@ -112,6 +113,17 @@ export class Ends {
     if (l4 === 0 || (protocol !== PROTO_TCP && protocol !== PROTO_UDP)) return length;
     const rest = length - (end - payload);
     return rest >>> (32 - LENGTH_BITS) === 0 ? length | (rest << LENGTH_BITS) : length;
+  }
+
+  /** Writes into how many segments the frame written last is to be cut (UNCUT); false when it is a single one. */
+  writeSegments(row: Int32Array): boolean {
+    const { bytes, at, payload, end, l4 } = this.#packet;
+    const size = gsoType(bytes, at - VNET_LEN) === VNET_GSO_NONE ? 0 : gsoSize(bytes, at - VNET_LEN);
+    if (size === 0 || l4 === 0) return false;
+    row.fill(0, ROW_ARGUMENTS, ROW_ARGUMENTS + ALL);
+    row[ROW_ARGUMENTS] = Math.ceil((end - payload) / size);
+    row[ROW_ARGUMENTS + 1] = size;
+    return true;
   }
 
   /**

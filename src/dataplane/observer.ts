@@ -73,8 +73,6 @@ export class Observer implements RowSink {
   /** Whether a story is open, and of which packet. */
   #isOpen = false;
   #packet = 0;
-  /** When it began, by its clock. */
-  #time = 0;
   /** Packets that wait for a neighbor, or for room, by their ids: what they do when they go on is told as theirs. */
   readonly #waiting = new Map<number, Waiting>();
   /** Arguments of the last ASKED or WAITS. */
@@ -127,6 +125,7 @@ export class Observer implements RowSink {
     row[LAST] = this.#ends.lengths;
     this.#trace.written(frame.packet, Stage.INGRESS, Action.RECEIVED);
     this.#message(frame, Stage.INGRESS);
+    if (this.#ends.writeSegments(row)) this.#trace.written(frame.packet, Stage.INGRESS, Action.UNCUT);
   }
 
   /**
@@ -164,7 +163,7 @@ export class Observer implements RowSink {
         row[ROW_ARGUMENTS + 5] = ethDstHi(frame.bytes, frame.at);
         row[ROW_ARGUMENTS + 6] = ethDstLo(frame.bytes, frame.at);
       }
-      row[ROW_ARGUMENTS + 7] = Math.min(Math.round((this.#time - waiting.since) * 1000), MOST_MICROSECONDS);
+      row[ROW_ARGUMENTS + 7] = Math.min(Math.round((this.#time() - waiting.since) * 1000), MOST_MICROSECONDS);
       row[ROW_ARGUMENTS + 8] = cause;
     }
     this.#trace.written(frame.packet, Stage.NEIGHBOR, Action.RESUMED);
@@ -176,6 +175,11 @@ export class Observer implements RowSink {
     this.#trace.point(frame, Stage.EGRESS, Action.RESUMED);
   }
 
+  /** By the clock of stories. */
+  #time(): number {
+    return this.clock === null ? this.#trace.now : this.clock();
+  }
+
   #wait({ packet }: Frame): void {
     const waiting = this.#waiting.get(packet);
     if (waiting !== undefined) {
@@ -184,7 +188,7 @@ export class Observer implements RowSink {
     }
     if (this.#waiting.size >= MOST_WAITING) this.#waiting.clear();
     const nextHop = this.#asked.slice();
-    this.#waiting.set(packet, { port: this.#trace.port, since: this.#time, nextHop, pieces: 1 });
+    this.#waiting.set(packet, { port: this.#trace.port, since: this.#time(), nextHop, pieces: 1 });
   }
 
   /** What is known of a packet of which a piece waits no more. */
@@ -309,7 +313,7 @@ export class Observer implements RowSink {
     frame.trace = trace;
     this.#isOpen = true;
     this.#packet = frame.packet;
-    this.#time = this.clock === null ? now : this.clock();
-    for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.begin(frame, port, this.#time);
+    const time = this.clock === null ? now : this.clock();
+    for (let i = 0; i < this.#subscribers.length; i++) this.#subscribers[i]!.begin(frame, port, time);
   }
 }

@@ -1,6 +1,6 @@
 import type { Frame, PortId } from '../../switch/frame.ts';
 import type { Ports } from '../../switch/ports.ts';
-import { ROW_ARGUMENTS } from '../../switch/trace.ts';
+import { ROW_ARGUMENTS, ROW_PACKET } from '../../switch/trace.ts';
 import { HOLD } from '../../switch/verdict.ts';
 import { ObservationWriter, RecordKind } from './observation.ts';
 import type { Subscriber } from './observer.ts';
@@ -37,11 +37,12 @@ export class RingSubscriber implements Subscriber {
   readonly #filter: ((bytes: Uint8Array, at: number, length: number) => boolean) | null;
   /** Whether the story in hand is wanted by what was seen of it. */
   #isWanted = false;
-  /** Its packet, and whether that waits for a neighbor at its end. */
-  #packet = 0;
-  #isHeld = false;
+  /** Its packet, if that waits for a neighbor at its end; 0 if it does not. */
+  #holds = 0;
   /** Packets that were wanted and wait: what becomes of them is wanted, too, whatever was rewritten meanwhile. */
   readonly #held = new Set<number>();
+  /** How many these are, for every story that begins. */
+  #heldCount = 0;
 
   constructor(ring: SharedArrayBuffer, wants: ObservationWants, ports: Ports) {
     this.#writer = new ObservationWriter(ring);
@@ -66,9 +67,7 @@ export class RingSubscriber implements Subscriber {
   }
 
   begin(frame: Frame, port: PortId, now: number): void {
-    this.#packet = frame.packet;
-    this.#isHeld = false;
-    this.#isWanted = this.#held.delete(frame.packet);
+    this.#isWanted = this.#heldCount > 0 && this.#isHeld(frame.packet);
     this.#judge(frame, port);
     this.#writer.begin(frame.packet, port, now);
   }
@@ -95,15 +94,23 @@ export class RingSubscriber implements Subscriber {
 
   end(row: Int32Array): void {
     this.#writer.row(RecordKind.END, row);
-    if (row[VERDICT] === HOLD) this.#isHeld = true;
+    if (row[VERDICT] === HOLD) this.#holds = row[ROW_PACKET]!;
   }
 
   commit(): void {
     if (!this.#isWanted) this.#writer.rollBack();
     else {
       this.#writer.commit();
-      if (this.#isHeld) this.#held.add(this.#packet);
+      if (this.#holds !== 0) this.#heldCount = this.#held.add(this.#holds).size;
     }
+    this.#holds = 0;
+  }
+
+  /** Whether a packet that goes on is one that was wanted before. */
+  #isHeld(packet: number): boolean {
+    const isHeld = this.#held.delete(packet);
+    this.#heldCount = this.#held.size;
+    return isHeld;
   }
 
   #frame(kind: RecordKind, frame: Frame, port: PortId): void {

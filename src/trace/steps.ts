@@ -204,6 +204,7 @@ function details(action: Action, words: Int32Array, at: number, names: Names): P
     case Action.FRAGMENTED:
       return { length: a(0) };
     case Action.SEGMENTED:
+    case Action.UNCUT:
       return { count: a(0), length: a(1) };
     case Action.SERVICE:
       return { service: SERVICES[a(0)]! };

@@ -130,6 +130,7 @@ function isJoined({ stage, action }: Step): boolean {
     action === 'TARGET' ||
     action === 'QUESTION' ||
     action === 'DHCP' ||
+    action === 'UNCUT' ||
     (stage === 'EGRESS' && action === 'SENT')
   );
 }
@@ -216,6 +217,8 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
       return questionInWords(step.question!);
     case 'DHCP':
       return `DHCP ${step.dhcp}${step.address === undefined ? '' : ` ${step.address}`}`;
+    case 'UNCUT':
+      return `${count(step.count!, 'segment')} of ${step.length} in one`;
     case 'SOCKET':
       return `the host's sockets take it (${step.kind})`;
   }

@@ -110,6 +110,7 @@ describe('a live capture', () => {
     const info = run('capinfos', file);
     expect(info).toContain('Number of packets:   4');
     expect(info).toContain('Capture application: tapdeck 1');
+    expect(info).toContain('leaves checksums of TCP and UDP to its interface');
     expect(info).toContain('Name = web eth0');
     expect(info).toContain('Filter string = udp');
     expect(run('tcpdump', '-nr', file).trim().split('\n')).toHaveLength(4);

@@ -16,6 +16,8 @@ import {
 import { set16, set32 } from '../../wire/bytes.ts';
 import { DHCP_LEN, DHCP_MAGIC, DhcpType } from '../../wire/dhcp.ts';
 import { DnsRcode, DnsType, encodeDnsName } from '../../wire/dns.ts';
+import { TCP_CHECKSUM } from '../../wire/tcp.ts';
+import { VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_LEN, writeVnet } from '../../wire/virtio-net.ts';
 import { C1, C2, EXT1, GA, natBed, VIA_GA } from '../dataplane/nat-bed.ts';
 import { send } from '../switch/gateway-bed.ts';
 import { watched } from './watched.ts';
@@ -183,4 +185,17 @@ test('DHCP: which message', () => {
   const none = new Uint8Array(300);
   set16(none, 0, 0x0101);
   expect(said(udp({ from: C1, to: C2, srcPort: 68, dstPort: 67, data: none }))).toMatch(/300 of payload$/);
+});
+
+test('a frame that is to be cut into segments says so', () => {
+  const { dataplane } = deck.virtual;
+  const large = tcp({ from: C1, to: C2, srcPort: 5000, dstPort: 80, flags: 'PA', data: 4000 });
+  const frame = dataplane.arena.allocate(large.length)!;
+  frame.bytes.set(large, frame.at);
+  const vnet = frame.at - VNET_LEN;
+  writeVnet(frame.bytes, vnet, VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, 54, 1448, 34, TCP_CHECKSUM);
+  dataplane.receive(3, frame, deck.now);
+  expect(told()[0]![0]).toBe(
+    'ingress: a:3, TCP PSH+ACK 10.0.0.2:5000 → 10.0.0.3:80, 4054 bytes, 4000 of payload, 3 segments of 1448 in one',
+  );
 });

@@ -49,6 +49,10 @@ interface Interface {
   missed: number;
 }
 
+/** What Wireshark and tcpdump take for errors. */
+const OFFLOADS =
+  'Frames are as they came into the deck: where a container leaves checksums of TCP and UDP to its interface, and the cutting of segments, both are still to be done.';
+
 /** Stories whose room is given back at once: the word that says so is on its way from one CPU to the other each time. */
 const RELEASE = 32;
 /** Milliseconds for which a frame waits for the name of its port. */
@@ -99,7 +103,7 @@ export class LiveCapture implements Feed {
     this.chunks = parts.chunks;
     this.#parts = parts;
     this.#options = options;
-    this.#writer = new PcapngWriter(parts.chunks.write, options);
+    this.#writer = new PcapngWriter(parts.chunks.write, { ...options, comments: [OFFLOADS] });
     this.#blocks = new PacketBlocks(parts.chunks);
     parts.clock.set(parts.now());
     this.#started = parts.clock.timestamp;
