@@ -1,8 +1,8 @@
-import { basename } from 'node:path';
 import type { PortId } from '../../switch/frame.ts';
 import type { nameOfInterface } from '../device/handover.ts';
 import type { setRoutesFor } from '../device/rootless.ts';
-import { type Container, ContainerRecord, type EndpointRecord, firstWayOut } from './container.ts';
+import { type Container, type ContainerRecord, type EndpointRecord, firstWayOut } from './container.ts';
+import { ContainerRegister } from './container-register.ts';
 import type { DeckEvents } from './deck-events.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
 import {
@@ -14,15 +14,13 @@ import {
 } from './endpoint-maker.ts';
 import { checkCompany, checkFurther, checkPriority, netnsOf, noWayOut, targetOf } from './endpoint-wishes.ts';
 import { asDeckError, conflict, invalid, notFound } from './error.ts';
-import { findId, findNamed, newId } from './id.ts';
-import { checkLabels } from './labels.ts';
-import { checkName, DEFAULT_NETWORK, isName, Names, quote } from './name.ts';
-import { describeNamespace, type identifyNamespace, type NamespaceTarget } from './namespace.ts';
+import { findId } from './id.ts';
+import { DEFAULT_NETWORK } from './name.ts';
+import { describeNamespace, type identifyNamespace } from './namespace.ts';
 import type { NetworkRecord } from './network.ts';
 import type { Identity, Networks } from './networks.ts';
 import type { PublishedPort, PublishedPorts, PublishTarget } from './published.ts';
-import { specOf } from './published-entry.ts';
-import type { Undo } from './undo.ts';
+import { type SavedContainer, saveContainer } from './saved-container.ts';
 
 export interface ContainersParts extends EndpointMakerParts {
   setRoutes: typeof setRoutesFor;
@@ -44,68 +42,43 @@ export interface EndpointIdentity {
 /** The same of a container and its first endpoint. */
 export interface ContainerIdentity extends Identity, EndpointIdentity {}
 
-/** What makes a container again after a restart, as long as its namespace lives. */
-export interface SavedContainer extends Identity {
-  name: string;
-  /** As the user named it: one of both. */
-  netns?: string;
-  pid?: number;
-  /** Identity of its namespace. */
-  namespace: string;
-  hostname?: string;
-  labels: Record<string, string>;
-  /** In the order in which they came. */
-  endpoints: SavedEndpoint[];
-  /** Published ports, as `parsePublishSpec` reads them. */
-  publish: string[];
-}
-
-export interface SavedEndpoint extends ConnectOptions {
-  id: string;
-  network: string;
-}
-
 /** Milliseconds between two looks after containers without an interface. */
 const LOOK_AT_SILENT = 2000;
 
 /** The containers of a deck and their endpoints. */
 export class Containers {
   readonly #parts: ContainersParts;
-  readonly #names = new Names('container');
-  readonly #all = new Map<string, ContainerRecord>();
-  /** The container's name by the identity of its namespace, from the moment on that it is being attached. */
-  readonly #namespaces = new Map<string, string>();
+  readonly #register: ContainerRegister;
   readonly #byPort = new Map<PortId, EndpointRecord>();
   readonly #maker: EndpointMaker;
   #watching: NodeJS.Timeout | undefined;
 
   constructor(parts: ContainersParts) {
     this.#parts = parts;
+    this.#register = new ContainerRegister(parts.identify);
     this.#maker = new EndpointMaker(parts);
   }
 
   /** The oldest first. */
   list(): Container[] {
-    return Array.from(this.#all.values(), (record) => this.#describe(record));
+    return this.#register.list().map((record) => this.#describe(record));
   }
 
   get(nameOrId: string): Container {
-    return this.#describe(this.#find(nameOrId));
+    return this.#describe(this.#register.find(nameOrId));
   }
 
   /** All endpoints, those of the oldest container first. */
   endpoints(): Endpoint[] {
-    return Array.from(this.#all.values(), ({ endpoints }) =>
-      Array.from(endpoints.values(), ({ endpoint }) => endpoint),
-    ).flat();
+    return this.#register.endpoints();
   }
 
   /** An endpoint by its id, or that by which the container of a name leaves. */
   endpoint(nameOrId: string): Endpoint {
-    const named = findNamed(this.#all, nameOrId);
+    const named = this.#register.named(nameOrId);
     const found = named ? undefined : findId(this.endpoints(), nameOrId, ({ id }) => id);
     if (found) return found;
-    const { wayOut, endpoints, name } = this.#find(nameOrId);
+    const { wayOut, endpoints, name } = this.#register.find(nameOrId);
     const record = wayOut ?? endpoints.values().next().value;
     if (!record) throw notFound(`container ${name} is in no network; see "tapdeck network connect --help"`);
     return record.endpoint;
@@ -118,67 +91,21 @@ export class Containers {
 
   /** All of them, the oldest first, as a later deck can make them again. */
   save(): SavedContainer[] {
-    return Array.from(this.#all.values()).flatMap((record) =>
-      record.leaving || isUnknown(record) ? [] : this.#save(record),
-    );
-  }
-
-  #save({
-    id,
-    name,
-    createdAt,
-    netns,
-    pid,
-    namespace,
-    hostname,
-    labels,
-    endpoints,
-  }: ContainerRecord): SavedContainer {
-    return {
-      id,
-      name,
-      createdAt,
-      ...(netns !== null && { netns }),
-      ...(pid !== null && { pid }),
-      namespace,
-      ...(hostname !== null && { hostname }),
-      labels: { ...labels },
-      endpoints: Array.from(endpoints.values()).flatMap(({ endpoint, leaving, wishes, settle }) =>
-        leaving || settle
-          ? []
-          : {
-              id: endpoint.id,
-              network: endpoint.network,
-              ...(endpoint.ipv4 !== null && { ip: endpoint.ipv4 }),
-              ...(endpoint.ipv6 !== null && { ip6: endpoint.ipv6 }),
-              mac: endpoint.mac,
-              ifname: endpoint.ifname,
-              mtu: endpoint.mtu,
-              aliases: [...endpoint.aliases],
-              links: [...endpoint.links],
-              gatewayPriority: endpoint.gatewayPriority,
-              allowSpoof: endpoint.allowSpoof,
-              ...wishes,
-            },
-      ),
-      publish: this.#parts.published.of(name).map(specOf),
-    };
+    return this.#register
+      .list()
+      .flatMap((record) => saveContainer(record, this.#parts.published.of(record.name)) ?? []);
   }
 
   /** Puts containers that came all at once into the order in which they are the oldest first; others come after them. */
   arrange(ids: readonly string[]): void {
-    const records = Array.from(this.#all.values());
-    const place = ({ id }: ContainerRecord) => (ids.includes(id) ? ids.indexOf(id) : ids.length);
-    records.sort((one, other) => place(one) - place(other));
-    this.#all.clear();
-    for (const record of records) this.#all.set(record.name, record);
+    this.#register.arrange(ids);
   }
 
   /** Makes a container again that was in no network. */
   restoreAlone(options: AttachOptions, was: Identity): void {
     const undo = this.#parts.undo();
-    const container = this.#reserve(targetOf(options), null, options, undo, was);
-    this.#all.set(container.name, container);
+    const container = this.#register.reserve(targetOf(options), null, options, undo, was);
+    this.#register.add(container);
     this.#parts.events.emit('container', { action: 'create', container: this.#describe(container) });
     this.#watch();
   }
@@ -192,7 +119,7 @@ export class Containers {
       const target = targetOf(options);
       const network = networks.get(options.network ?? DEFAULT_NETWORK);
       const further = checkFurther(options.networks, network, networks);
-      const container = this.#reserve(target, network, options, undo, was);
+      const container = this.#register.reserve(target, network, options, undo, was);
       const drafts = this.#drafts(container, [[network, options], ...further], was);
       try {
         // Before anything is made: a port that cannot be had costs nothing then.
@@ -204,7 +131,7 @@ export class Containers {
       }
       const records = await this.#openAll(drafts);
 
-      this.#all.set(container.name, container);
+      this.#register.add(container);
       events.emit('container', { action: 'create', container: this.#describe(container) });
       this.#enter(container, records, published.of(container.name));
       if (records.length > 1 || !network.isBridge) await this.#route(container);
@@ -222,9 +149,9 @@ export class Containers {
     options: ConnectOptions = {},
     was?: EndpointIdentity,
   ): Promise<Endpoint> {
-    const { id } = this.#present(nameOrId);
-    return this.#find(id).inTurn(async () => {
-      const container = this.#present(id);
+    const { id } = this.#register.present(nameOrId);
+    return this.#register.find(id).inTurn(async () => {
+      const container = this.#register.present(id);
       const { name, endpoints, target } = container;
       const network = this.#parts.networks.get(networkName);
       if (endpoints.has(network.name)) {
@@ -242,7 +169,7 @@ export class Containers {
         );
       }
       // What is handed over may be meant for a namespace that does not exist yet.
-      if (!was?.handover && !this.#isThere(container)) {
+      if (!was?.handover && !this.#register.isThere(container)) {
         throw conflict(
           `the namespace of container ${name} is not that of ${describeNamespace(target)} any more; detach it and attach it again`,
         );
@@ -262,7 +189,7 @@ export class Containers {
    * @param routes whether its default routes are made again; not where they are somebody else's
    */
   disconnect(networkName: string, nameOrId: string, routes = true): Promise<Endpoint> {
-    const container = this.#present(nameOrId);
+    const container = this.#register.present(nameOrId);
     return container.inTurn(async () => {
       const network = this.#parts.networks.get(networkName);
       const record = container.endpoints.get(network.name);
@@ -290,7 +217,7 @@ export class Containers {
 
   /** Removes a container with all its endpoints, given by its name or id, or by the id of an endpoint. */
   async detach(nameOrId: string): Promise<Container> {
-    const record = this.#present(nameOrId);
+    const record = this.#register.present(nameOrId);
     const container = this.#describe(record);
     await this.#remove(record, 'detach');
     return container;
@@ -301,8 +228,8 @@ export class Containers {
    * them. Throws a `DeckError` when the namespace is that of another container of the deck.
    */
   settle(nameOrId: string): boolean {
-    const container = this.#present(nameOrId);
-    const { target, name, endpoints } = container;
+    const container = this.#register.present(nameOrId);
+    const { target, endpoints } = container;
     if (!container.isUnsettled || !('path' in target)) return true;
     let namespace: string;
     try {
@@ -310,15 +237,7 @@ export class Containers {
     } catch {
       return false;
     }
-    if (namespace !== container.namespace) {
-      const owner = this.#namespaces.get(namespace);
-      if (owner !== undefined) {
-        throw conflict(`${describeNamespace(target)} is container ${owner} already; detach that one`);
-      }
-      this.#forgetNamespace(container.namespace, name);
-      this.#namespaces.set(namespace, name);
-      container.namespace = namespace;
-    }
+    this.#register.settle(container, namespace);
     for (const record of endpoints.values()) {
       const ifname = record.settle && this.#parts.nameOfInterface(target.path, record.endpoint.mac);
       // Under its old name it has been moved, and not yet renamed.
@@ -332,25 +251,17 @@ export class Containers {
 
   /** Gives a container another name. Throws a `DeckError` when it cannot be one, or is in use. */
   rename(nameOrId: string, wanted: string): Promise<Container> {
-    const { id } = this.#present(nameOrId);
-    return this.#find(id).inTurn(async () => {
-      const container = this.#present(id);
+    const { id } = this.#register.present(nameOrId);
+    return this.#register.find(id).inTurn(async () => {
+      const container = this.#register.present(id);
       const before = container.name;
       if (wanted === before) return this.#describe(container);
-      const records = Array.from(this.#all.values());
-      container.name = this.#names.reserve(wanted);
-      // Its place in the order stays.
-      this.#all.clear();
-      for (const record of records) this.#all.set(record.name, record);
-      if (this.#namespaces.get(container.namespace) === before) {
-        this.#namespaces.set(container.namespace, wanted);
-      }
+      this.#register.rename(container, wanted);
       for (const record of container.endpoints.values()) {
         record.network.rename(before, wanted, record);
         record.endpoint = Object.freeze({ ...record.endpoint, name: wanted, container: wanted });
       }
       this.#parts.published.rename(before, wanted);
-      this.#names.release(before);
       this.#placePorts(container, this.#parts.published.of(wanted));
       const described = this.#describe(container);
       this.#parts.events.emit('container', { action: 'rename', container: described, before });
@@ -360,9 +271,9 @@ export class Containers {
 
   /** Changes the gateway priority of an endpoint, and where published ports lead with it. The routes in the namespace stay. */
   prioritize(networkName: string, nameOrId: string, priority: number): Promise<Endpoint> {
-    const { id } = this.#present(nameOrId);
-    return this.#find(id).inTurn(async () => {
-      const container = this.#present(id);
+    const { id } = this.#register.present(nameOrId);
+    return this.#register.find(id).inTurn(async () => {
+      const container = this.#register.present(id);
       const network = this.#parts.networks.get(networkName);
       const record = container.endpoints.get(network.name);
       if (!record) throw notFound(`container ${container.name} is not in network ${network.name}`);
@@ -376,10 +287,10 @@ export class Containers {
 
   /** Publishes ports of a container. */
   async publish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {
-    const { id } = this.#present(nameOrId);
+    const { id } = this.#register.present(nameOrId);
     // Behind a disconnect that is under way: else the ports would lead to an address that is no more its own.
-    return this.#find(id).inTurn(async () => {
-      const container = this.#present(id);
+    return this.#register.find(id).inTurn(async () => {
+      const container = this.#register.present(id);
       const record = container.wayOut;
       if (!record) throw noWayOut(container);
       try {
@@ -392,7 +303,7 @@ export class Containers {
   }
 
   async unpublish(nameOrId: string, specs: readonly string[]): Promise<PublishedPort[]> {
-    const container = this.#present(nameOrId);
+    const container = this.#register.present(nameOrId);
     const withdrawn = await this.#parts.published.unpublish(container.name, specs);
     this.#showPorts(container);
     return withdrawn;
@@ -415,7 +326,7 @@ export class Containers {
         return;
       }
       await this.#leave(record, 'gone');
-      if (container.leaving || !this.#isThere(container)) return;
+      if (container.leaving || !this.#register.isThere(container)) return;
       await this.#route(container);
       await this.#moved(container, before);
     });
@@ -424,53 +335,7 @@ export class Containers {
   /** Removes all containers. */
   async removeAll(why: 'detach' | 'gone'): Promise<void> {
     clearInterval(this.#watching);
-    await Promise.allSettled(Array.from(this.#all.values(), (record) => this.#remove(record, why)));
-  }
-
-  /** Takes name and namespace of a container to be. */
-  #reserve(
-    target: NamespaceTarget,
-    network: NetworkRecord | null,
-    { name: wanted, hostname, labels = {} }: AttachOptions,
-    undo: Undo,
-    was?: Identity & { handover?: Handover },
-  ): ContainerRecord {
-    const handover = was?.handover;
-    const isHost = network?.driver === 'host';
-    // One that does not exist yet is known by its path until it does.
-    const namespace = handover && 'path' in target ? target.path : this.#parts.identify(target, isHost);
-    const owner = isHost ? undefined : this.#namespaces.get(namespace);
-    if (owner !== undefined) {
-      throw conflict(
-        `${describeNamespace(target)} is container ${owner} already; connect it to further networks with "tapdeck network connect NETWORK ${owner}"`,
-      );
-    }
-    const id = was?.id ?? newId();
-    const name = this.#names.reserve(wanted ?? this.#proposeName(target) ?? `container-${id.slice(0, 8)}`);
-    undo.add(() => this.#names.release(name));
-    if (!isHost) this.#namespaces.set(namespace, name);
-    undo.add(() => this.#forgetNamespace(namespace, name));
-    return new ContainerRecord({
-      id,
-      name,
-      target,
-      namespace,
-      labels: Object.freeze(checkLabels(labels)),
-      hostname: hostname === undefined ? null : checkName('host', hostname),
-      createdAt: was?.createdAt ?? new Date().toISOString(),
-    });
-  }
-
-  /** The host's namespace is not any one container's. */
-  #forgetNamespace(namespace: string, name: string): void {
-    if (this.#namespaces.get(namespace) === name) this.#namespaces.delete(namespace);
-  }
-
-  /** The namespace's file name: `blue` of /run/netns/blue. */
-  #proposeName(target: NamespaceTarget): string | undefined {
-    if (!('path' in target) || target.path.startsWith('/proc/')) return undefined;
-    const name = basename(target.path);
-    return isName(name) && !this.#names.has(name) ? name : undefined;
+    await Promise.allSettled(this.#register.list().map((record) => this.#remove(record, why)));
   }
 
   /**
@@ -566,9 +431,7 @@ export class Containers {
       await this.#parts.published.withdraw(name);
       const container = this.#describe(record);
       await Promise.all(Array.from(endpoints.values(), (endpoint) => this.#leave(endpoint, why)));
-      this.#all.delete(name);
-      this.#names.release(name);
-      this.#forgetNamespace(record.namespace, name);
+      this.#register.remove(record);
       this.#parts.events.emit('container', { action: 'remove', container });
     });
     return record.leaving;
@@ -602,20 +465,6 @@ export class Containers {
     await this.#parts.plane.removePort(port);
   }
 
-  #find(nameOrId: string): ContainerRecord {
-    const endpoint = () => findId(this.endpoints(), nameOrId, ({ id }) => id)?.container ?? '';
-    const record = findNamed(this.#all, nameOrId) ?? this.#all.get(endpoint());
-    if (!record) throw notFound(`there is no container ${quote(nameOrId)}; see "tapdeck ps"`);
-    return record;
-  }
-
-  /** A container that is not being detached. */
-  #present(nameOrId: string): ContainerRecord {
-    const record = this.#find(nameOrId);
-    if (record.leaving) throw notFound(`there is no container ${quote(nameOrId)}; see "tapdeck ps"`);
-    return record;
-  }
-
   #describe(record: ContainerRecord): Container {
     return record.describe(this.#parts.published.of(record.name));
   }
@@ -641,21 +490,12 @@ export class Containers {
     await this.#parts.published.publish(this.#publishTarget(wayOut), specs);
   }
 
-  /** Whether the namespace of a container is still what it was. */
-  #isThere({ target, namespace, isHost }: ContainerRecord): boolean {
-    try {
-      return this.#parts.identify(target, isHost) === namespace;
-    } catch {
-      return false;
-    }
-  }
-
   /** Looks now and then after containers without an interface, whose end nobody else tells. */
   #watch(): void {
     if (this.#watching || this.#silent().length === 0) return;
     this.#watching = setInterval(() => {
       for (const container of this.#silent()) {
-        if (!this.#isThere(container)) void this.#remove(container, 'gone');
+        if (!this.#register.isThere(container)) void this.#remove(container, 'gone');
       }
       if (this.#silent().length > 0) return;
       clearInterval(this.#watching);
@@ -664,9 +504,11 @@ export class Containers {
   }
 
   #silent(): ContainerRecord[] {
-    return Array.from(this.#all.values()).filter(({ endpoints }) =>
-      Array.from(endpoints.values()).every(({ endpoint }) => endpoint.port === NO_PORT),
-    );
+    return this.#register
+      .list()
+      .filter(({ endpoints }) =>
+        Array.from(endpoints.values()).every(({ endpoint }) => endpoint.port === NO_PORT),
+      );
   }
 
   /** What is published has changed. */
@@ -686,9 +528,4 @@ export class Containers {
   #tellPorts({ name }: ContainerRecord, ports: readonly PublishedPort[]): void {
     this.#parts.events.emit('publish', { action: 'change', container: name, ports });
   }
-}
-
-/** Whether its namespace has not been seen, so that nobody could find it again. */
-function isUnknown({ endpoints }: ContainerRecord): boolean {
-  return endpoints.size > 0 && Array.from(endpoints.values()).every(({ settle }) => settle !== null);
 }

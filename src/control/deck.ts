@@ -15,12 +15,7 @@ import { type Family, formatSubnet } from './address.ts';
 import { nameTable } from './capture-names.ts';
 import { Captures, type FeedThread } from './captures.ts';
 import type { Container } from './container.ts';
-import {
-  type ContainerIdentity,
-  Containers,
-  type EndpointIdentity,
-  type SavedContainer,
-} from './containers.ts';
+import { type ContainerIdentity, Containers, type EndpointIdentity } from './containers.ts';
 import { DeckEvents } from './deck-events.ts';
 import type { ForwarderOptions } from './dns-forwarder.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
@@ -37,6 +32,7 @@ import { type PublishedPort, PublishedPorts } from './published.ts';
 import { Recordings } from './recordings.ts';
 import type { ChainView } from './rule-view.ts';
 import { viewRules } from './rules.ts';
+import type { SavedContainer } from './saved-container.ts';
 import { DEFAULT_UPLINK } from './socket-uplink-spec.ts';
 import type { TapStore } from './tap-store.ts';
 import { Undo } from './undo.ts';

@@ -1,6 +1,6 @@
-import type { SavedContainer } from './containers.ts';
 import type { SavedNetwork } from './networks.ts';
 import type { RecordedSandbox } from './recorded-sandbox.ts';
+import type { SavedContainer } from './saved-container.ts';
 import type { SavedRule } from './user-rules.ts';
 import { packageVersion } from './version.ts';
 
