@@ -9,6 +9,7 @@
 
 import type { PortId } from '../switch/frame.ts';
 import type { Carrier } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 import type { HashKey } from '../wire/hash.ts';
 import { ICMP_ECHO_REQUEST, ICMP_TIMESTAMP, icmpType } from '../wire/icmp.ts';
 import { ICMPV6_ECHO_REQUEST, icmpv6Type } from '../wire/icmpv6.ts';
@@ -107,6 +108,8 @@ export class Conntrack {
   readonly #index: FlowIndex;
   readonly #wheel: TimerWheel;
   readonly #owners: FlowOwners;
+  /** Whoever changes a row says so before, also where the columns are others' to write: they do so only when `open` has just made it. */
+  readonly #rows: CopiedRows;
   /** The rows again, as doubles: counters, and when the flow ends if no packet comes, ms. */
   readonly #doubles: Float64Array;
   #free = NONE;
@@ -134,6 +137,15 @@ export class Conntrack {
     this.#index = new FlowIndex(config.key, this.tuples, 2 * config.capacity);
     this.#wheel = new TimerWheel(rows);
     this.#owners = new FlowOwners(rows);
+    this.#rows = new CopiedRows(
+      { column: this.tuples, stride: ROW_WORDS },
+      { column: this.status, stride: 1 },
+      { column: this.owner, stride: 1 },
+      { column: this.mapping, stride: 1 },
+      { column: this.publish, stride: 1 },
+      { column: this.serial, stride: 1 },
+      { column: this.tcp.state, stride: 1 },
+    );
   }
 
   carry(carrier: Carrier): void {
@@ -142,14 +154,8 @@ export class Conntrack {
     this.#free = carrier.number(this.#free);
     // TCP tracking tries first packets in one row that is free.
     const rows = Math.min(this.high + 1, this.capacity + 1);
-    carrier.column(this.tuples, rows * ROW_WORDS);
-    carrier.column(this.status, rows);
-    carrier.column(this.owner, rows);
-    carrier.column(this.mapping, rows);
-    carrier.column(this.publish, rows);
-    carrier.column(this.serial, rows);
-    carrier.column(this.tcp.state, rows);
-    this.#index.carry(carrier);
+    carrier.rows(this.#rows, rows);
+    this.#index.carry(carrier, this.size);
     this.#wheel.carry(carrier, rows);
     this.#owners.carry(carrier, rows);
   }
@@ -170,6 +176,7 @@ export class Conntrack {
   /** Takes note of a packet of a known flow: state, counters, timer. ICMP errors are no packets of the flow they are about. */
   track(ref: number, packet: Packet, now: number): Track {
     const row = ref >> 1;
+    this.#rows.keep(row);
     const direction = (ref & 1) as 0 | 1;
     const before = this.status[row];
     let status = before;
@@ -230,6 +237,7 @@ export class Conntrack {
       return REFUSED_CLASH;
     }
     const row = this.#take();
+    this.#rows.keep(row);
     // Before the tuples of the flow that had it last are gone: a packet of that one may still ask whether they are there.
     this.serial[row]++;
     const tuple = row * ROW_WORDS;
@@ -331,6 +339,7 @@ export class Conntrack {
 
   /** Frees the row of a flow that is no longer in the wheel. */
   #end(row: number): void {
+    this.#rows.keep(row);
     this.onClosed(row);
     this.#index.remove(row << 1);
     this.#index.remove((row << 1) | REPLY);

@@ -10,6 +10,7 @@
  * those behind it move up: no graves, and nothing needs to be hashed again.
  */
 import type { Carrier } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 import type { HashKey } from '../wire/hash.ts';
 import { kindIsIpv6, TUPLE_KIND, TUPLE_WORDS } from './tuple.ts';
 import { hashTuple } from './tuple-hash.ts';
@@ -26,6 +27,7 @@ export class FlowIndex {
   readonly #tuples: Int32Array;
   /** 0 is an empty slot, so that untouched slots cost no memory. */
   readonly #slots: Int32Array;
+  readonly #rows: CopiedRows;
   readonly #mask: number;
   /** Bits of an entry that hold ref + 1. */
   readonly #refMask: number;
@@ -44,14 +46,16 @@ export class FlowIndex {
     this.#key = key;
     this.#tuples = tuples;
     this.#slots = new Int32Array(slots);
+    this.#rows = new CopiedRows({ column: this.#slots, stride: 1 });
     this.#mask = slots - 1;
     this.#refMask = 2 ** refBits - 1;
     this.#step = 2 ** refBits;
     this.#tagMask = -(2 ** (refBits + DISTANCE_BITS)) | 0;
   }
 
-  carry(carrier: Carrier): void {
-    carrier.column(this.#slots);
+  /** @param flows that are in it */
+  carry(carrier: Carrier, flows: number): void {
+    carrier.rows(this.#rows, flows === 0 ? 0 : this.#slots.length);
   }
 
   hash(words: Int32Array, at: number): number {
@@ -91,8 +95,10 @@ export class FlowIndex {
       const before = (slot - 1) & mask;
       const entry = slots[before];
       if (this.#distance(entry) >= ((before - home) & mask)) break;
+      this.#rows.keep(slot);
       slots[slot] = (entry + this.#step) | 0;
     }
+    this.#rows.keep(slot);
     slots[slot] = (hash & this.#tagMask) | (((slot - home) & mask) * this.#step) | (ref + 1);
     return true;
   }
@@ -108,9 +114,11 @@ export class FlowIndex {
       const entry = slots[next];
       // Empty or at home.
       if (this.#distance(entry) === 0) break;
+      this.#rows.keep(hole);
       slots[hole] = (entry - this.#step) | 0;
       hole = next;
     }
+    this.#rows.keep(hole);
     slots[hole] = 0;
   }
 

@@ -5,6 +5,7 @@
 
 import type { PortId } from '../switch/frame.ts';
 import type { Carrier } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 
 const NONE = -1;
 /** `previous` of the first row of a queue; 0 is a row that is in none. */
@@ -21,10 +22,12 @@ export class FlowOwners {
   #high = 0;
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
+  readonly #links: CopiedRows;
 
   constructor(rows: number) {
     this.#next = new Int32Array(rows);
     this.#previous = new Int32Array(rows);
+    this.#links = new CopiedRows({ column: this.#next, stride: 1 }, { column: this.#previous, stride: 1 });
   }
 
   /** @param rows that were ever in a queue: those below */
@@ -34,8 +37,7 @@ export class FlowOwners {
     this.#newest = carrier.grown(this.#newest);
     this.#sparable = carrier.grown(this.#sparable);
     this.#high = carrier.number(this.#high);
-    carrier.column(this.#next, rows);
-    carrier.column(this.#previous, rows);
+    carrier.rows(this.#links, rows);
   }
 
   /** How many flows of the owner live. */
@@ -60,6 +62,8 @@ export class FlowOwners {
   spare(row: number, owner: PortId): void {
     if (this.#previous[row] !== 0) return;
     const last = this.#newest[owner];
+    this.#links.keep(row);
+    if (last !== 0) this.#links.keep(last - 1);
     this.#next[row] = 0;
     this.#previous[row] = last === 0 ? FIRST : last;
     if (last === 0) this.#oldest[owner] = row + 1;
@@ -73,6 +77,9 @@ export class FlowOwners {
     const previous = this.#previous[row];
     if (previous === 0) return;
     const next = this.#next[row];
+    this.#links.keep(row);
+    if (previous !== FIRST) this.#links.keep(previous - 1);
+    if (next !== 0) this.#links.keep(next - 1);
     if (previous === FIRST) this.#oldest[owner] = next;
     else this.#next[previous - 1] = next;
     if (next === 0) this.#newest[owner] = previous === FIRST ? 0 : previous;

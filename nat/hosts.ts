@@ -1,6 +1,7 @@
 import type { Carrier } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
-import { bucketCount, unchain } from './chain.ts';
+import { bucketCount, type ChainRows, unchain } from './chain.ts';
 import { PORT_GROUPS } from './port-pool.ts';
 import { Rows } from './rows.ts';
 
@@ -24,6 +25,7 @@ export class Hosts {
   readonly #table: Rows;
   readonly #rows: Int32Array;
   readonly #buckets: Int32Array;
+  readonly #kept: ChainRows;
   readonly #sought = new Int32Array(KEY_WORDS);
   readonly #key0: number;
   readonly #key1: number;
@@ -35,6 +37,10 @@ export class Hosts {
     this.#table = new Rows(capacity, STRIDE, NEXT);
     this.#rows = this.#table.words;
     this.#buckets = new Int32Array(bucketCount(capacity));
+    this.#kept = {
+      buckets: new CopiedRows({ column: this.#buckets, stride: 1 }),
+      rows: this.#table.copied,
+    };
   }
 
   get size(): number {
@@ -43,7 +49,7 @@ export class Hosts {
 
   carry(carrier: Carrier): void {
     this.#table.carry(carrier);
-    carrier.column(this.#buckets);
+    carrier.rows(this.#kept.buckets, this.#table.size === 0 ? 0 : this.#buckets.length);
   }
 
   /** The row of the host whose four words of address are at `words[at]`, or -1. */
@@ -71,6 +77,7 @@ export class Hosts {
     const bucket = this.#seek(words, at, zone, uplink);
     const rows = this.#rows;
     const row = this.#table.take();
+    this.#kept.buckets.keep(bucket);
     const here = row * STRIDE;
     for (let i = 0; i < KEY_WORDS; i++) rows[here + i] = this.#sought[i];
     rows[here + ADDRESS] = address;
@@ -93,6 +100,7 @@ export class Hosts {
 
   /** The host has one mapping more, with a port of `group` or, if that is negative, without. */
   gain(row: number, group: number): void {
+    this.#kept.rows.keep(row);
     this.#rows[row * STRIDE + MAPPINGS]++;
     if (group >= 0) this.#rows[row * STRIDE + PORTS + group]++;
   }
@@ -101,6 +109,7 @@ export class Hosts {
   lose(row: number, group: number): boolean {
     const rows = this.#rows;
     const here = row * STRIDE;
+    this.#kept.rows.keep(row);
     if (group >= 0) rows[here + PORTS + group]--;
     if (--rows[here + MAPPINGS] > 0) return false;
     if (rows[here + UPLINK] !== GONE) this.#unlink(row);
@@ -114,6 +123,7 @@ export class Hosts {
       const here = row * STRIDE;
       if (this.#rows[here + MAPPINGS] === 0 || this.#rows[here + UPLINK] !== uplink) continue;
       this.#unlink(row);
+      this.#kept.rows.keep(row);
       this.#rows[here + UPLINK] = GONE;
     }
   }
@@ -134,6 +144,6 @@ export class Hosts {
     const rows = this.#rows;
     const here = row * STRIDE;
     const bucket = this.#seek(rows, here, rows[here + ZONE], rows[here + UPLINK]);
-    unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT);
+    unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT, this.#kept);
   }
 }

@@ -1,8 +1,9 @@
 import { type Carrier, carryList, carryMap } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { PROTO_ICMP, PROTO_ICMPV6 } from '../wire/protocol.ts';
 import type { Random } from '../wire/random.ts';
-import { bucketCount, unchain } from './chain.ts';
+import { bucketCount, type ChainRows, unchain } from './chain.ts';
 import { Hosts } from './hosts.ts';
 import { Peers } from './peers.ts';
 import { hasPorts, PortPool, portGroup } from './port-pool.ts';
@@ -92,6 +93,7 @@ export class Mappings {
   // Row + 1; 0 for none: a big array that is not filled is not touched.
   readonly #inside: Int32Array;
   readonly #outside: Int32Array;
+  readonly #kept: ChainRows;
   readonly #mask: number;
   readonly #hosts: Hosts;
   readonly #peers: Peers;
@@ -119,6 +121,10 @@ export class Mappings {
     const buckets = bucketCount(flows);
     this.#inside = new Int32Array(buckets);
     this.#outside = new Int32Array(buckets);
+    this.#kept = {
+      buckets: new CopiedRows({ column: this.#inside, stride: 1 }, { column: this.#outside, stride: 1 }),
+      rows: this.#table.copied,
+    };
     this.#mask = buckets - 1;
     this.#hosts = new Hosts(key, capacity);
     this.#peers = new Peers(key, flows);
@@ -126,8 +132,7 @@ export class Mappings {
 
   carry(carrier: Carrier): void {
     this.#table.carry(carrier);
-    carrier.column(this.#inside);
-    carrier.column(this.#outside);
+    carrier.rows(this.#kept.buckets, this.#table.size === 0 ? 0 : this.#inside.length);
     this.#hosts.carry(carrier);
     this.#peers.carry(carrier);
     carryMap(carrier, this.#uplinks);
@@ -145,6 +150,11 @@ export class Mappings {
   /** Mappings that live, retired ones too. */
   get size(): number {
     return this.#table.size;
+  }
+
+  /** Rows from here on were never used. */
+  get high(): number {
+    return this.#table.high;
   }
 
   /**
@@ -191,6 +201,7 @@ export class Mappings {
       if (this.#rows[at + STATE] === 0 || this.#rows[at + ENDPOINT] >>> 16 !== uplink) continue;
       if (this.#rows[at + STATE] & LINKED) this.#unlink(row);
       this.#retired.delete(this.#retiredKeyOf(row));
+      this.#kept.rows.keep(row);
       this.#rows[at + STATE] = USED;
     }
   }
@@ -238,6 +249,7 @@ export class Mappings {
 
   /** A flow holds the mapping. */
   retain(row: number): void {
+    this.#kept.rows.keep(row);
     this.#rows[row * STRIDE + REFERENCES]++;
   }
 
@@ -245,6 +257,7 @@ export class Mappings {
   release(row: number): void {
     const rows = this.#rows;
     const at = row * STRIDE;
+    this.#kept.rows.keep(row);
     if (--rows[at + REFERENCES] > 0) return;
     const state = rows[at + STATE];
     const address = this.address(row);
@@ -333,6 +346,7 @@ export class Mappings {
       this.#unlink(row);
       this.#retired.set(retiredKey(address, protocol, port), row);
     }
+    this.#kept.rows.keep(row);
     this.#rows[at + STATE] = USED;
     return true;
   }
@@ -359,7 +373,10 @@ export class Mappings {
     for (let port = from; port <= to; port++) {
       const row = this.#retired.size > 0 ? this.#retired.get(retiredKey(address, protocol, port)) : undefined;
       if (row === undefined) pool.free(protocol, port);
-      else this.#rows[row * STRIDE + STATE] |= HOLDS_PORT;
+      else {
+        this.#kept.rows.keep(row);
+        this.#rows[row * STRIDE + STATE] |= HOLDS_PORT;
+      }
     }
   }
 
@@ -412,6 +429,7 @@ export class Mappings {
     this.#hosts.gain(host, group);
     const rows = this.#rows;
     const row = this.#table.take();
+    this.#kept.buckets.keep(bucket);
     const at = row * STRIDE;
     for (let i = 0; i < KEY_WORDS; i++) rows[at + i] = sought[i];
     rows[at + HOST] = host;
@@ -421,6 +439,7 @@ export class Mappings {
     rows[at + NEXT_INSIDE] = this.#inside[bucket];
     this.#inside[bucket] = row + 1;
     const outside = this.#seek(this.#addresses, 4 * address, externalKind(kind), (uplink << 16) | port);
+    this.#kept.buckets.keep(outside);
     rows[at + NEXT_OUTSIDE] = this.#outside[outside];
     this.#outside[outside] = row + 1;
     return row;
@@ -487,7 +506,7 @@ export class Mappings {
     const rows = this.#rows;
     const at = row * STRIDE;
     const inside = this.#seek(rows, at + INSIDE, rows[at + KIND], rows[at + ENDPOINT]);
-    unchain(this.#inside, inside, rows, row, STRIDE, NEXT_INSIDE);
+    unchain(this.#inside, inside, rows, row, STRIDE, NEXT_INSIDE, this.#kept);
     const endpoint = (rows[at + ENDPOINT] & 0xffff0000) | rows[at + PORT];
     const outside = this.#seek(
       this.#addresses,
@@ -495,7 +514,7 @@ export class Mappings {
       externalKind(rows[at + KIND]),
       endpoint,
     );
-    unchain(this.#outside, outside, rows, row, STRIDE, NEXT_OUTSIDE);
+    unchain(this.#outside, outside, rows, row, STRIDE, NEXT_OUTSIDE, this.#kept);
   }
 
   #retiredKeyOf(row: number): number {

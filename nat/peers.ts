@@ -1,6 +1,7 @@
 import type { Carrier } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
-import { bucketCount, unchain } from './chain.ts';
+import { bucketCount, type ChainRows, unchain } from './chain.ts';
 import { Rows } from './rows.ts';
 
 // Words of a row; the first five are the key.
@@ -19,6 +20,7 @@ export class Peers {
   readonly #table: Rows;
   readonly #rows: Int32Array;
   readonly #buckets: Int32Array;
+  readonly #kept: ChainRows;
   readonly #sought = new Int32Array(KEY_WORDS);
   readonly #key0: number;
   readonly #key1: number;
@@ -32,6 +34,10 @@ export class Peers {
     this.#table = new Rows(capacity, STRIDE, NEXT);
     this.#rows = this.#table.words;
     this.#buckets = new Int32Array(bucketCount(capacity));
+    this.#kept = {
+      buckets: new CopiedRows({ column: this.#buckets, stride: 1 }),
+      rows: this.#table.copied,
+    };
   }
 
   get size(): number {
@@ -40,7 +46,7 @@ export class Peers {
 
   carry(carrier: Carrier): void {
     this.#table.carry(carrier);
-    carrier.column(this.#buckets);
+    carrier.rows(this.#kept.buckets, this.#table.size === 0 ? 0 : this.#buckets.length);
   }
 
   /** Counts one more flow of mapping `owner` to the address at `words[at]`, four words; false when there is no room. */
@@ -51,12 +57,14 @@ export class Peers {
     if (row === NONE) {
       if (this.#table.size === this.#capacity) return false;
       row = this.#table.take();
+      this.#kept.buckets.keep(bucket);
       const here = row * STRIDE;
       for (let i = 0; i < KEY_WORDS; i++) rows[here + i] = this.#sought[i];
       rows[here + COUNT] = 0;
       rows[here + NEXT] = this.#buckets[bucket];
       this.#buckets[bucket] = row + 1;
     }
+    this.#kept.rows.keep(row);
     rows[row * STRIDE + COUNT]++;
     return true;
   }
@@ -68,8 +76,9 @@ export class Peers {
     if (row === NONE) return;
     const rows = this.#rows;
     const here = row * STRIDE;
+    this.#kept.rows.keep(row);
     if (--rows[here + COUNT] > 0) return;
-    unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT);
+    unchain(this.#buckets, bucket, rows, row, STRIDE, NEXT, this.#kept);
     this.#table.give(row);
   }
 

@@ -1,4 +1,5 @@
 import type { Carrier } from '../wire/carrier.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 
 /**
  * Timers of the rows of a table, one each: a wheel (Varghese and Lauck, 1987, scheme 6) of slots of 128 ms, each a doubly
@@ -30,6 +31,8 @@ export class TimerWheel {
   readonly #next: Int32Array;
   /** Row before, + 1; ~slot, which is negative, in the first; 0 in rows that are not scheduled. */
   readonly #previous: Int32Array;
+  readonly #slots: CopiedRows;
+  readonly #links: CopiedRows;
   #count = 0;
   /** All rows lie in ticks from here on, and before this + SLOTS. */
   #base = 0;
@@ -39,16 +42,17 @@ export class TimerWheel {
   constructor(rows: number) {
     this.#next = new Int32Array(rows);
     this.#previous = new Int32Array(rows);
+    this.#slots = new CopiedRows({ column: this.#first, stride: 1 });
+    this.#links = new CopiedRows({ column: this.#next, stride: 1 }, { column: this.#previous, stride: 1 });
   }
 
   /** @param rows that were ever scheduled: those below */
   carry(carrier: Carrier, rows: number): void {
     this.deadline = carrier.number(this.deadline);
-    carrier.column(this.#first);
-    carrier.column(this.#occupied);
-    carrier.column(this.#next, rows);
-    carrier.column(this.#previous, rows);
     this.#count = carrier.number(this.#count);
+    carrier.rows(this.#slots, this.#count === 0 ? 0 : SLOTS);
+    carrier.column(this.#occupied);
+    carrier.rows(this.#links, rows);
     this.#base = carrier.number(this.#base);
     this.#due = carrier.number(this.#due);
   }
@@ -61,6 +65,9 @@ export class TimerWheel {
     const when = Math.min(Math.max(Math.ceil(at / TICK), this.#base), this.#base + MASK);
     const slot = when & MASK;
     const next = this.#first[slot];
+    this.#slots.keep(slot);
+    this.#links.keep(row);
+    if (next !== 0) this.#links.keep(next - 1);
     this.#first[slot] = row + 1;
     this.#next[row] = next;
     this.#previous[row] = ~slot;
@@ -73,10 +80,17 @@ export class TimerWheel {
   cancel(row: number): void {
     const next = this.#next[row];
     const previous = this.#previous[row];
-    if (next !== 0) this.#previous[next - 1] = previous;
-    if (previous > 0) this.#next[previous - 1] = next;
-    else {
+    this.#links.keep(row);
+    if (next !== 0) {
+      this.#links.keep(next - 1);
+      this.#previous[next - 1] = previous;
+    }
+    if (previous > 0) {
+      this.#links.keep(previous - 1);
+      this.#next[previous - 1] = next;
+    } else {
       const slot = ~previous;
+      this.#slots.keep(slot);
       this.#first[slot] = next;
       if (next === 0) this.#occupied[slot >> 5] &= ~(1 << (slot & 31));
     }

@@ -97,7 +97,7 @@ export class Fdb {
     this.#size = carrier.number(this.#size);
     carrier.column(this.#rows, this.#high * STRIDE);
     carrier.column(this.#seen, this.#high);
-    carrier.column(this.#buckets);
+    carrier.column(this.#buckets, this.#size === 0 ? 0 : this.#buckets.length);
     carrier.column(this.#networkLearned);
   }
 

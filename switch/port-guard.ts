@@ -115,10 +115,11 @@ export class PortGuard {
   }
 
   carry(carrier: Carrier): void {
-    carrier.column(this.#ipv4);
-    carrier.column(this.#ipv6);
-    carrier.column(this.#identifiers);
-    carrier.column(this.#identifierCount);
+    const { high } = this.#ports;
+    carrier.column(this.#ipv4, high);
+    carrier.column(this.#ipv6, 4 * high);
+    carrier.column(this.#identifiers, IDENTIFIER * LINK_LOCALS * high);
+    carrier.column(this.#identifierCount, high);
   }
 
   /** Says which addresses are those of a guarded port. The link-local one that its MAC makes is taken from whoever has it. */

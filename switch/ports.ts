@@ -64,6 +64,8 @@ export class Ports {
   /** Ports that are not in use, a ring: the one that was given back first is taken first. */
   readonly #free: Int32Array;
   #head = 0;
+  /** Ports from here on were never used. */
+  high = 0;
   #freeCount: number;
 
   constructor(capacity = 8192) {
@@ -85,18 +87,19 @@ export class Ports {
   }
 
   carry(carrier: Carrier): void {
-    carrier.column(this.kind);
-    carrier.column(this.network);
-    carrier.column(this.mtu);
-    carrier.column(this.isolated);
-    carrier.column(this.guarded);
-    carrier.column(this.hostAtGateway);
-    carrier.column(this.learnLimit);
-    carrier.column(this.learned);
-    carrier.column(this.counters);
-    carrier.column(this.#stormLimit);
-    carrier.column(this.#stormTokens);
-    carrier.column(this.#stormSeen);
+    this.high = carrier.number(this.high);
+    carrier.column(this.kind, this.high);
+    carrier.column(this.network, this.high);
+    carrier.column(this.mtu, this.high);
+    carrier.column(this.isolated, this.high);
+    carrier.column(this.guarded, this.high);
+    carrier.column(this.hostAtGateway, this.high);
+    carrier.column(this.learnLimit, this.high);
+    carrier.column(this.learned, this.high);
+    carrier.column(this.counters, this.high * PORT_STRIDE);
+    carrier.column(this.#stormLimit, this.high);
+    carrier.column(this.#stormTokens, this.high);
+    carrier.column(this.#stormSeen, this.high);
     carrier.column(this.#free);
     this.#head = carrier.number(this.#head);
     this.#freeCount = carrier.number(this.#freeCount);
@@ -116,6 +119,7 @@ export class Ports {
     const port = this.#free[this.#head]!;
     this.#head = (this.#head + 1) % this.capacity;
     this.#freeCount--;
+    this.high = Math.max(this.high, port + 1);
     this.kind[port] = kind;
     this.network[port] = network;
     this.mtu[port] = options.mtu ?? DEFAULT_MTU;

@@ -301,7 +301,7 @@ export class Resolver {
 }
 
 function carryZone(carrier: Carrier, zone: Zone | null, key: number): Zone | null {
-  const names = carrier.plain(zone?.names ?? null);
+  const names = carrier.constant(zone?.names ?? null);
   if (names === null) return null;
   const carried = zone ?? new Zone(names, key);
   carried.carry(carrier);

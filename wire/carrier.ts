@@ -1,3 +1,5 @@
+import type { CopiedRows } from './copied-rows.ts';
+
 /** What tables are made of. */
 export type Column = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array;
 
@@ -18,10 +20,18 @@ export interface Carrier {
    * @param used how many of them can be other than in a new table; all when left out
    */
   column(column: Column, used?: number): void;
+  /**
+   * As `column` for each of the columns, where there may be so many rows that they cannot be copied at once: a copy of them may be
+   * made while they are in use.
+   * @param used how many of the rows can be other than in a new table
+   */
+  rows(rows: CopiedRows, used: number): void;
   /** A column whose length is state, too: answers one of the length carried. */
   grown<T extends Column>(column: T): T;
   /** Configuration: arrays and objects of plain values, a copy on the way back. */
   plain<T>(value: T): T;
+  /** As `plain`, of what will never change, so that it may be looked at later: of a list, its elements. */
+  constant<T>(value: T): T;
 }
 
 export function carryFlag(carrier: Carrier, flag: boolean): boolean {

@@ -2,6 +2,7 @@ import { createWriteStream, type WriteStream } from 'node:fs';
 import { systemReason } from '../capture/capture-error.ts';
 import type { RecordedNames } from '../recording/plane.ts';
 import { RecordingPump } from '../recording/pump.ts';
+import { packTables } from '../recording/state-carrier.ts';
 import type { NameTable } from '../runtime/capture-messages.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import type { DeckEvents } from './deck-events.ts';
@@ -75,7 +76,7 @@ export class Recordings {
     try {
       const { plane } = this.#parts;
       const names = recordedNames(await this.#parts.table());
-      const { ring, state, ...started } = await plane.startRecording(RING, () => void this.#overrun());
+      const { ring, tables, ...started } = await plane.startRecording(RING, () => void this.#overrun());
       const header = {
         tapdeck: packageVersion(),
         node: process.version,
@@ -94,7 +95,7 @@ export class Recordings {
         isDropped: false,
       };
       // Large tables are given to the file at once.
-      const pump = new RecordingPump(ring, header, state, (bytes) => {
+      const pump = new RecordingPump(ring, header, packTables(tables), (bytes) => {
         if (reading.isDropped) return;
         reading.waiting += bytes.length;
         listener.chunk(bytes, () => {
@@ -194,13 +195,13 @@ export class Recordings {
     clearTimeout(running.timer);
     const { pump, listener } = running;
     try {
-      const state = await this.#parts.plane.stopRecording();
+      const tables = await this.#parts.plane.stopRecording();
       while (!this.#turn(running)) {
         const isFull = running.waiting > MOST_WAITING;
         await new Promise((resolve) => (isFull ? setTimeout(resolve, SOON) : setImmediate(resolve)));
       }
-      const cut = running.isDropped ? UNREAD : state === null ? (problem ?? OVERRUN) : null;
-      const end = pump.end(cut, cut === null ? state : null);
+      const cut = running.isDropped ? UNREAD : tables === null ? (problem ?? OVERRUN) : null;
+      const end = pump.end(cut, cut === null && tables !== null ? packTables(tables) : null);
       const ended = { ...end, bytes: pump.bytes, milliseconds: Math.max(0, pump.duration(running.began)) };
       this.#last = ended;
       listener.end(null);

@@ -19,7 +19,7 @@ import { RateLimit } from '../../switch/rate-limit.ts';
 import { Reassembly } from '../../switch/reassembly.ts';
 import { Resolver } from '../../switch/resolver.ts';
 import { Zone, type ZoneName } from '../../switch/zone.ts';
-import { type Carrier, carryMap } from '../../wire/carrier.ts';
+import type { Carrier } from '../../wire/carrier.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { Random } from '../../wire/random.ts';
 import type {
@@ -174,7 +174,9 @@ export abstract class Configuration {
     this.arena.carry(carrier);
     this.ports.carry(carrier);
     this.#carryNetworks(carrier);
-    carryMap(carrier, this.specs);
+    const specs = carrier.constant([...this.specs]);
+    this.specs.clear();
+    for (const [port, spec] of specs) this.specs.set(port, spec);
     const apart = carrier.plain([...this.apart]);
     for (const network of apart) this.apart.add(network);
     this.fdb.carry(carrier);

@@ -33,6 +33,7 @@ import type { Network } from '../../switch/network.ts';
 import { SERVICES } from '../../switch/services.ts';
 import { Action, Stage } from '../../switch/trace.ts';
 import type { Carrier } from '../../wire/carrier.ts';
+import { CopiedRows } from '../../wire/copied-rows.ts';
 import type { HashKey } from '../../wire/hash.ts';
 import { PROTO_TCP } from '../../wire/protocol.ts';
 import type { Random } from '../../wire/random.ts';
@@ -72,6 +73,8 @@ export class Nat {
   readonly #entry: Int32Array;
   /** By mapping: the connections in which its endpoint has said something. */
   readonly #spoken: Int32Array;
+  readonly #entries: CopiedRows;
+  readonly #speakers: CopiedRows;
   readonly #prefixes = new Map<number, Npt>();
   /** The deck's addresses by segment (uplink or network), as `mappings` numbers them: IPv4 first, in the order of `own...`. */
   readonly #segments = new Map<number, { network: Network; indices: readonly number[]; isUplink: boolean }>();
@@ -91,6 +94,8 @@ export class Nat {
     this.mappings = new Mappings({ capacity: 2 * capacity + 1, flows: capacity, key, random });
     this.#entry = new Int32Array(capacity + 1);
     this.#spoken = new Int32Array(2 * capacity + 1);
+    this.#entries = new CopiedRows({ column: this.#entry, stride: 1 });
+    this.#speakers = new CopiedRows({ column: this.#spoken, stride: 1 });
   }
 
   /** @param networks by id; those of the state are there already */
@@ -98,8 +103,8 @@ export class Nat {
     this.conntrack.carry(carrier);
     this.mappings.carry(carrier);
     this.publishes.carry(carrier);
-    carrier.column(this.#entry, Math.min(this.conntrack.high + 1, this.#entry.length));
-    carrier.column(this.#spoken);
+    carrier.rows(this.#entries, Math.min(this.conntrack.high + 1, this.#entry.length));
+    carrier.rows(this.#speakers, this.mappings.high);
     const segments = carrier.plain(
       Array.from(this.#segments, ([id, { indices, isUplink }]) => ({ id, indices, isUplink })),
     );
@@ -202,6 +207,7 @@ export class Nat {
     }
     conntrack.status[row] |= flags;
     conntrack.publish[row] = publish;
+    this.#entries.keep(row);
     this.#entry[row] = entry;
     // RFC 4787 REQ-6, RFC 7857 §7: who comes in from outside does not keep alive the mapping by which he came.
     if (entry >= 0 && exempt) conntrack.status[row] &= ~REFRESH_ORIGINAL;
@@ -232,6 +238,7 @@ export class Nat {
       return row;
     }
     conntrack.mapping[row] = mapping;
+    this.#speakers.keep(mapping);
     this.#spoken[mapping]++;
     mappings.addPeer(mapping, words, TUPLE_DST);
     // RFC 4787 REQ-6: only the endpoint itself keeps its mapping alive, or anybody outside could for ever.
@@ -242,7 +249,9 @@ export class Nat {
   /** An endpoint has answered a connection for the first time. */
   answered(row: number): void {
     const entry = this.#entry[row];
-    if (entry >= 0) this.#spoken[entry]++;
+    if (entry < 0) return;
+    this.#speakers.keep(entry);
+    this.#spoken[entry]++;
   }
 
   /** As `open`, with the source that the network's other prefix gives the endpoint (RFC 6296). */
@@ -308,11 +317,13 @@ export class Nat {
     if (this.onFlow !== null) this.tell('DESTROY', row, this.#now);
     const entry = this.#entry[row];
     if (entry >= 0) {
+      this.#speakers.keep(entry);
       if ((conntrack.status[row] & SEEN_REPLY) !== 0) this.#spoken[entry]--;
       mappings.release(entry);
     }
     const mapping = conntrack.mapping[row];
     if (mapping < 0) return;
+    this.#speakers.keep(mapping);
     this.#spoken[mapping]--;
     mappings.removePeer(mapping, conntrack.tuples, row * 2 * TUPLE_WORDS + TUPLE_DST);
     mappings.release(mapping);

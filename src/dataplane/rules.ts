@@ -48,6 +48,8 @@ export interface NetworkTraits {
  */
 export class Rules {
   readonly #networks: Float64Array;
+  /** Networks from here on were never there. */
+  #high = 0;
   #publishes = new Float64Array(64 * KINDS * STRIDE);
   readonly #networkRules = new Map<number, readonly number[]>();
   /** By a publish's id: its row, by which its counters are found, and its network. */
@@ -59,7 +61,8 @@ export class Rules {
   }
 
   carry(carrier: Carrier): void {
-    carrier.column(this.#networks);
+    this.#high = carrier.number(this.#high);
+    carrier.column(this.#networks, this.#high * KINDS * STRIDE);
     this.#publishes = carrier.grown(this.#publishes);
     carryMap(carrier, this.#networkRules);
     carryMap(carrier, this.#publishRules);
@@ -81,6 +84,7 @@ export class Rules {
           Rule.CLOSED_TCP,
           Rule.CLOSED_UDP,
         ];
+    this.#high = Math.max(this.#high, id + 1);
     this.#networks.fill(0, id * KINDS * STRIDE, (id + 1) * KINDS * STRIDE);
     this.#networkRules.set(id, kinds);
   }

@@ -3,6 +3,7 @@ import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import type { Dataplane } from '../dataplane/dataplane.ts';
 import type { Egress } from '../dataplane/egress.ts';
 import type { SharedRing } from './ring.ts';
+import type { SavedTables } from './state-carrier.ts';
 
 /** What can be told to a data plane beside frames, time and ports; the names are those of its methods. */
 export const COMMANDS = [
@@ -46,8 +47,8 @@ export interface DevicePort {
 /** A recording that has begun, as the data plane's thread tells of it. */
 export interface StartedRecording extends Pick<RecordingHeader, 'began' | 'options' | 'ports'> {
   ring: SharedRing;
-  /** Of the tables when it began. */
-  state: Uint8Array;
+  /** When it began. */
+  tables: SavedTables;
 }
 
 /** The first record. */

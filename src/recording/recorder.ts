@@ -8,7 +8,7 @@ import { FRAME_HELD, Kind, SlotOp, THROWN } from './format.ts';
 import type { RecordLog } from './log.ts';
 import type { COMMANDS, Command, DevicePort, Plane } from './plane.ts';
 import { RecordedDevice } from './recorded-device.ts';
-import { StateWriter } from './state-carrier.ts';
+import { TableCopy } from './table-copy.ts';
 
 type Severed = ((tuples: Int32Array, at: number) => void) | null;
 
@@ -59,13 +59,13 @@ export class Recorder implements Plane {
   }
 
   /**
-   * Begins between two frames; answers the state of all tables, and the ports that there are.
+   * Begins between two frames; answers a copy of all tables as they are now, which is to be completed, and the ports that there are.
    * @param severed who hears of connections that are ended, in place of the data plane's own listener
    */
-  start(severed: Severed): { state: Uint8Array<ArrayBuffer>; ports: DevicePort[] } {
+  start(severed: Severed): { tables: TableCopy; ports: DevicePort[] } {
     const { egress } = this.#dataplane;
     egress.sendBatches(this.#clock());
-    const state = this.#state(false);
+    const tables = new TableCopy(this.#dataplane);
     const ports: DevicePort[] = [];
     for (const { port } of this.#dataplane.snapshot(this.#clock(), { ports: true }).ports) {
       const device = egress.device(port)!;
@@ -74,11 +74,11 @@ export class Recorder implements Plane {
     }
     this.#arena.onSlot = (op, frame) => this.#slot(op, frame);
     this.#dataplane.onSevered = (tuples, at) => this.#sever(severed, tuples, at);
-    return { state, ports };
+    return { tables, ports };
   }
 
-  /** Ends between two frames; answers the state of all tables, for a digest. */
-  stop(severed: Severed): Uint8Array<ArrayBuffer> {
+  /** Ends between two frames; answers a copy of all tables as they are now, which is to be completed, for a digest. */
+  stop(severed: Severed): TableCopy {
     this.#sendBatches(this.#clock());
     this.#writeOps(BETWEEN);
     this.#arena.onSlot = null;
@@ -86,7 +86,7 @@ export class Recorder implements Plane {
     for (const [port, device] of this.#devices) {
       if (this.#dataplane.egress.device(port) === device) this.#dataplane.egress.add(port, device.inner);
     }
-    return this.#state(true);
+    return new TableCopy(this.#dataplane, true);
   }
 
   // ---- the way of a frame ----
@@ -258,14 +258,6 @@ export class Recorder implements Plane {
     const recorded = new RecordedDevice(device, port, this.#arena, this);
     this.#devices.set(port, recorded);
     return recorded;
-  }
-
-  #state(forDigest: boolean): Uint8Array<ArrayBuffer> {
-    const writer = new StateWriter(forDigest);
-    this.#dataplane.carry(writer, () => {
-      throw new Error('a port has no device');
-    });
-    return writer.finish();
   }
 }
 

@@ -20,6 +20,7 @@ import type { ObservationWants } from '../dataplane/ring-subscriber.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 import type { StartedRecording } from '../recording/plane.ts';
+import type { SavedTables } from '../recording/state-carrier.ts';
 import type { Segment } from '../uplink/segment.ts';
 import type { SavedDataplane } from '../why/fork.ts';
 
@@ -119,7 +120,10 @@ export interface DataPlane {
   /** The rows (`switch/trace.ts`) of the latest `most` packets that match and are remembered, oldest first. */
   past(filter: PastFilter, most: number): Promise<Int32Array>;
   snapshot(wants: SnapshotWants): Promise<Snapshot>;
-  /** All that it is and knows now, to make another of that (`src/why/fork.ts`). It costs as much time as there is in the tables. */
+  /**
+   * All that it is and knows at one instant, which is after the call, to make another of that (`src/why/fork.ts`). Large tables are
+   * copied while frames go on.
+   */
   save(): Promise<SavedDataplane>;
   /**
    * Begins to write down everything that enters the data plane, into a ring of so many bytes, a power of two. There is one
@@ -127,8 +131,8 @@ export interface DataPlane {
    * @param onOverrun told, once, when there was no room for a record: then nothing more is written
    */
   startRecording(bytes: number, onOverrun: () => void): Promise<StartedRecording>;
-  /** Ends the recording; answers the state of all tables behind its last record, null when records were lost. */
-  stopRecording(): Promise<Uint8Array | null>;
+  /** Ends the recording; answers all tables as they were behind its last record, null when records were lost. */
+  stopRecording(): Promise<SavedTables | null>;
   /** `listener` is told about ports whose device has vanished; they are removed already. */
   onPortGone(listener: (port: PortId) => void): void;
   /**

@@ -55,7 +55,7 @@ export class Loop {
   readonly #wake: EventFd;
   readonly #events: LoopEvents;
   readonly #clock: () => number;
-  readonly #timer: Timer | undefined;
+  readonly #timers: readonly Timer[];
   readonly #epoll = new Epoll();
   readonly #affinity = new Affinity();
   readonly #hot: PortId[] = [];
@@ -74,14 +74,20 @@ export class Loop {
 
   /**
    * @param clock monotonic milliseconds
-   * @param timer looked at once a turn
+   * @param timers looked at once a turn
    */
-  constructor(dataplane: Plane, wake: EventFd, events: LoopEvents, clock: () => number, timer?: Timer) {
+  constructor(
+    dataplane: Plane,
+    wake: EventFd,
+    events: LoopEvents,
+    clock: () => number,
+    timers: readonly Timer[] = [],
+  ) {
     this.#dataplane = dataplane;
     this.#wake = wake;
     this.#events = events;
     this.#clock = clock;
-    this.#timer = timer;
+    this.#timers = timers;
     this.#active = new Float64Array(dataplane.ports.capacity);
     this.#epoll.add(wake.fd, WAKE);
   }
@@ -154,7 +160,7 @@ export class Loop {
       if (device.gone) this.#events.gone(port);
     }
     if (tick >= this.#dataplane.deadline()) this.#dataplane.expire(tick);
-    if (this.#timer !== undefined && now >= this.#timer.deadline) this.#timer.expire(now);
+    for (const timer of this.#timers) if (now >= timer.deadline) timer.expire(now);
     if (this.#dataplane.egress.blocked.length > 0 || this.#blocked.size > 0) this.#flush(tick);
     if (frames === 0) this.#cool(now);
     if (frames === 0 || now >= this.#look) {
@@ -232,7 +238,7 @@ export class Loop {
   #timeout(now: number): number {
     let deadline = this.#dataplane.deadline();
     for (const device of this.#timed.values()) deadline = Math.min(deadline, device.deadline());
-    if (this.#timer !== undefined) deadline = Math.min(deadline, this.#timer.deadline);
+    for (const timer of this.#timers) deadline = Math.min(deadline, timer.deadline);
     return deadline === Number.POSITIVE_INFINITY ? -1 : Math.max(0, deadline - now);
   }
 }

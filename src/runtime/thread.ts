@@ -24,13 +24,18 @@ import { EventFd } from '../device/eventfd.ts';
 import type { OpenPacketSocket } from '../device/packet-socket.ts';
 import type { OpenTap } from '../device/tap.ts';
 import type { StartedRecording } from '../recording/plane.ts';
+import type { SavedTables } from '../recording/state-carrier.ts';
 import type { Segment } from '../uplink/segment.ts';
 import type { SavedDataplane } from '../why/fork.ts';
 import type { DataPlane, HostSockets, Observation, ObserveOptions } from './data-plane.ts';
 import type { Method, Notice, Reply, ThreadData } from './messages.ts';
+import type { Later } from './table-copies.ts';
 import type { WorkerMethods } from './worker.ts';
 
 type LogListener = (level: 'warn' | 'error', message: string) => void;
+/** What a method answers, now or later. */
+type Answer<M extends Method> =
+  ReturnType<WorkerMethods[M]> extends Later<infer T> ? T : ReturnType<WorkerMethods[M]>;
 type Pending = { resolve: (value: never) => void; reject: (error: Error) => void };
 
 export interface ThreadOptions {
@@ -223,7 +228,7 @@ export class DataPlaneThread implements DataPlane {
     });
   }
 
-  stopRecording(): Promise<Uint8Array | null> {
+  stopRecording(): Promise<SavedTables | null> {
     return this.#call('stopRecording');
   }
 
@@ -257,10 +262,7 @@ export class DataPlaneThread implements DataPlane {
     this.#bell.signal();
   };
 
-  #call<M extends Method>(
-    method: M,
-    ...args: Parameters<WorkerMethods[M]>
-  ): Promise<ReturnType<WorkerMethods[M]>> {
+  #call<M extends Method>(method: M, ...args: Parameters<WorkerMethods[M]>): Promise<Answer<M>> {
     if (this.#dead) return Promise.reject(this.#dead);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {

@@ -36,13 +36,16 @@ import { RecordLog } from '../recording/log.ts';
 import type { Plane, StartedRecording } from '../recording/plane.ts';
 import { Recorder } from '../recording/recorder.ts';
 import { RingWriter, sharedRing } from '../recording/ring.ts';
+import type { SavedTables } from '../recording/state-carrier.ts';
+import { TableCopy } from '../recording/table-copy.ts';
 import type { Segment } from '../uplink/segment.ts';
 import { SocketUplink } from '../uplink/socket-uplink.ts';
-import { type SavedDataplane, saveDataplane } from '../why/fork.ts';
+import { type SavedDataplane, savedDataplane } from '../why/fork.ts';
 import type { HostSockets, ObserveOptions } from './data-plane.ts';
 import { FlowNotices } from './flow-notices.ts';
 import { Loop } from './loop.ts';
 import type { Notice, Reply, Request, ThreadData } from './messages.ts';
+import { Later, TableCopies } from './table-copies.ts';
 
 /** Bytes of frames, as `Dataplane.poll` counts them, that sockets have to say at once when a publish ends: a thousand resets. */
 const LAST_WORDS = 2 * 1024 * 1024;
@@ -63,6 +66,7 @@ class DataPlaneWorker {
   #recording: { recorder: Recorder; log: RecordLog } | null = null;
   readonly #loop: Loop;
   readonly #flows = new FlowNotices((events, lost) => this.#notify({ notice: 'flows', events, lost }));
+  readonly #copies = new TableCopies(() => performance.now());
   readonly #logged = new Set<string>();
   /** Uplinks of sockets, by number. */
   readonly #sockets = new Map<number, { device: SocketUplink; port: PortId }>();
@@ -89,7 +93,7 @@ class DataPlaneWorker {
       new EventFd(data.eventfd),
       { wake: () => this.#takeRequests(), gone: (port) => this.#gone(port) },
       () => performance.now(),
-      this.#flows,
+      [this.#flows, this.#copies],
     );
   }
 
@@ -277,31 +281,42 @@ class DataPlaneWorker {
   }
 
   /** For questions that are tried on a copy. */
-  save(): SavedDataplane {
-    return saveDataplane(this.#dataplane, performance.now());
+  save(): Later<SavedDataplane> {
+    return this.#copies.add(() => {
+      const now = performance.now();
+      const { options } = this.#dataplane;
+      return {
+        copy: new TableCopy(this.#dataplane),
+        answer: (tables) => savedDataplane(options, now, tables),
+      };
+    });
   }
 
   /** Begins to write down what enters the data plane, into a ring of so many bytes. */
-  startRecording(bytes: number): StartedRecording {
-    if (this.#recording !== null) throw new Error('a recording is running already');
-    const ring = sharedRing(bytes);
-    const began = performance.now();
-    const log = new RecordLog(new RingWriter(ring), () => this.#notify({ notice: 'overrun' }));
-    const recorder = new Recorder(this.#dataplane, this.#arena, log, () => performance.now());
-    const { state, ports } = recorder.start(this.#severed);
-    this.#recording = { recorder, log };
-    this.#use(recorder);
-    return { ring, state: state.slice(), ports, began, options: this.#options };
+  startRecording(bytes: number): Later<StartedRecording> {
+    return this.#copies.add(() => {
+      if (this.#recording !== null) throw new Error('a recording is running already');
+      const ring = sharedRing(bytes);
+      const began = performance.now();
+      const log = new RecordLog(new RingWriter(ring), () => this.#notify({ notice: 'overrun' }));
+      const recorder = new Recorder(this.#dataplane, this.#arena, log, () => performance.now());
+      const { tables: copy, ports } = recorder.start(this.#severed);
+      this.#recording = { recorder, log };
+      this.#use(recorder);
+      return { copy, answer: (tables) => ({ ring, tables, ports, began, options: this.#options }) };
+    });
   }
 
-  /** Ends the recording; answers the state of the tables, null when records were lost before. */
-  stopRecording(): Uint8Array | null {
-    if (this.#recording === null) throw new Error('no recording is running');
-    const { recorder, log } = this.#recording;
-    const state = recorder.stop(this.#severed);
-    this.#recording = null;
-    this.#use(this.#dataplane);
-    return log.isOver ? null : state.slice();
+  /** Ends the recording; answers the tables, null when records were lost before. */
+  stopRecording(): Later<SavedTables | null> {
+    return this.#copies.add(() => {
+      if (this.#recording === null) throw new Error('no recording is running');
+      const { recorder, log } = this.#recording;
+      const copy = recorder.stop(this.#severed);
+      this.#recording = null;
+      this.#use(this.#dataplane);
+      return { copy, answer: (tables) => (log.isOver ? null : tables) };
+    });
   }
 
   #use(plane: Plane): void {
@@ -319,11 +334,21 @@ class DataPlaneWorker {
       const { id, method, args } = message.message as Request;
       try {
         // biome-ignore lint/complexity/noBannedTypes: the request's type ties the arguments to the method
-        this.#reply({ id, value: (this[method] as Function).apply(this, args) });
+        const value = (this[method] as Function).apply(this, args);
+        if (value instanceof Later) value.onSettled = (answer, moved) => this.#settle(id, answer, moved);
+        else this.#reply({ id, value });
       } catch (error) {
         this.#reply({ id, ...describeError(error) });
       }
       message = receiveMessageOnPort(this.#requests);
+    }
+  }
+
+  #settle(id: number, answer: () => unknown, moved: readonly ArrayBuffer[]): void {
+    try {
+      this.#reply({ id, value: answer() }, moved);
+    } catch (error) {
+      this.#reply({ id, ...describeError(error) });
     }
   }
 
@@ -355,8 +380,8 @@ class DataPlaneWorker {
     });
   }
 
-  #reply(reply: Reply): void {
-    this.#port.postMessage(reply);
+  #reply(reply: Reply, moved: readonly ArrayBuffer[] = []): void {
+    this.#port.postMessage(reply, moved);
   }
 
   #notify(notice: Notice): void {

@@ -2,26 +2,27 @@ import type { Device } from '../../switch/device.ts';
 import type { PortId } from '../../switch/frame.ts';
 import type { DataplaneOptions } from '../dataplane/configuration.ts';
 import { Dataplane } from '../dataplane/dataplane.ts';
-import { StateReader, StateWriter } from '../recording/state-carrier.ts';
+import { type SavedTables, StateReader } from '../recording/state-carrier.ts';
+import { TableCopy } from '../recording/table-copy.ts';
 
 /** All that a data plane is and knows at one instant, and with what options it was made: it can be made again of that. */
 export interface SavedDataplane {
   readonly options: Omit<DataplaneOptions, 'onException'>;
   /** Monotonic milliseconds of the instant. */
   readonly now: number;
-  readonly state: Uint8Array;
+  readonly tables: SavedTables;
 }
 
 /** A data plane as it is between two frames; it is only read. */
 export function saveDataplane(dataplane: Dataplane, now: number): SavedDataplane {
-  const writer = new StateWriter();
-  dataplane.carry(writer, () => {
-    throw new Error('a data plane that is saved keeps its devices');
-  });
+  return savedDataplane(dataplane.options, now, new TableCopy(dataplane).finish());
+}
+
+/** @param tables of a data plane with such options, at `now` */
+export function savedDataplane(options: DataplaneOptions, now: number, tables: SavedTables): SavedDataplane {
   // Who hears of exceptions hears of those of the data plane itself.
-  const { onException: _, ...options } = dataplane.options;
-  // A copy: of a part of a buffer, all of it would go to another thread.
-  return { options, now, state: writer.finish().slice() };
+  const { onException: _, ...rest } = options;
+  return { options: rest, now, tables };
 }
 
 /**
@@ -29,8 +30,8 @@ export function saveDataplane(dataplane: Dataplane, now: number): SavedDataplane
  * connections and asks nobody for names.
  * @param deviceOf what stands behind a port
  */
-export function fork({ options, state }: SavedDataplane, deviceOf: (port: PortId) => Device): Dataplane {
+export function fork({ options, tables }: SavedDataplane, deviceOf: (port: PortId) => Device): Dataplane {
   const dataplane = new Dataplane(options);
-  dataplane.carry(new StateReader(state), deviceOf);
+  dataplane.carry(new StateReader(tables), deviceOf);
   return dataplane;
 }

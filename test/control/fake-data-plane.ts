@@ -19,6 +19,7 @@ import type { PastFilter } from '../../src/dataplane/past.ts';
 import type { OpenPacketSocket } from '../../src/device/packet-socket.ts';
 import type { StartedRecording } from '../../src/recording/plane.ts';
 import { sharedRing } from '../../src/recording/ring.ts';
+import type { SavedTables } from '../../src/recording/state-carrier.ts';
 import type { DataPlane, HostSockets, Observation, ObserveOptions } from '../../src/runtime/data-plane.ts';
 import type { Segment } from '../../src/uplink/segment.ts';
 import { type SavedDataplane, saveDataplane } from '../../src/why/fork.ts';
@@ -26,6 +27,8 @@ import { DROP_REASONS } from '../../switch/drop-reason.ts';
 import type { FdbEntry } from '../../switch/fdb.ts';
 import type { ForwardedQuery } from '../../switch/name-server.ts';
 import type { ZoneName } from '../../switch/zone.ts';
+
+const NO_TABLES: SavedTables = { items: new Uint8Array(), rows: new Uint8Array(), constants: [] };
 
 /** What the fake device opens: numbers that are no descriptors, and the account of them. */
 export interface FakeTap {
@@ -211,12 +214,12 @@ export class FakeDataPlane implements DataPlane {
   /** Nothing is ever recorded. */
   async startRecording(bytes: number): Promise<StartedRecording> {
     await this.#turn('startRecording');
-    return { ring: sharedRing(bytes), state: new Uint8Array(8), ports: [], began: 0, options: {} };
+    return { ring: sharedRing(bytes), tables: NO_TABLES, ports: [], began: 0, options: {} };
   }
 
-  async stopRecording(): Promise<Uint8Array | null> {
+  async stopRecording(): Promise<SavedTables | null> {
     await this.#turn('stopRecording');
-    return new Uint8Array(8);
+    return NO_TABLES;
   }
 
   /** Nothing is ever observed. */

@@ -5,23 +5,37 @@ import { type RecordingListener, Recordings } from '../../src/control/recordings
 import { Kind } from '../../src/recording/format.ts';
 import { RecordLog } from '../../src/recording/log.ts';
 import { RingWriter, sharedRing } from '../../src/recording/ring.ts';
+import { ItemWriter, type SavedTables } from '../../src/recording/state-carrier.ts';
 import type { DataPlane } from '../../src/runtime/data-plane.ts';
 
 // Readers who take nothing, or go, while a recording is being ended.
 
 const MEBIBYTE = 1 << 20;
 
+/** Tables of so many bytes. */
+function tablesOf(bytes: number): SavedTables {
+  const items = new ItemWriter(8);
+  for (let i = 0; i < bytes; i += 16) items.number(i);
+  return { items: items.finish(), rows: new Uint8Array(), constants: [] };
+}
+
 /** Recordings of a data plane that has written so many mebibytes as soon as it is recorded. */
-function busyRecordings(mebibytes: number, tables = 8): Recordings {
+function busyRecordings(mebibytes: number, tables = 16): Recordings {
   const plane: Pick<DataPlane, 'startRecording' | 'stopRecording'> = {
     startRecording: async () => {
       const ring = sharedRing(64 * MEBIBYTE);
       const log = new RecordLog(new RingWriter(ring));
       for (let i = 0; i < mebibytes; i++) log.value(Kind.COMMAND, 1, 'x'.repeat(MEBIBYTE - 64));
-      const state = new Uint8Array(tables);
-      return { ring, state, began: 0, options: {}, ports: [], answersQueries: true } as never;
+      return {
+        ring,
+        tables: tablesOf(tables),
+        began: 0,
+        options: {},
+        ports: [],
+        answersQueries: true,
+      } as never;
     },
-    stopRecording: async () => new Uint8Array(8),
+    stopRecording: async () => tablesOf(16),
   };
   const table = async () => ({ networks: [], ports: [] }) as never;
   return new Recordings({

@@ -9,7 +9,9 @@ import { COMMANDS, type RecordingEnd, type RecordingHeader } from '../../src/rec
 import { Player } from '../../src/recording/player.ts';
 import { RecordingPump } from '../../src/recording/pump.ts';
 import { Recorder } from '../../src/recording/recorder.ts';
-import { RingWriter, sharedRing } from '../../src/recording/ring.ts';
+import { RingWriter, type SharedRing, sharedRing } from '../../src/recording/ring.ts';
+import { packTables } from '../../src/recording/state-carrier.ts';
+import type { TableCopy } from '../../src/recording/table-copy.ts';
 
 /** Methods of a data plane by which something enters it. */
 export const ENTRIES = [...COMMANDS, 'addPort', 'poll', 'receive', 'expire'] as const;
@@ -20,7 +22,12 @@ export class TestRecording {
   readonly log: RecordLog;
   readonly #dataplane: Dataplane;
   readonly #recorder: Recorder;
-  readonly #pump: RecordingPump;
+  readonly #ring: SharedRing;
+  readonly #header: RecordingHeader;
+  /** Of the beginning: a little more of it is made whenever something enters the data plane. */
+  readonly #tables: TableCopy;
+  /** From the first time on that something is taken from the ring. */
+  #pump: RecordingPump | undefined;
   #isWithin = false;
 
   /**
@@ -57,7 +64,9 @@ export class TestRecording {
       set: (target, name, value) => Reflect.set(target, name, value, target),
     });
     this.#recorder = new Recorder(plain, devices, this.log, () => this.now);
-    const { state, ports } = this.#recorder.start(null);
+    const { tables, ports } = this.#recorder.start(null);
+    this.#ring = ring;
+    this.#tables = tables;
     for (const name of ENTRIES) {
       Object.defineProperty(dataplane, name, {
         configurable: true,
@@ -66,6 +75,7 @@ export class TestRecording {
           // What the data plane does by itself within a poll.
           if (this.#isWithin) return Reflect.get(prototype, name, dataplane).apply(dataplane, args);
           if (name === 'poll' || name === 'receive' || name === 'expire') this.now = args.at(-1) as number;
+          this.#tables.advance(() => false);
           this.#isWithin = true;
           try {
             // biome-ignore lint/complexity/noBannedTypes: all of them are called with what they were called with
@@ -77,7 +87,7 @@ export class TestRecording {
       });
     }
     Object.assign(egress, { flush: this.#recorder.egress.flush });
-    const header: RecordingHeader = {
+    this.#header = {
       tapdeck: 'test',
       node: process.version,
       date: new Date(0).toISOString(),
@@ -86,7 +96,6 @@ export class TestRecording {
       answersQueries: false,
       ports,
     };
-    this.#pump = new RecordingPump(ring, header, state, (bytes) => this.file.push(bytes));
   }
 
   /** Virtual milliseconds of the last poll or timer. */
@@ -94,15 +103,23 @@ export class TestRecording {
 
   /** Ends it, and answers what the recorder says that a player must find. */
   stop(): RecordingEnd {
-    const state = this.#recorder.stop(null);
+    const pump = this.#open();
+    const tables = this.#recorder.stop(null).finish();
     for (const name of ENTRIES) Reflect.deleteProperty(this.#dataplane, name);
     Reflect.deleteProperty(this.#dataplane.egress, 'flush');
-    this.#pump.drain();
-    return this.#pump.end(this.log.isOver ? 'too fast' : null, this.log.isOver ? null : state);
+    pump.drain();
+    return pump.end(this.log.isOver ? 'too fast' : null, this.log.isOver ? null : packTables(tables));
   }
 
   drain(): boolean {
-    return this.#pump.drain();
+    return this.#open().drain();
+  }
+
+  #open(): RecordingPump {
+    this.#pump ??= new RecordingPump(this.#ring, this.#header, packTables(this.#tables.finish()), (bytes) =>
+      this.file.push(bytes),
+    );
+    return this.#pump;
   }
 }
 

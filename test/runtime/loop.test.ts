@@ -342,7 +342,7 @@ describe('loop', () => {
       bell,
       { wake: () => timed.stop(), gone: () => {} },
       () => (now += 0.001),
-      timer,
+      [timer],
     );
     timed.run();
     expect(fired).toHaveLength(3);

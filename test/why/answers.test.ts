@@ -3,6 +3,7 @@ import { whyText } from '../../src/cli/why.ts';
 import type { Deck } from '../../src/control/deck.ts';
 import { parseWanted } from '../../src/control/why/grammar.ts';
 import { FAILURE_REMEDIES, REMEDIES, type Trouble } from '../../src/control/why/remedy.ts';
+import { packTables } from '../../src/recording/state-carrier.ts';
 import { FAILURES } from '../../src/why/question.ts';
 import { DROP_REASON_NAMES } from '../../switch/drop-reason.ts';
 import { fakeDeck } from '../control/fake-deck.ts';
@@ -139,10 +140,10 @@ describe('the answer', () => {
   });
 
   test('is tried and leaves nothing', async () => {
-    const before = (await plane.save()).state;
+    const before = packTables((await plane.save()).tables);
     await deck.why('web', 'db:5432');
     await deck.why('outside', 'host:8080', 6);
-    expect(Buffer.compare((await plane.save()).state, before)).toBe(0);
+    expect(Buffer.compare(packTables((await plane.save()).tables), before)).toBe(0);
     expect(plane.sent).toEqual([]);
   });
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { packTables } from '../../src/recording/state-carrier.ts';
 import type { MemoryDeck } from '../../src/testing/memory-deck.ts';
 import { fork, saveDataplane } from '../../src/why/fork.ts';
 import { ProbeDevice } from '../../src/why/probe-device.ts';
@@ -92,9 +93,9 @@ describe('a dry run', () => {
             const targets = targetsOf(deck);
             const target = targets[to % targets.length]!;
             if (!deck.virtual.ports.has(from)) continue;
-            const before = saveDataplane(dataplane, deck.now).state;
+            const before = packTables(saveDataplane(dataplane, deck.now).tables);
             const said = why(deck, from, target, protocol, protocol === 'icmp' ? 0 : port);
-            expect(Buffer.compare(saveDataplane(dataplane, deck.now).state, before)).toBe(0);
+            expect(Buffer.compare(packTables(saveDataplane(dataplane, deck.now).tables), before)).toBe(0);
             // The same frames, sent in earnest: the same verdicts, and the same bytes leave by the same ports.
             for (const step of said.steps) {
               deck.takeAll();

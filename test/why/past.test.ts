@@ -4,6 +4,7 @@ import { pastText } from '../../src/cli/why-past.ts';
 import type { DaemonClient } from '../../src/control/client.ts';
 import type { Deck } from '../../src/control/deck.ts';
 import type { Endpoint } from '../../src/control/endpoint.ts';
+import { packTables } from '../../src/recording/state-carrier.ts';
 import { tcp } from '../../src/testing/frames.ts';
 import { Trial } from '../../src/why/trial.ts';
 import { fakeDeck } from '../control/fake-deck.ts';
@@ -59,11 +60,11 @@ test('the past has the end of what was dropped, and of all else what is to be re
 });
 
 test('a frame that was captured is tried at the port that has the name now', async () => {
-  const before = (await plane.save()).state;
+  const before = packTables((await plane.save()).tables);
   const view = await deck.whyFrame('web eth0', syn(80));
   expect(view).toMatchObject({ answer: 'no', from: 'web eth0', to: [] });
   expect(view.way.at(-1)).toContain('DOCKER-ISOLATION-STAGE-2 drops');
-  expect(Buffer.compare((await plane.save()).state, before)).toBe(0);
+  expect(Buffer.compare(packTables((await plane.save()).tables), before)).toBe(0);
   await expect(deck.whyFrame('nobody eth0', syn(80))).rejects.toThrow('there is no port "nobody eth0"');
   for (const length of [0, 1, 13, 60, 60_000]) {
     expect(await deck.whyFrame('web eth0', new Uint8Array(length))).toMatchObject({ answer: 'no' });
