@@ -1,5 +1,6 @@
 import type { Carrier } from '../wire/carrier.ts';
 import { type HashKey, hash2 } from '../wire/hash.ts';
+import { CopiedRows } from '../wire/copied-rows.ts';
 import type { PortId } from './frame.ts';
 import type { Ports } from './ports.ts';
 
@@ -54,6 +55,7 @@ export class Fdb {
   readonly #rows: Int32Array;
   readonly #seen: Float64Array;
   readonly #buckets: Int32Array;
+  readonly #kept: CopiedRows;
   /** Per port, the rows of the source and the destination of its last frame: the next one's, most often. */
   readonly #sources: Int32Array;
   readonly #destinations: Int32Array;
@@ -81,6 +83,7 @@ export class Fdb {
     this.#destinations = new Int32Array(ports.capacity);
     this.#seen = new Float64Array(capacity);
     this.#buckets = new Int32Array(capacity * 2).fill(NONE);
+    this.#kept = new CopiedRows({ column: this.#buckets, stride: 1 });
     this.#mask = capacity * 2 - 1;
     this.#key0 = key[0];
     this.#key1 = key[1];
@@ -97,7 +100,7 @@ export class Fdb {
     this.#size = carrier.number(this.#size);
     carrier.column(this.#rows, this.#high * STRIDE);
     carrier.column(this.#seen, this.#high);
-    carrier.column(this.#buckets, this.#size === 0 ? 0 : this.#buckets.length);
+    carrier.rows(this.#kept, this.#size === 0 ? 0 : this.#buckets.length);
     carrier.column(this.#networkLearned);
   }
 
@@ -274,6 +277,7 @@ export class Fdb {
     rows[at + PORT] = port;
     rows[at + NEXT] = this.#buckets[bucket]!;
     this.#seen[row] = now;
+    this.#kept.keep(bucket);
     this.#buckets[bucket] = row;
     this.#size++;
   }
@@ -282,8 +286,10 @@ export class Fdb {
     const rows = this.#rows;
     const at = row * STRIDE;
     const bucket = this.#bucket(rows[at + KEY_HI]!, rows[at + KEY_LO]!);
-    if (this.#buckets[bucket] === row) this.#buckets[bucket] = rows[at + NEXT]!;
-    else {
+    if (this.#buckets[bucket] === row) {
+      this.#kept.keep(bucket);
+      this.#buckets[bucket] = rows[at + NEXT]!;
+    } else {
       let before = this.#buckets[bucket]!;
       while (rows[before * STRIDE + NEXT] !== row) before = rows[before * STRIDE + NEXT]!;
       rows[before * STRIDE + NEXT] = rows[at + NEXT]!;

@@ -142,9 +142,10 @@ export class Arena {
     this.#bigFree = carrier.number(this.#bigFree);
     carrier.column(this.#small, this.#smallFree);
     carrier.column(this.#big, this.#bigFree);
-    const references = Int32Array.from(this.frames, (frame) => frame.references);
+    const references = new Int32Array(this.frames.length);
+    for (let slot = 0; slot < references.length; slot++) references[slot] = this.frames[slot]!.references;
     carrier.column(references);
-    for (const frame of this.frames) frame.references = references[frame.slot]!;
+    for (let slot = 0; slot < references.length; slot++) this.frames[slot]!.references = references[slot]!;
   }
 
   /** Slots that nobody holds. */

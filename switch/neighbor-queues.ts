@@ -34,9 +34,11 @@ export class NeighborQueues {
    * @param networks by id
    */
   carry(carrier: Carrier, frames: readonly Frame[], networks: readonly (Network | undefined)[]): void {
-    const waiting = this.#frames.flatMap((frame, i) =>
-      frame === null ? [] : [{ i, slot: frame.slot, from: this.#froms[i]?.id ?? -1 }],
-    );
+    const waiting: { i: number; slot: number; from: number }[] = [];
+    for (let i = 0; i < this.#frames.length; i++) {
+      const frame = this.#frames[i];
+      if (frame !== null) waiting.push({ i, slot: frame.slot, from: this.#froms[i]?.id ?? -1 });
+    }
     for (const { i, slot, from } of carrier.plain(waiting)) {
       frames[slot]!.carry(carrier);
       this.#frames[i] = frames[slot]!;

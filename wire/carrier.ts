@@ -45,9 +45,12 @@ export function carryMap<K, V>(carrier: Carrier, map: Map<K, V>): void {
   for (const [key, value] of entries) map.set(key, value);
 }
 
-/** The elements of a list, whose holes are null on the way. */
+/** The elements of a list, whose holes are null on the way; those at its end are no part of it. */
 export function carryList<T>(carrier: Carrier, list: T[]): void {
-  const elements = carrier.plain(Array.from(list, (element) => element ?? null));
+  const given = Array.from(list, (element) => element ?? null);
+  while (given.length > 0 && given.at(-1) === null) given.pop();
+  const elements = carrier.plain(given);
+  if (elements === given) return;
   list.length = 0;
   for (const [i, element] of elements.entries()) if (element !== null) list[i] = element;
 }

@@ -17,6 +17,7 @@ import { mappingFigures } from './mappings.ts';
 import { natFigures } from './nat.ts';
 import { natScaling } from './nat-scaling.ts';
 import { operations } from './operations.ts';
+import { pauses } from './pauses.ts';
 import { replayFigures } from './replay.ts';
 import { portScaling } from './scaling.ts';
 
@@ -37,6 +38,7 @@ const SUITES: Readonly<Record<string, () => Figure[] | Promise<Figure[]>>> = {
   scaling: () => [portScaling(quick)],
   flows: () => flowFigures(quick),
   mappings: () => mappingFigures(quick),
+  pauses: () => pauses(quick),
   allocation: () => allocationPerFrame(quick ? 1e6 : 1e7),
   copies: () => payloadAccesses(),
   // By itself, as in `tapdeck replay`: the engine is to see no other devices than those of a replay.

@@ -58,9 +58,9 @@ export function natScaling(quick: boolean): Figure[] {
   });
 }
 
-/** A data plane with an uplink, and `count` connections of one endpoint through it. */
-class Connections {
-  readonly #dataplane = new Dataplane({
+/** A data plane with an uplink, and `count` connections of one endpoint through it, so many of each of its ports. */
+export class Connections {
+  readonly dataplane = new Dataplane({
     seed: 1,
     arena: { small: 64, big: 8 },
     conntrack: { capacity: MANY, quota: MANY },
@@ -70,21 +70,22 @@ class Connections {
   /** The headers as they come in. */
   readonly #headers: Uint8Array;
   readonly #count: number;
+  readonly #perMapping: number;
   /** In an array: a number of 32 bits as a field would be a new object whenever it changes. */
   readonly #random = Uint32Array.of(1);
   #now = 0;
 
-  constructor(count: number) {
+  constructor(count: number, perMapping = PER_MAPPING) {
     const gateway = dockerMac(GATEWAY);
     const deck = dockerMac(DECK);
-    const uplink = this.#dataplane.addUplink({
+    const uplink = this.dataplane.addUplink({
       macHi: deck.hi,
       macLo: deck.lo,
       ipv4: { address: DECK, prefix: 24 },
       ipv6: null,
       mtu: 65520,
     });
-    const network = this.#dataplane.addNetwork({
+    const network = this.dataplane.addNetwork({
       macHi: gateway.hi,
       macLo: gateway.lo,
       ipv4: { address: GATEWAY, prefix: 16 },
@@ -94,11 +95,12 @@ class Connections {
     });
     this.#inside = this.#port(network, INSIDE);
     this.#port(uplink, OUTSIDE);
-    this.#frame = this.#dataplane.arena.allocate(LENGTH)!;
+    this.#frame = this.dataplane.arena.allocate(LENGTH)!;
     this.#headers = this.#write();
     this.#count = count;
+    this.#perMapping = perMapping;
     for (let i = 0; i < count; i++) this.#receive(i, 1);
-    const { ledger } = this.#dataplane;
+    const { ledger } = this.dataplane;
     if (ledger.sent !== count) throw new Error(`${count - ledger.sent} connections were not made`);
   }
 
@@ -120,18 +122,18 @@ class Connections {
 
   /** Lets `times` frames of a connection come in. */
   #receive(connection: number, times: number): void {
-    const { arena } = this.#dataplane;
+    const { arena } = this.dataplane;
     const frame = this.#frame;
     const { bytes, at } = frame;
     const headers = this.#headers;
-    const source = 1024 + Math.floor(connection / PER_MAPPING);
-    const destination = 1024 + (connection % PER_MAPPING);
+    const source = 1024 + Math.floor(connection / this.#perMapping);
+    const destination = 1024 + (connection % this.#perMapping);
     for (let i = 0; i < times; i++) {
       for (let j = 0; j < HEADERS; j++) bytes[at + j] = headers[j]!;
       set16(bytes, at + ETH_LEN + IPV4_LEN + UDP_SRC_PORT, source);
       set16(bytes, at + ETH_LEN + IPV4_LEN + UDP_DST_PORT, destination);
       arena.retain(frame);
-      this.#dataplane.receive(this.#inside, frame, this.#now);
+      this.dataplane.receive(this.#inside, frame, this.#now);
     }
   }
 
@@ -149,8 +151,8 @@ class Connections {
   }
 
   #port(network: number, ipv4: number): PortId {
-    const device = new MemoryDevice(this.#dataplane.arena, { discard: true, capacity: 1 });
-    return this.#dataplane.addPort(device, { network, mac: dockerMac(ipv4), ipv4 }, 0);
+    const device = new MemoryDevice(this.dataplane.arena, { discard: true, capacity: 1 });
+    return this.dataplane.addPort(device, { network, mac: dockerMac(ipv4), ipv4 }, 0);
   }
 }
 

@@ -86,7 +86,7 @@ export class Recorder implements Plane {
     for (const [port, device] of this.#devices) {
       if (this.#dataplane.egress.device(port) === device) this.#dataplane.egress.add(port, device.inner);
     }
-    return new TableCopy(this.#dataplane, true);
+    return new TableCopy(this.#dataplane, { forDigest: true });
   }
 
   // ---- the way of a frame ----

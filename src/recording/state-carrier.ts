@@ -109,10 +109,10 @@ export class ItemWriter {
     this.align();
   }
 
-  /** Memory that was not written to is zero. */
+  /** To a multiple of 8 bytes. */
   align(): void {
     this.reserve(1);
-    this.length += this.length & 1;
+    if ((this.length & 1) !== 0) this.words[this.length++] = 0;
   }
 
   reserve(words: number): void {

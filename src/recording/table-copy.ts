@@ -4,8 +4,14 @@ import type { Dataplane } from '../dataplane/dataplane.ts';
 import { ItemWriter, type SavedTables, Tag } from './state-carrier.ts';
 import { encodeValue } from './value.ts';
 
-/** Bytes for what is copied at once, most often enough; untouched memory costs nothing. */
-const ITEMS = 4 << 20;
+/** Bytes for what is copied at once, most often enough. */
+const ITEMS = 1 << 20;
+/**
+ * What the last copy was written to first, for the next one: to write to memory that nobody has touched takes several times as
+ * long.
+ */
+let spare: ItemWriter | null = null;
+
 /** Blocks of rows, 4 KiB each, and elements of a list that are looked at without asking how late it is. */
 const BLOCKS = 16;
 const ELEMENTS = 32;
@@ -16,7 +22,9 @@ const ELEMENTS = 32;
  * (`wire/copied-rows.ts`). There can be one of a data plane at a time.
  */
 export class TableCopy {
-  readonly #items = new ItemWriter(ITEMS);
+  readonly #items: ItemWriter;
+  /** What the items were when nothing else was left to do. */
+  #written: Uint8Array<ArrayBuffer> | null = null;
   readonly #values: unknown[] = [];
   readonly #constants: string[] = [];
   /** Elements of the value that is next, in JSON. */
@@ -30,10 +38,16 @@ export class TableCopy {
    * @param forDigest whether details are left out, which may differ between two data planes that know the same
    * @param block bytes of rows that are copied together; 4 KiB when left out
    */
-  constructor(dataplane: Dataplane, forDigest = false, block?: number) {
+  constructor(
+    dataplane: Dataplane,
+    { forDigest = false, block }: { forDigest?: boolean; block?: number } = {},
+  ) {
     const late: { rows: CopiedRows; used: number; at: number }[] = [];
     let size = 0;
-    const items = this.#items;
+    const items = spare ?? new ItemWriter(ITEMS);
+    spare = null;
+    items.length = 0;
+    this.#items = items;
     const column = (tag: number, from: Column, used: number) => {
       items.column(tag, from.length, used, from.BYTES_PER_ELEMENT, 0);
       items.raw(new Uint8Array(from.buffer, from.byteOffset, used * from.BYTES_PER_ELEMENT));
@@ -75,7 +89,8 @@ export class TableCopy {
     dataplane.carry(carrier, () => {
       throw new Error('a data plane that is copied keeps its devices');
     });
-    this.#rows = new Uint8Array(size);
+    // Not filled with zeros: of tens of megabytes that takes milliseconds, and all of it is written to.
+    this.#rows = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
     this.#parts = late.map(({ rows, used, at }) => {
       rows.copy = new RowsCopy(rows, used, this.#rows, at, block);
       return rows.copy;
@@ -88,7 +103,7 @@ export class TableCopy {
    */
   advance(goesOn: () => boolean): boolean {
     do {
-      if (!this.#copyRows() && !this.#writeConstant()) return true;
+      if (!this.#copyRows() && !this.#writeConstant() && !this.#writeItems()) return true;
     } while (goesOn());
     return false;
   }
@@ -96,7 +111,7 @@ export class TableCopy {
   /** The copy, all of it. */
   finish(): SavedTables {
     this.advance(() => true);
-    return { items: this.#items.finish(), rows: this.#rows, constants: this.#constants };
+    return { items: this.#written!, rows: this.#rows, constants: this.#constants };
   }
 
   #copyRows(): boolean {
@@ -104,6 +119,13 @@ export class TableCopy {
       if (this.#parts[this.#part]!.advance(BLOCKS)) return true;
     }
     return false;
+  }
+
+  #writeItems(): boolean {
+    if (this.#written !== null) return false;
+    this.#written = this.#items.finish().slice();
+    spare = this.#items;
+    return true;
   }
 
   #writeConstant(): boolean {

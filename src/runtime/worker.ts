@@ -106,6 +106,8 @@ class DataPlaneWorker {
   };
 
   run(): void {
+    // A copy that nobody wants: what is compiled now is not compiled while frames wait.
+    new TableCopy(this.#dataplane).finish();
     this.#loop.run();
     this.#requests.close();
   }

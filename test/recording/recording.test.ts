@@ -16,6 +16,8 @@ import {
 import { encodeValueRecord } from '../../src/recording/log.ts';
 import { Player } from '../../src/recording/player.ts';
 import { RecordingError } from '../../src/recording/recording-error.ts';
+import { packTables, StateWriter } from '../../src/recording/state-carrier.ts';
+import { TableCopy } from '../../src/recording/table-copy.ts';
 import { ReplayDevice } from '../../src/replay/replay-device.ts';
 import {
   arpReply,
@@ -294,6 +296,48 @@ describe('a recording of anything', () => {
     );
   }, 60_000);
 });
+
+describe('a copy of the tables', () => {
+  test('is of the instant at which it began, whatever happens until it is complete', () => {
+    fc.assert(
+      fc.property(
+        fc.array(
+          step.filter(({ what }) => what !== 'record'),
+          { minLength: 40, maxLength: 150 },
+        ),
+        fc.integer({ min: 5, max: 60 }),
+        fc.array(fc.nat(150), { maxLength: 12 }),
+        (steps, begin, advances) => {
+          const bed = new Bed();
+          const { dataplane } = bed;
+          for (const each of steps.slice(0, begin)) bed.do(each);
+          const writer = new StateWriter();
+          dataplane.carry(writer, none);
+          // Rows are copied one by one, so that none is right only because it lies beside another.
+          const copy = new TableCopy(dataplane, { block: 1 });
+          for (const [i, each] of steps.slice(begin).entries()) {
+            bed.do(each);
+            for (const _ of advances.filter((at) => at === i)) copy.advance(() => false);
+          }
+          expect(Buffer.compare(packTables(copy.finish()), writer.finish())).toBe(0);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  }, 60_000);
+
+  test('is one at a time', () => {
+    const { dataplane } = new Bed();
+    const copy = new TableCopy(dataplane);
+    expect(() => new TableCopy(dataplane)).toThrow('a copy of the tables is being made already');
+    const tables = packTables(copy.finish());
+    expect(Buffer.compare(packTables(new TableCopy(dataplane).finish()), tables)).toBe(0);
+  });
+});
+
+function none(): never {
+  throw new Error('its devices are not asked for');
+}
 
 /** A short recording, in one piece. */
 function sample(): Uint8Array {
