@@ -54,14 +54,15 @@ export function arbitraryDeck(): fc.Arbitrary<DeckShape> {
   });
 }
 
-export function makeDeck({ networks, rules, publishes }: DeckShape): MemoryDeck {
+/** @param connections most at one time */
+export function makeDeck({ networks, rules, publishes }: DeckShape, connections = 256): MemoryDeck {
   const station = (i: number, host: number) => ({
     mac: `02:42:0a:0${i}:00:0${host + 2}`,
     ipv4: `10.${i}.0.${host + 2}`,
     ipv6: `fd00:${i}::${host + 2}`,
   });
   const deck = memoryDeck({
-    conntrack: { capacity: 256 },
+    conntrack: { capacity: connections },
     arena: { small: 256, big: 16 },
     uplinks: {
       up: { ipv4: '192.0.2.2/24', ipv6: '2001:db8::2/64', gateway4: '192.0.2.1', gateway6: '2001:db8::1' },
