@@ -322,7 +322,7 @@ describe('a copy of the tables', () => {
           expect(Buffer.compare(packTables(copy.finish()), writer.finish())).toBe(0);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   }, 60_000);
 
