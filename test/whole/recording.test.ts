@@ -146,7 +146,8 @@ describe('a recording', () => {
 
   it('is one at a time', async () => {
     const recorder = world.account.start('record', '-w', file('first'), '-q', '--duration', '1h');
-    await expect.poll(() => statSync(file('first'), { throwIfNoEntry: false })?.size ?? 0).toBeGreaterThan(0);
+    const size = () => statSync(file('first'), { throwIfNoEntry: false })?.size ?? 0;
+    await expect.poll(size, { timeout: 20_000 }).toBeGreaterThan(0);
     const second = await world.account.tapdeck('record', '-w', file('second'));
     expect(second.err).toContain('a recording is running already');
     recorder.kill('SIGTERM');
