@@ -1,6 +1,6 @@
 import type { Carrier } from '../wire/carrier.ts';
-import { type HashKey, hash2 } from '../wire/hash.ts';
 import { CopiedRows } from '../wire/copied-rows.ts';
+import { type HashKey, hash2 } from '../wire/hash.ts';
 import type { PortId } from './frame.ts';
 import type { Ports } from './ports.ts';
 
