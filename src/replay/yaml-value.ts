@@ -160,6 +160,8 @@ export class YamlValue {
   }
 
   #plainText(text: string): string {
+    // No name, path or argument can have one.
+    if (text.includes('\0')) return this.fail('must not have a NUL character in it');
     try {
       return this.#source.interpolate(text);
     } catch (error) {

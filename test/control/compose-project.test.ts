@@ -1,7 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: they are what is tested
-import { describe, expect, test } from 'vitest';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Project, ProjectService } from '../../src/control/compose/project.ts';
-import { parseProject } from '../../src/control/compose/read-project.ts';
+import { parseProject, readProject, readProjectName } from '../../src/control/compose/read-project.ts';
+import { DeckError } from '../../src/control/error.ts';
 
 const FILE = '/labs/Shop 2/compose.yaml';
 
@@ -24,6 +28,41 @@ networks:
         - subnet: fd00:1::/64
   back: {}
 `;
+
+describe('a file', () => {
+  let folder: string;
+  let file: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'td-compose-'));
+    file = join(folder, 'compose.yaml');
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  test('that has no end is read no further than somebody would write', () => {
+    symlinkSync('/dev/zero', file);
+    expect(() => readProject({ file })).toThrow(/compose.yaml:1:1: is larger than 1 MiB$/);
+    expect(() => readProjectName(file)).toThrow(/compose.yaml:1:1: is larger than 1 MiB$/);
+    rmSync(file);
+    writeFileSync(file, 'services: { a: { command: run, env_file: /dev/zero } }');
+    expect(() => readProject({ file })).toThrow(
+      /compose.yaml:1:42: .*\/dev\/zero:1:1: is larger than 1 MiB$/,
+    );
+  });
+
+  test('that cannot be read is refused', () => {
+    // What is no file, in place of what has no permission, which root always has.
+    mkdirSync(join(folder, '.env'));
+    writeFileSync(file, 'services: { a: { command: run } }');
+    expect(() => readProjectName(file)).toThrow(/\.env: EISDIR/);
+    expect(() => readProject({ file })).toThrow(DeckError);
+  });
+
+  test('has no NUL in what it says', () => {
+    expect(() => read('services: { a: { command: [echo, "a\\0b"] } }')).toThrow(
+      'compose.yaml:1:34: services.a.command[1]: must not have a NUL character in it',
+    );
+  });
+});
 
 describe('a Compose file', () => {
   test('is one network and services with names when it says no more', () => {

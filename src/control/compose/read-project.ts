@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { YamlError, YamlValue } from '../../replay/yaml-value.ts';
 import { DeckError, invalid } from '../error.ts';
@@ -50,14 +50,35 @@ function findIn(folder: string): string {
 export function readProject({ file: given, name, env = process.env }: ReadOptions): Project {
   const file = findFile(given);
   try {
-    if (statSync(file).size > LARGEST_FILE) throw new YamlError(`${file}:1:1: is larger than 1 MiB`);
-    return parseProject(file, readFileSync(file, 'utf8'), { name, env });
+    return parseProject(file, readText(file), { name, env });
   } catch (error) {
-    if (error instanceof DeckError) throw error;
-    if (error instanceof YamlError) throw invalid(error.message);
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    throw invalid(`cannot read ${file}: ${message}`);
+    throw refusal(file, error);
+  }
+}
+
+/** What is wrong with a file, in one line. */
+function refusal(file: string, error: unknown): unknown {
+  if (error instanceof DeckError) return error;
+  if (error instanceof YamlError) return invalid(error.message);
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === undefined
+    ? error
+    : invalid(`cannot read ${file}: ${message}; check the path and its permissions`);
+}
+
+/** Reads no more than somebody would write: what a path leads to, a device for example, may have no end. */
+function readText(path: string): string {
+  const fd = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(LARGEST_FILE + 1);
+    let length = 0;
+    for (let count = -1; count !== 0 && length < bytes.length; length += count) {
+      count = readSync(fd, bytes, length, bytes.length - length, null);
+    }
+    if (length > LARGEST_FILE) throw new YamlError(`${path}:1:1: is larger than 1 MiB`);
+    return bytes.toString('utf8', 0, length);
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -67,12 +88,11 @@ export function readProjectName(file: string, env: NodeJS.ProcessEnv = process.e
   const source: Variables = { get: (name) => variables[name], missing: () => {} };
   let name: YamlValue | undefined;
   try {
-    const root = YamlValue.parse(file, readFileSync(file, 'utf8'), (text) => interpolate(text, source));
+    const root = YamlValue.parse(file, readText(file), (text) => interpolate(text, source));
     name = root.entries().find(([key]) => key === 'name')?.[1];
     return projectName(undefined, name, dirname(file));
   } catch (error) {
-    if (error instanceof YamlError) throw invalid(error.message);
-    throw error;
+    throw refusal(file, error);
   }
 }
 
@@ -110,7 +130,7 @@ export function parseProject(
         networks,
         services: new Set(entries.map(([other]) => other)),
         variables,
-        readEnvFile: (path) => parseDotenv(readFileSync(path, 'utf8'), variables),
+        readEnvFile: (path) => parseDotenv(readText(path), variables),
         meaningless: (field) => meaningless.set(field, [...(meaningless.get(field) ?? []), key]),
       },
       key,
@@ -220,7 +240,7 @@ function projectName(given: string | undefined, value: YamlValue | undefined, fo
 function readDotenv(path: string, env: NodeJS.ProcessEnv): Record<string, string> {
   if (!existsSync(path)) return {};
   try {
-    return parseDotenv(readFileSync(path, 'utf8'), env);
+    return parseDotenv(readText(path), env);
   } catch (error) {
     throw invalid(`${path}: ${(error as Error).message}`);
   }
