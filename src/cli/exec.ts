@@ -44,7 +44,7 @@ export async function exec(
     const [program, ...into] = entry(container);
     const child = spawn(program!, [...into, ...command], {
       stdio: 'inherit',
-      env: { ...process.env, ...Object.fromEntries(more) },
+      env: { ...process.env, TAPDECK_HOST: `unix://${client.socket}`, ...Object.fromEntries(more) },
     });
     const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
     // Without a process there is an error, and no end.

@@ -117,7 +117,13 @@ class Attempt {
   async run(command: readonly string[], options: RunOptions, signals: Signals): Promise<number> {
     const [daemon, made] = await Promise.allSettled([
       reachDaemon(this.#paths, this.#host, this.#id, this.#wish),
-      Sandbox.start({ command, id: this.#id, hostname: options.hostname ?? options.name! }),
+      Sandbox.start({
+        command,
+        id: this.#id,
+        hostname: options.hostname ?? options.name!,
+        // Root of a user namespace would look for a daemon of root's.
+        env: { ...process.env, TAPDECK_HOST: `unix://${this.#paths.socket}` },
+      }),
     ]);
     if (daemon.status === 'fulfilled') this.#daemon = daemon.value;
     if (made.status === 'fulfilled') this.#sandbox = made.value;

@@ -38,6 +38,13 @@ describe.each([
     expect(account.leftovers()).toEqual([]);
   });
 
+  it('asks the same deck when tapdeck is its command', async () => {
+    const ps = [process.execPath, join(account.program, 'dist/src/main.js'), 'ps'];
+    const { code, out, err } = await account.tapdeck('run', '--name', 'inner', '--', ...ps);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/^[0-9a-f]{12} +inner +bridge /m);
+  });
+
   it('passes the exit code of its command through', async () => {
     const rows: [string[], number][] = [
       [['sh', '-c', 'exit 0'], 0],
