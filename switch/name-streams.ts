@@ -28,7 +28,7 @@ import { PEER_WORDS, Peer } from './peer.ts';
 import { sendTcpReset } from './tcp-reset.ts';
 import { CONSUME, drop, type Verdict } from './verdict.ts';
 
-/** Connections at a time, in all and of one port. Who opens more loses his own oldest. */
+/** Connections at a time, in all and of one port. Who opens more loses his own oldest; who has none has somebody's. */
 export const STREAMS = 1024;
 const STREAMS_PER_PORT = 64;
 /** Bytes that wait to be read as questions, and so our window: a question has few hundred. */
@@ -281,7 +281,6 @@ export class NameStreams {
   #open(frame: Frame, network: Network, now: number): Verdict {
     const { bytes, l4, ingress } = frame;
     const stream = this.#take(ingress, now);
-    if (stream === null) return drop(DropReason.DNS_BUSY);
     // The one that went may have been somebody else's.
     this.#peer.read(frame);
     const bucket = this.#bucket(ingress);
@@ -314,23 +313,27 @@ export class NameStreams {
     return CONSUME;
   }
 
-  /** A free place; of a port that has as many as it may, that of its own which has been silent for longest. */
-  #take(port: PortId, now: number): Stream | null {
+  /**
+   * A free place. Of a port that has as many as it may, and when all are taken, that of its own which has been silent for
+   * longest; of a port that has none, anybody's.
+   */
+  #take(port: PortId, now: number): Stream {
     const isFull = this.#free.length === 0 && this.#streams.length === STREAMS;
     if (isFull || (this.#byPort[port] ?? 0) >= STREAMS_PER_PORT) {
-      for (const stream of this.#live) {
-        if (stream.port !== port) continue;
-        this.#load(stream);
-        this.#abort(stream, now);
-        break;
-      }
+      const stream = this.#mostSilent(port)!;
+      this.#load(stream);
+      this.#abort(stream, now);
     }
     const index = this.#free.pop();
     if (index !== undefined) return this.#streams[index];
-    if (this.#streams.length === STREAMS) return null;
     const stream = new Stream(this.#streams.length);
     this.#streams.push(stream);
     return stream;
+  }
+
+  #mostSilent(port: PortId): Stream | undefined {
+    for (const stream of this.#live) if (stream.port === port) return stream;
+    return this.#live.values().next().value;
   }
 
   /** RFC 6528: of a hash, for a secret twice with what nobody sees in between, and the time. */

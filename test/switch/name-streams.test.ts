@@ -31,7 +31,7 @@ beforeEach(() => {
     seed: 1,
     arena: FEW,
     uplinks: { up: { ipv4: '198.51.100.2/24', gateway4: '198.51.100.1', mtu: 1500 } },
-    networks: { lan: { ipv4: '10.0.0.1/24', ipv6: 'fd00::1/64', uplink: 'up', mtu: 1500 } },
+    networks: { lan: { ipv4: '10.0.0.1/16', ipv6: 'fd00::1/64', uplink: 'up', mtu: 1500 } },
     ports: { c1: { network: 'lan', station: C1 }, c2: { network: 'lan', station: C2 } },
   });
   deck.virtual.dataplane.arena.bytes.fill(0xa5);
@@ -410,6 +410,22 @@ describe('who holds connections and does nothing with them', () => {
     other.read();
     expect(other.messages()).toHaveLength(1);
     expect(deck.virtual.dataplane.deadline()).toBeLessThan(Number.POSITIVE_INFINITY);
+  });
+
+  test('at as many ports as it takes has none when somebody else wants one', () => {
+    const ports = Array.from({ length: 16 }, (_, i) => `m${i}`);
+    for (const [i, name] of ports.entries()) {
+      const station = { mac: `02:42:0a:00:01:${i.toString(16).padStart(2, '0')}`, ipv4: `10.0.1.${i + 1}` };
+      deck.attach(name, { network: 'lan', station });
+      const ends = { from: station, to: deck.gateway('lan'), family: 4 as const, dstPort: 53, flags: 'S' };
+      for (let n = 0; n < 64; n++) deck.send(name, tcp({ ...ends, srcPort: 30_000 + n }));
+    }
+    const client = new Client().open();
+    client.write(message('web'));
+    client.read();
+    expect(client.messages()).toHaveLength(1);
+    // Who had been silent for longest has made room, and knows.
+    expect(deck.take('m0').filter((frame) => (frame[47]! & TCP_RST) !== 0)).toHaveLength(1);
   });
 
   test('and then resets them leaves nothing behind', () => {
