@@ -12,7 +12,7 @@ import { PEER_WORDS, Peer } from './peer.ts';
 import { DNS_UDP_MAX, ELSEWHERE, type Resolver, SILENCE } from './resolver.ts';
 import { CONSUME, drop, type Verdict } from './verdict.ts';
 
-/** Questions to others under way, in all and of one port: as many as dnsmasq's, and a share that leaves most to the others. */
+/** Questions to others under way, in all and of one port: as many as dnsmasq's; and a share, beyond which a port gives up some for who has fewer. */
 const PENDING = 256;
 const PENDING_PER_PORT = 64;
 
@@ -166,7 +166,8 @@ export class NameServer implements StreamService {
     const port = frame.ingress;
     const { counters, query } = this.#resolver;
     const own = this.#pending[port] ?? 0;
-    if (this.#freeCount === 0 || own >= PENDING_PER_PORT) {
+    const mayAsk = own < PENDING_PER_PORT && (this.#freeCount > 0 || this.#makeRoom(own));
+    if (!mayAsk) {
       counters.busy++;
       return drop(DropReason.DNS_BUSY);
     }
@@ -220,6 +221,25 @@ export class NameServer implements StreamService {
     this.#resolver.forgetPort(port);
     this.#streams.removePort(port);
     for (let row = 0; row < PENDING; row++) if (this.#rows[row * STRIDE + PORT] === port) this.#forget(row);
+  }
+
+  /**
+   * All rows are taken: a question of the port that has most of them is given up for one who has so many, as if its answer
+   * had been lost. False when nobody has two more.
+   */
+  #makeRoom(own: number): boolean {
+    let victim = -1;
+    let most = own + 1;
+    for (let row = 0; row < PENDING; row++) {
+      const count = this.#pending[this.#rows[row * STRIDE + PORT]]!;
+      if (count <= most) continue;
+      most = count;
+      victim = row;
+    }
+    if (victim < 0) return false;
+    this.#resolver.counters.busy++;
+    this.#forget(victim);
+    return true;
   }
 
   #forget(row: number): void {

@@ -353,6 +353,31 @@ describe('what others are asked', () => {
     expect(data(ask(deck, 'web', 'A'))).toEqual(['10.0.0.3']);
   });
 
+  test('is passed on also when the questions of a few ports are all that there may be', () => {
+    const deck = bed();
+    const asked: { id: number; port: number }[] = [];
+    deck.virtual.dataplane.onQuery = ({ id, port }) => void asked.push({ id, port });
+    const stations = Array.from({ length: 4 }, (_, i) => ({
+      mac: `02:42:0a:00:01:0${i}`,
+      ipv4: `10.0.0.${50 + i}`,
+    }));
+    for (const [i, station] of stations.entries()) {
+      deck.attach(`m${i}`, { network: 'front', station });
+      const ends = { from: station, to: deck.gateway('front'), family: 4 as const, dstPort: 53 };
+      for (let n = 0; n < 64; n++) {
+        deck.send(`m${i}`, udp({ ...ends, srcPort: 5000 + n, data: message(`x${n}.example.com`, 'A') }));
+      }
+    }
+    expect(asked).toHaveLength(256);
+    exchange(deck, message('example.com', 'A'));
+    exchange(deck, message('example.org', 'A'));
+    expect(asked).toHaveLength(258);
+    // Whose questions made room have most of theirs still; a late answer to the others is nobody's.
+    for (const { id } of asked) deck.virtual.dataplane.answerQuery(id, new Uint8Array(20), deck.now);
+    expect(deck.take('c1')).toHaveLength(2);
+    expect(stations.map((_, i) => deck.take(`m${i}`).length).toSorted()).toEqual([63, 63, 64, 64]);
+  });
+
   test('is answered to nobody when the asker has gone', () => {
     const deck = bed();
     const asked: number[] = [];
