@@ -1,6 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import type { PortId } from '../../switch/frame.ts';
 import { DNS_AD, DNS_CD, DNS_OK, DNS_RD, DnsQuery, DnsRcode, parseDnsQuery } from '../../wire/dns.ts';
+import { Shares } from '../uplink/shares.ts';
 import {
   type DnsAnswer,
   deliver,
@@ -58,6 +60,7 @@ export class DnsForwarder {
     sizeCalculation: ({ answer }, key) => answer.message.length + key.length,
   });
   readonly #underWay = new Map<string, Promise<DnsAnswer | null>>();
+  readonly #shares = new Shares();
   /** The server that answered last, and since when it is asked first. */
   #preferred = '';
   #preferredSince = 0;
@@ -84,8 +87,9 @@ export class DnsForwarder {
   /**
    * Answers a message in at most `limit` bytes: SERVFAIL when no server can be asked. An empty answer is none.
    * @param overTcp whether the asker takes as much as there is, so that others are asked over TCP too
+   * @param asker who asks, by the port of the switch: of many, each has a share
    */
-  async answer(message: Uint8Array, limit: number, overTcp: boolean): Promise<Uint8Array> {
+  async answer(message: Uint8Array, limit: number, overTcp: boolean, asker: PortId): Promise<Uint8Array> {
     const query = new DnsQuery();
     // The data plane has read it before; this is what it found.
     if (parseDnsQuery(message, 0, message.length, query) !== DNS_OK) return new Uint8Array();
@@ -96,23 +100,33 @@ export class DnsForwarder {
       if (age < known.answer.lifetime) return deliver(known.answer, query, message, limit, age);
       this.#cache.delete(key);
     }
-    const answer = await this.#ask(key, query, message, overTcp);
+    const answer = await this.#ask(key, query, message, overTcp, asker);
     return answer === null
       ? failure(query, message, DnsRcode.SERVFAIL)
       : deliver(answer, query, message, limit, 0);
   }
 
-  #ask(key: string, query: DnsQuery, message: Uint8Array, overTcp: boolean): Promise<DnsAnswer | null> {
+  #ask(
+    key: string,
+    query: DnsQuery,
+    message: Uint8Array,
+    overTcp: boolean,
+    asker: PortId,
+  ): Promise<DnsAnswer | null> {
     const task = `${key} ${overTcp}`;
     const running = this.#underWay.get(task);
     if (running !== undefined) return running;
-    if (this.#underWay.size >= MOST_QUESTIONS) return Promise.resolve(null);
+    if (!this.#shares.may(asker, MOST_QUESTIONS - this.#underWay.size)) return Promise.resolve(null);
+    this.#shares.take(asker);
     const asking = this.#askAll(query, message, overTcp)
       .then((answer) => {
         if (answer !== null && answer.lifetime > 0) this.#cache.set(key, { answer, since: this.#now() });
         return answer;
       })
-      .finally(() => this.#underWay.delete(task));
+      .finally(() => {
+        this.#underWay.delete(task);
+        this.#shares.give(asker);
+      });
     this.#underWay.set(task, asking);
     return asking;
   }

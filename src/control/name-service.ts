@@ -32,9 +32,9 @@ export class NameService {
     new Zones(parts);
     const forwarder = new DnsForwarder(options);
     this.#forwarder = forwarder;
-    plane.onQuery(({ id, message, limit, overTcp }) => {
+    plane.onQuery(({ id, port, message, limit, overTcp }) => {
       void forwarder
-        .answer(message, limit, overTcp)
+        .answer(message, limit, overTcp, port)
         .catch((error: Error) => {
           parts.log('error', `a question to the host's name servers failed: ${error.stack ?? error.message}`);
           return new Uint8Array();

@@ -49,6 +49,7 @@ interface Ask {
   edns?: boolean;
   flags?: number;
   id?: number;
+  asker?: number;
 }
 
 type Decoded = Packet & {
@@ -61,7 +62,7 @@ type Decoded = Packet & {
 
 async function ask(
   name: string,
-  { type = 'A', limit = 512, overTcp = false, edns = false, flags = 0x100, id = 77 }: Ask = {},
+  { type = 'A', limit = 512, overTcp = false, edns = false, flags = 0x100, id = 77, asker = 0 }: Ask = {},
 ): Promise<Decoded> {
   const query = encode({
     type: 'query',
@@ -70,7 +71,7 @@ async function ask(
     questions: [{ name, type }],
     ...(edns && { additionals: [OPT] }),
   } as Packet);
-  const answer = await forwarder.answer(query, limit, overTcp);
+  const answer = await forwarder.answer(query, limit, overTcp, asker);
   expect(answer.length).toBeLessThanOrEqual(limit);
   return decode(Buffer.from(answer)) as unknown as Decoded;
 }
@@ -97,6 +98,18 @@ describe('a question about a name outside', () => {
     expect(distinct(({ from }) => from)).toBeGreaterThan(15);
     expect(distinct(({ name }) => name)).toBeGreaterThan(15);
     expect(distinct(({ name }) => name.toLowerCase())).toBe(1);
+  });
+
+  it('is asked also while one has as many questions as he may, which nobody answers', async () => {
+    forwarder = make(2000);
+    server.say = ({ name }) => (name.endsWith('silent') ? undefined : { answers: [a(name, '192.0.2.7')] });
+    const flood = Array.from({ length: 300 }, (_, i) => ask(`${i}.silent`, { asker: 1 }));
+    expect((await ask('one-more.silent', { asker: 1 })).rcode).toBe('SERVFAIL');
+    expect(server.asked.some(({ name }) => name.toLowerCase() === 'one-more.silent')).toBe(false);
+    expect(await ask('a.example', { asker: 2 })).toMatchObject({ answers: [{ data: '192.0.2.7' }] });
+    await Promise.all(flood);
+    // When they are over, so is what he had.
+    expect(await ask('b.example', { asker: 1 })).toMatchObject({ answers: [{ data: '192.0.2.7' }] });
   });
 
   it('is not answered by what answers something else', async () => {
