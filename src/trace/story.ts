@@ -27,8 +27,8 @@ const STAGE_WORDS: Readonly<Record<StageName, string>> = {
 const STAGE_NAMES = Object.keys(Stage) as StageName[];
 
 const SERVICE_WORDS: Readonly<Record<NonNullable<Step['service']>, string>> = {
-  arp: "ARP for the gateway's MAC",
-  nd: 'neighbor discovery',
+  arp: 'the gateway hears ARP',
+  nd: 'the gateway hears neighbor discovery',
   icmp: 'ICMP for the gateway',
   dns: 'the name server is asked',
   dhcp: 'the DHCP server is asked',
@@ -64,20 +64,41 @@ function isBehindRouting({ stage }: Step): boolean {
  */
 export function inWords(steps: readonly Step[]): string[] {
   const lines: string[] = [];
+  const pieces = piecesByPort(steps);
+  /** What is said again of each piece of a packet that was cut. */
+  const said = new Set<string>();
   let stage: StageName | undefined;
+  let last: Step | undefined;
   for (let i = 0; i < steps.length; i++) {
     const step = steps[i]!;
-    const words = stepInWords(step, steps, i);
+    let words = stepInWords(step, steps, i);
     if (words === '') continue;
+    if (step.action === 'SENT' || step.action === 'RESOLVED' || step.action === 'KNOWN') {
+      if (said.has(words)) continue;
+      said.add(words);
+    }
+    if (step.action === 'SENT') {
+      const count = pieces.get(step.port!)!;
+      words = `${last?.action === 'SENT' ? '' : 'sent to '}${words}${count > 1 ? ` in ${count} pieces` : ''}`;
+    }
+    last = step;
     // The bridge and the edge say several things about one frame, and what DNAT does belongs to its connection.
     const separator = step.stage === 'BRIDGE' ? '; ' : ', ';
-    const place = placeOf(step);
+    const place = placeOf(steps, i);
     if (place === stage && isJoined(step)) lines[lines.length - 1] += separator + words;
     else
       lines.push(`${STAGE_WORDS[place]}${words.startsWith('drops') || isChain(place) ? ' ' : ': '}${words}`);
     stage = place;
   }
   return lines;
+}
+
+function piecesByPort(steps: readonly Step[]): ReadonlyMap<string, number> {
+  const pieces = new Map<string, number>();
+  for (const { action, port } of steps) {
+    if (action === 'SENT') pieces.set(port!, (pieces.get(port!) ?? 0) + 1);
+  }
+  return pieces;
 }
 
 /**
@@ -136,9 +157,20 @@ function isJoined({ stage, action }: Step): boolean {
 }
 
 /** Where a step is told of: a verdict, at the stage that spoke it. */
-function placeOf(step: Step): StageName {
+function placeOf(steps: readonly Step[], i: number): StageName {
+  const step = steps[i]!;
+  if (isGatewaysCopy(steps, i)) return 'INPUT';
   if (step.action !== 'VERDICT' || step.reason === undefined) return step.stage;
   return STAGE_NAMES[DROP_STAGE[step.reason]]!;
+}
+
+/** Whether a verdict is not on the packet itself, which goes on to others, but on the copy that the gateway hears. */
+function isGatewaysCopy(steps: readonly Step[], i: number): boolean {
+  return (
+    steps[i]!.action === 'VERDICT' &&
+    steps.slice(0, i).some(({ action }) => action === 'FLOODED') &&
+    steps.slice(i + 1).some(({ action }) => action === 'VERDICT')
+  );
 }
 
 /** A step without its stage; empty when the line before has said it all, or there is nothing to say. */
@@ -204,7 +236,7 @@ function stepInWords(step: Step, steps: readonly Step[], i: number): string {
     case 'RESUMED':
       return resumedInWords(step);
     case 'SENT':
-      return steps[i - 1]?.action === 'SENT' ? step.port! : `sent to ${step.port}`;
+      return step.port!;
     case 'QUEUED':
       return `${step.port} has no room; the frame waits`;
     case 'LOST':
@@ -242,6 +274,7 @@ function durationInWords(time: number): string {
 function verdictInWords(step: Step, steps: readonly Step[], i: number): string {
   if (step.verdict === 'CONSUME') return '';
   if (step.reason === undefined) return '';
+  if (isGatewaysCopy(steps, i)) return `the gateway drops its copy: ${dropInWords(step.reason)}`;
   const before = steps[i - 1];
   // A chain of rules has said it in its own words.
   const isSaid =

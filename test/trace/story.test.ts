@@ -1,10 +1,18 @@
 import { describe, expect, test } from 'vitest';
-import { arpReply, icmpEcho, type Station, tcp, udp } from '../../src/testing/frames.ts';
+import {
+  arpReply,
+  arpRequest,
+  fragments,
+  icmpEcho,
+  type Station,
+  tcp,
+  udp,
+} from '../../src/testing/frames.ts';
 import { DROP_STAGE } from '../../src/trace/drop-stage.ts';
 import { dropInWords, headline, inWords, originLine } from '../../src/trace/story.ts';
 import { DROP_TEXT } from '../../switch/drop-text.ts';
 import { C1, C2, D1, EXT1, GA, UP, VIA_GA, VIA_UP } from '../dataplane/nat-bed.ts';
-import { send } from '../switch/gateway-bed.ts';
+import { gatewayBed, send } from '../switch/gateway-bed.ts';
 import { watched } from './watched.ts';
 
 const ask = (to: Station) => udp({ from: C1, to, via: VIA_GA, srcPort: 5000, dstPort: 53, data: 'ask' });
@@ -143,6 +151,33 @@ describe('a story in words', () => {
       'neighbor: the packet waits no more',
       'neighbor drops: the next hop does not answer ARP or neighbor discovery (NEIGH_FAILED)',
     ]);
+  });
+
+  test('what is put together and cut again, said once', () => {
+    const { deck, told } = watched();
+    const whole = udp({ from: C1, to: EXT1, via: VIA_GA, srcPort: 5000, dstPort: 7, data: 2000 });
+    for (const piece of fragments(whole, 1500)) send(deck, 'c1', piece);
+    const [first, second] = told();
+    expect(first!.at(-1)).toBe('PREROUTING: a fragment, which waits for the others');
+    expect(second!.slice(-5).map((line) => line.replace(/ 198.*/, ''))).toEqual([
+      'POSTROUTING: MASQUERADE 10.0.0.2:5000 →',
+      'POSTROUTING: cut into fragments of at most 1500 bytes',
+      'neighbor:',
+      'bridge: 02:00:00:00:00:01 is behind up:6',
+      'egress: sent to up:6 in 2 pieces',
+    ]);
+  });
+
+  test('what the gateway does not believe goes on to others', () => {
+    const { deck, steps } = watched(gatewayBed({ known: true, guard: false }));
+    send(deck, 'c1', arpRequest({ from: { mac: '02:00:00:00:00:99', ipv4: C1.ipv4 }, ask: C2.ipv4 }));
+    const [heard] = steps();
+    const refused =
+      "INPUT: the gateway drops its copy: ARP whose sender is impossible: another's MAC or address, the gateway's, or outside the subnet (ARP_SPOOF)";
+    expect(inWords(heard!)).toContain(refused);
+    expect(headline(heard!).replace(/^.* → /, '')).toBe(
+      `INPUT: the gateway hears ARP; ${refused}; egress: sent to a:3`,
+    );
   });
 
   test('what the deck itself is asked', () => {

@@ -187,7 +187,9 @@ class Explainer {
     if (step.arrived >= 0) return `reaches ${names[step.arrived]}`;
     const reply =
       step.reply === null ? [] : [`the deck answers with ${replyWords(step.reply, this.#resolved.family)}`];
-    if (drops.length === 0 && reply.length === 0) return 'goes nowhere';
+    if (drops.length === 0 && reply.length === 0) {
+      return step.sent.length > 0 ? 'reaches nobody who has that address' : 'goes nowhere';
+    }
     return [...(drops.length > 0 ? [`dropped, ${drops.join(' ')}`] : []), ...reply].join(' ');
   }
 
