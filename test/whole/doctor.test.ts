@@ -238,6 +238,15 @@ describe('doctor', () => {
       ['folders', 'problem', expect.stringContaining('/run/tapdeck belongs to another user')],
     ],
     [
+      'a folder that can be written to',
+      { before: 'mount --bind $RUN $RUN; mount -o remount,bind,ro $RUN' },
+      [
+        'folders',
+        'problem',
+        expect.stringContaining('/run/tapdeck is on a file system that is mounted read-only'),
+      ],
+    ],
+    [
       'a place for the socket',
       { env: { XDG_RUNTIME_DIR: undefined } },
       ['folders', 'note', `XDG_RUNTIME_DIR is not set, so the daemon's socket is in /tmp/tapdeck-${USER}`],

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { VersionInfo } from '../../control/api-schema.ts';
 import { DaemonAbsent, DaemonClient } from '../../control/client.ts';
@@ -105,6 +105,19 @@ export function checkFolders(paths: RuntimePaths, { root, env }: Host): Finding 
       todo: `chown it, remove it, or choose another place: --host unix:///PATH`,
     };
   }
+  const fixed = [paths.folder, dirname(paths.state)].find(isReadOnly);
+  if (fixed !== undefined) {
+    return {
+      check,
+      level: fixed === paths.folder ? 'problem' : 'warning',
+      found: `${fixed} is on a file system that is mounted read-only`,
+      means:
+        fixed === paths.folder
+          ? 'a daemon has no place for its socket'
+          : 'what a daemon has made is lost when it ends',
+      todo: 'mount it for writing, or choose another place: --host unix:///PATH',
+    };
+  }
   if (!root && paths.own && !env['XDG_RUNTIME_DIR'] && !paths.folder.startsWith('/run/')) {
     return {
       check,
@@ -116,6 +129,18 @@ export function checkFolders(paths: RuntimePaths, { root, env }: Host): Finding 
     };
   }
   return ok(check, `${paths.folder}, ${dirname(paths.state)}`);
+}
+
+/** Of a folder, or of that in which it would be made. */
+function isReadOnly(folder: string): boolean {
+  let there = folder;
+  while (!existsSync(there)) there = dirname(there);
+  try {
+    accessSync(there, constants.W_OK);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS';
+  }
 }
 
 /** Undefined where there is nothing, null where it lies in a folder that is not for us, as in what `su` leaves of XDG_RUNTIME_DIR. */
