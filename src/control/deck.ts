@@ -1,6 +1,5 @@
 import type { PortId } from '../../switch/frame.ts';
 import type { ResolverCounters } from '../../switch/resolver.ts';
-import { DeckNames } from '../capture/live/deck-names.ts';
 import type { ConntrackOptions, RuleCounter } from '../dataplane/commands.ts';
 import { closeStaging } from '../device/attach.ts';
 import { nameOfInterface, openHandover } from '../device/handover.ts';
@@ -8,26 +7,25 @@ import { hostAddresses } from '../device/host-addresses.ts';
 import { hostRoutes } from '../device/host-routes.ts';
 import { openPacket } from '../device/packet-socket.ts';
 import { openTapFor, setRoutesFor } from '../device/rootless.ts';
-import type { NameTable } from '../runtime/capture-messages.ts';
 import type { DataPlane } from '../runtime/data-plane.ts';
 import { DataPlaneThread } from '../runtime/thread.ts';
 import { type Family, formatSubnet } from './address.ts';
-import { nameTable } from './capture-names.ts';
 import { Captures, type FeedThread } from './captures.ts';
 import type { Container } from './container.ts';
 import { type ContainerIdentity, Containers, type EndpointIdentity } from './containers.ts';
 import { DeckEvents } from './deck-events.ts';
 import type { ForwarderOptions } from './dns-forwarder.ts';
 import type { AttachOptions, ConnectOptions, Endpoint } from './endpoint.ts';
-import { asDeckError, notFound, unavailable } from './error.ts';
+import { asDeckError, unavailable } from './error.ts';
 import type { FlowQuery } from './flow-filter.ts';
 import { type FlowEventView, type FlowPageView, Flows, type FlowView } from './flows.ts';
 import { type SubnetPool, Subnets } from './ipam.ts';
-import { DEFAULT_NETWORK, quote } from './name.ts';
+import { DEFAULT_NETWORK } from './name.ts';
 import { NameService, type ResolverWishes } from './name-service.ts';
 import { identifyNamespace } from './namespace.ts';
 import type { CreateNetworkOptions, NetworkInfo } from './network.ts';
 import { type Identity, Networks, type SavedNetwork } from './networks.ts';
+import { PlaneNames } from './plane-names.ts';
 import { type PublishedPort, PublishedPorts } from './published.ts';
 import { Recordings } from './recordings.ts';
 import type { ChainView } from './rule-view.ts';
@@ -44,17 +42,15 @@ import {
   type DropView,
   type FdbView,
   type NeighborView,
-  type PortName,
   viewDrops,
   viewFdb,
   viewLedger,
   viewNeighbors,
 } from './views.ts';
-import { type ExplainParts, explain, type WhyView } from './why/explain.ts';
-import { explainFrame, type WhyFrameView } from './why/frame.ts';
-import { parseWanted } from './why/grammar.ts';
-import { MOST_PAST, pastFilter, viewPast, type WhyPastView } from './why/past.ts';
-import { resolve, type WhyParts } from './why/resolve.ts';
+import type { WhyView } from './why/explain.ts';
+import type { WhyFrameView } from './why/frame.ts';
+import type { WhyPastView } from './why/past.ts';
+import { Questions } from './why/questions.ts';
 
 export interface DeckOptions {
   /** For hashes and random choices of the data plane; drawn at random by default. */
@@ -125,6 +121,8 @@ export class Deck {
   readonly #flows: Flows;
   readonly #userRules: UserRules;
   readonly #names: NameService;
+  readonly #planeNames: PlaneNames;
+  readonly #questions: Questions;
   /** Operations under way, which `close` waits for. */
   readonly #busy = new Set<Promise<unknown>>();
   #closing: Promise<void> | null = null;
@@ -247,7 +245,14 @@ export class Deck {
       },
       dns,
     );
-    const table = () => this.#nameTable();
+    const named = { plane, networks, uplinks, containers: this.#containers, userRules: this.#userRules };
+    this.#planeNames = new PlaneNames({ ...named, published });
+    this.#questions = new Questions({
+      ...named,
+      names: this.#planeNames,
+      chains: (counters) => this.#chains(counters),
+    });
+    const table = () => this.#planeNames.table();
     this.captures = new Captures({
       plane,
       thread: parts.feeds,
@@ -476,54 +481,12 @@ export class Deck {
    * @param to the same or `gateway`, with a port and a protocol: `web:80/tcp`; a ping when it has none
    */
   why(from: string, to: string, family?: Family): Promise<WhyView> {
-    return this.#operation(async () => {
-      const parts = this.#whyParts();
-      const resolved = resolve(parts, parseWanted(from, to), family);
-      const saved = await this.#plane.save();
-      return explain(await this.#explainParts(), resolved, saved);
-    });
-  }
-
-  async #explainParts(): Promise<ExplainParts> {
-    return {
-      ...this.#whyParts(),
-      chains: (counters) => this.#chains(counters),
-      names: await this.#deckNames(),
-      userRules: this.#userRules.list([]).map(({ id }) => id),
-    };
-  }
-
-  async #deckNames(): Promise<DeckNames> {
-    const names = new DeckNames();
-    names.replace(await this.#nameTable(), 0);
-    return names;
-  }
-
-  /** What everything is called that has a number in the data plane. */
-  async #nameTable(): Promise<NameTable> {
-    const { ports, gateways } = await this.#plane.snapshot({ ports: true });
-    return nameTable({
-      ports: [...ports, ...gateways].map(({ port, network }) => ({
-        port,
-        segment: network,
-        ...this.#portName(port, network),
-      })),
-      segments: [...this.#networks.bridges(), ...this.#uplinks.all()],
-      networks: this.#networks.bridges().map((network) => network.describe()),
-      endpoints: this.#containers.endpoints(),
-      published: this.#published.all(),
-      userRules: this.#userRules.list([]),
-    });
+    return this.#operation(() => this.#questions.why(from, to, family));
   }
 
   /** What happened to the last packets like those of such a question. Of packets that were not dropped only what `remember` has kept. */
   whyPast(from: string, to: string, family?: Family): Promise<WhyPastView> {
-    return this.#operation(async () => {
-      const resolved = resolve(this.#whyParts(), parseWanted(from, to), family);
-      const rows = await this.#plane.past(pastFilter(resolved), MOST_PAST);
-      const { now } = await this.#plane.snapshot({});
-      return viewPast(resolved, rows, now, await this.#deckNames());
-    });
+    return this.#operation(() => this.#questions.past(from, to, family));
   }
 
   /** From now on the whole way of every packet is remembered for a while, or only why packets were dropped. */
@@ -536,24 +499,7 @@ export class Deck {
    * @param port as captures call it: `web eth0`
    */
   whyFrame(port: string, frame: Uint8Array): Promise<WhyFrameView> {
-    return this.#operation(async () => {
-      const table = await this.#nameTable();
-      const found = table.ports.find(({ name }) => name === port);
-      if (!found || found.isDeck) {
-        throw notFound(
-          `there is no port ${quote(port)}; there are ${table.ports.map(({ name }) => name).join(', ')}`,
-        );
-      }
-      return explainFrame(await this.#explainParts(), await this.#plane.save(), found.port, frame);
-    });
-  }
-
-  #whyParts(): WhyParts {
-    return {
-      containers: this.#containers.list(),
-      networks: this.#networks.bridges(),
-      uplinks: this.#uplinks.all(),
-    };
+    return this.#operation(() => this.#questions.frame(port, frame));
   }
 
   #chains(counters: readonly RuleCounter[]): ChainView[] {
@@ -566,7 +512,7 @@ export class Deck {
   /** The filtering database: which address is behind which port. */
   async fdb(): Promise<FdbView[]> {
     const { fdb } = await this.#operation(() => this.#plane.snapshot({ fdb: true }));
-    return viewFdb(fdb, (port, network) => this.#portName(port, network));
+    return viewFdb(fdb, (port, network) => this.#planeNames.port(port, network));
   }
 
   /** The neighbors of all gateways. */
@@ -587,7 +533,7 @@ export class Deck {
     return {
       ledger: viewLedger(ledger),
       ports: ports.map(({ network, ...counters }) => ({
-        ...this.#portName(counters.port, network),
+        ...this.#planeNames.port(counters.port, network),
         ...counters,
       })),
     };
@@ -650,15 +596,6 @@ export class Deck {
     this.#log('error', `the data plane has failed: ${error.stack ?? error.message}`);
     void this.#containers.removeAll('gone');
     this.events.emit('end', error);
-  }
-
-  #portName(port: PortId, network: number): PortName {
-    const record = this.#containers.atPort(port);
-    if (record)
-      return { network: record.network.name, endpoint: record.endpoint.name, ifname: record.endpoint.ifname };
-    const uplink = this.#uplinks.numbered(network);
-    if (uplink?.port === port) return { network: uplink.name, endpoint: 'uplink', ifname: uplink.ifname };
-    return { network: this.#networks.segmentName(network), endpoint: 'gateway', ifname: null };
   }
 
   /** Runs an operation unless the deck is closing; `close` waits for those that have begun. */
