@@ -4,7 +4,8 @@ const RESOLV_CONF = '/etc/resolv.conf';
 
 /**
  * Writes a sandbox's own /etc/resolv.conf anew, in place, so that programs that have it mounted or open see it; false when it has
- * none: then that file would be the host's, and nothing is written.
+ * none: then that file would be the host's, and nothing is written. False also where the sandbox has put something else that
+ * takes nothing.
  * @param pid a process in the sandbox
  */
 export function rewriteResolvConf(pid: number, text: string): boolean {
@@ -19,6 +20,8 @@ export function rewriteResolvConf(pid: number, text: string): boolean {
     ftruncateSync(fd);
     writeSync(fd, text, 0);
     return true;
+  } catch {
+    return false;
   } finally {
     closeSync(fd);
   }

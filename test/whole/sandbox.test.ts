@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { rewriteResolvConf } from '../../src/control/sandbox-files.ts';
 import { Account } from './account.ts';
 
 // What the command of a sandbox sees of the host's files, as root and as an ordinary user.
@@ -92,4 +93,16 @@ describe.each([
     const free = await sandbox(script(folder, data), { cwd: folder });
     expect(free).toContain(`${folder}: yes\n${data}: yes\n`);
   });
+});
+
+it('may put what takes nothing in the place of its /etc/resolv.conf', async () => {
+  const account = Account.root();
+  try {
+    const script = 'mount --bind /dev/full /etc/resolv.conf; echo in; exec sleep 60';
+    const sandbox = account.spawn(['unshare', '--mount', 'sh', '-c', script]);
+    await sandbox.said('in');
+    expect(rewriteResolvConf(sandbox.pid!, 'nameserver 10.0.0.1\n')).toBe(false);
+  } finally {
+    await account.remove();
+  }
 });
