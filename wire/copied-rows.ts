@@ -32,7 +32,7 @@ export class CopiedRows {
 /** A copy that is being made of the first rows of a table, one column behind the other. */
 export class RowsCopy {
   readonly #rows: CopiedRows;
-  /** CopiedRows of a block are copied together: 2 to the power of this many. */
+  /** Rows of a block, which are copied together: 2 to the power of this. */
   readonly #shift: number;
   readonly #used: number;
   /** By block: 1 for those that are copied. */
