@@ -93,7 +93,7 @@ describe('clients', () => {
   });
 
   it('that speak otherwise are told so', async () => {
-    await serve(SHORT);
+    await serve();
     expect(await cutOff('HELO example.org\r\n')).toMatch(
       /^HTTP\/1\.1 400 (?:.|\r\n)*"this is no HTTP request /,
     );
