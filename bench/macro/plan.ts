@@ -272,7 +272,7 @@ export function plan(options: Options, programs: CPrograms): Plan {
           ...(reference !== undefined && { reference }),
           ...(measurement.startsWith('sockets-') && { turned: true }),
           sample: () => {
-            if (isOfMany(measurement)) return MANY[measurement](deckMany);
+            if (isOfMany(measurement)) return MANY[measurement](contender === deckKept ? deckKept : deckMany);
             if (measurement === 'capture-file') return deckCaptures.missed(lengths.captureMilliseconds);
             if (measurement === 'capture-overrun')
               return deckCaptures.forwarded(lengths.captureMilliseconds, overruns === true);

@@ -1,8 +1,20 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import {
+  closeSync,
+  existsSync,
+  fsync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { conflict, DeckError } from './error.ts';
 import { formatState, type SavedState, STATE_VERSION } from './saved-state.ts';
+
+const fsynced = promisify(fsync);
 
 /** The state of one daemon on disk. */
 export class StateFile {
@@ -48,32 +60,24 @@ export class StateFile {
     return null;
   }
 
-  /** Replaces the file as a whole: whoever reads it finds the one or the other, also after a power failure. */
+  /**
+   * Replaces the file as a whole: whoever reads it finds the one or the other, also after a power failure. Only the disk is waited
+   * for in another thread: each change of threads takes longer than what is done here.
+   */
   async write(state: SavedState): Promise<void> {
     const folder = dirname(this.path);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const next = `${this.path}.next`;
     try {
-      const file = await open(next, 'w', 0o600);
-      try {
-        await file.writeFile(formatState(state));
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(next, this.path);
+      await synced(openSync(next, 'w', 0o600), (file) => writeFileSync(file, formatState(state)));
+      renameSync(next, this.path);
     } catch (error) {
       // The beginning of a state, on a full disk.
-      await rm(next, { force: true }).catch(() => {});
+      rmSync(next, { force: true });
       throw error;
     }
     // The name is in the folder, which has to be on the disk as well.
-    const names = await open(folder, 'r');
-    try {
-      await names.sync();
-    } finally {
-      await names.close();
-    }
+    await synced(openSync(folder, 'r'));
   }
 
   remove(): void {
@@ -86,5 +90,15 @@ export class StateFile {
       const name = `${this.path}.damaged-${i}`;
       if (!existsSync(name)) return name;
     }
+  }
+}
+
+/** Does something with a file, brings it to the disk and closes it. */
+async function synced(file: number, work: (file: number) => void = () => {}): Promise<void> {
+  try {
+    work(file);
+    await fsynced(file);
+  } finally {
+    closeSync(file);
   }
 }

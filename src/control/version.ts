@@ -13,12 +13,19 @@ export function packageVersion(): string {
 
 /** Path of a program of this package, by its name in `bin`; undefined when there is none. */
 export function packageProgram(name: string): string | undefined {
-  const found = findPackage();
-  const path = found?.json.bin[name];
-  return path === undefined ? undefined : fileURLToPath(new URL(path, found!.root));
+  const { root, json } = findPackage() ?? {};
+  const path = json?.bin[name];
+  return path === undefined ? undefined : fileURLToPath(new URL(path, root));
 }
 
-function findPackage(): { root: URL; json: PackageJson } | undefined {
+let found: { root: URL; json: PackageJson } | undefined;
+
+function findPackage(): typeof found {
+  found ??= readPackage();
+  return found;
+}
+
+function readPackage(): typeof found {
   // Two folders up from src/control, and three from dist/src/control.
   for (const path of ['../../', '../../../']) {
     try {
