@@ -146,46 +146,65 @@ export class Zone {
   }
 }
 
+/** Entries by their names in text, in lower case and without a final dot: of these, each stands for one name in wire form. */
 function entriesOf(names: readonly ZoneName[]): Map<string, Entry> {
   const entries = new Map<string, Entry>();
-  const entryOf = (bytes: Uint8Array): Entry => {
-    const key = String.fromCharCode(...bytes).toLowerCase();
-    let entry = entries.get(key);
-    if (entry === undefined) {
-      entry = { name: bytes, ipv4: [], ipv6: [], pointer: null };
-      entries.set(key, entry);
-    }
+  const entryOf = (text: string, bytes: Uint8Array): Entry => {
+    const known = entries.get(text);
+    if (known !== undefined) return known;
+    const entry: Entry = { name: bytes, ipv4: [], ipv6: [], pointer: null };
+    entries.set(text, entry);
     return entry;
   };
-  for (const { name, ipv4, ipv6 } of names) {
-    const bytes = encodeDnsName(name);
-    if (bytes === undefined || bytes.length === 1) throw new RangeError(`${name} is no name`);
-    const entry = entryOf(bytes);
-    for (const address of ipv4) if (!entry.ipv4.includes(address)) entry.ipv4.push(address);
-    for (const [w0, w1, w2, w3] of ipv6) {
-      const words = [w0!, w1!, w2!, w3!];
-      const known = entry.ipv6.some(
-        (_, i) => i % 4 === 0 && words.every((word, j) => entry.ipv6[i + j] === word),
-      );
-      if (!known) entry.ipv6.push(...words);
+  // Addresses that lead to a name already: most of them have several.
+  const leading = new Set<number | string>();
+  const lead = (text: string, bytes: Uint8Array) => {
+    entryOf(text, name(text)).pointer ??= bytes;
+  };
+  for (const { name: given, ipv4, ipv6 } of names) {
+    const bytes = encodeDnsName(given);
+    if (bytes === undefined || bytes.length === 1) throw new RangeError(`${given} is no name`);
+    const text = (given.endsWith('.') ? given.slice(0, -1) : given).toLowerCase();
+    const entry = entryOf(text, bytes);
+    for (const address of ipv4) {
+      if (!entry.ipv4.includes(address)) entry.ipv4.push(address);
+      if (leading.has(address)) continue;
+      leading.add(address);
+      lead(reverseIpv4(address), bytes);
     }
-    for (const address of ipv4) entryOf(reverseIpv4(address)).pointer ??= bytes;
-    for (const address of ipv6) entryOf(reverseIpv6(address)).pointer ??= bytes;
+    for (const address of ipv6) {
+      const [w0, w1, w2, w3] = address as [number, number, number, number];
+      if (!hasIpv6(entry.ipv6, w0, w1, w2, w3)) entry.ipv6.push(w0, w1, w2, w3);
+      const key = `${w0},${w1},${w2},${w3}`;
+      if (leading.has(key)) continue;
+      leading.add(key);
+      lead(reverseIpv6(address), bytes);
+    }
+    // A label takes as many octets as it and its dot take characters.
     for (let at = 1 + bytes[0]; bytes[at] !== 0; at += 1 + bytes[at]) {
-      if (isLocalName(bytes, at, bytes.length)) entryOf(bytes.slice(at));
+      if (isLocalName(bytes, at, bytes.length)) entryOf(text.slice(at), bytes.slice(at));
     }
   }
   return entries;
 }
 
-function reverseIpv4(address: number): Uint8Array {
-  const octets = [0, 8, 16, 24].map((shift) => (address >>> shift) & 255);
-  return encodeDnsName(`${octets.join('.')}.in-addr.arpa`)!;
+function hasIpv6(words: readonly number[], w0: number, w1: number, w2: number, w3: number): boolean {
+  for (let i = 0; i < words.length; i += 4) {
+    if (words[i] === w0 && words[i + 1] === w1 && words[i + 2] === w2 && words[i + 3] === w3) return true;
+  }
+  return false;
 }
 
-function reverseIpv6(words: readonly number[]): Uint8Array {
-  const nibbles = words.map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
-  return encodeDnsName(`${Array.from(nibbles).reverse().join('.')}.ip6.arpa`)!;
+function reverseIpv4(address: number): string {
+  return `${address & 255}.${(address >>> 8) & 255}.${(address >>> 16) & 255}.${address >>> 24}.in-addr.arpa`;
+}
+
+function reverseIpv6(words: readonly number[]): string {
+  let text = '';
+  for (let i = 3; i >= 0; i--) {
+    for (let shift = 0; shift < 32; shift += 4) text += `${((words[i]! >>> shift) & 15).toString(16)}.`;
+  }
+  return `${text}ip6.arpa`;
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {
