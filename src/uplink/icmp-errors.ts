@@ -1,4 +1,5 @@
-import type { Arena, Frame } from '../../switch/frame.ts';
+import type { Arena, Frame, PortId } from '../../switch/frame.ts';
+import { ICMP_BURST, ICMP_PER_SECOND } from '../../switch/rate-limit.ts';
 import { get32, set16 } from '../../wire/bytes.ts';
 import { sum } from '../../wire/checksum.ts';
 import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
@@ -27,6 +28,8 @@ const LONGEST_IPV6 = IPV6_MIN_MTU;
 /** Errors that wait to be received. More of them at once are like errors lost on the way, which nobody relies on. */
 const CAPACITY = 64;
 const STRIDE = ETH_LEN + LONGEST_IPV6;
+/** Endpoints share so many allowances, by their ports. */
+const ALLOWANCES = 256;
 const TTL = 64;
 
 /**
@@ -39,13 +42,18 @@ const TTL = 64;
 export class IcmpErrors {
   /** Where `begin` lets the packet be written. */
   readonly bytes = new Uint8Array(CAPACITY * STRIDE);
-  /** Errors that found no room. */
+  /** Errors that found no room, or of which an endpoint has had too many. */
   lost = 0;
+  /** Monotonic milliseconds of the turn that it is. */
+  now = 0;
   readonly #lengths = new Int32Array(CAPACITY);
   readonly #segment: Segment;
   #first = 0;
   #count = 0;
   #identification = 0;
+  /** By allowance: errors that may go out at once, and when that was so. */
+  readonly #allowed = new Float64Array(ALLOWANCES).fill(ICMP_BURST);
+  readonly #counted = new Float64Array(ALLOWANCES);
 
   constructor(segment: Segment) {
     this.#segment = segment;
@@ -114,11 +122,12 @@ export class IcmpErrors {
   }
 
   /**
-   * An error of the device's own about a frame that it got.
+   * An error of the device's own about a frame that it got, unless who sent that has had too many.
    * @param end where the IP packet ends; that of the first datagram in a GSO frame
    */
   about(frame: Frame, type: number, code: number, rest: number, end: number = frame.end): void {
     const isIpv6 = frame.etherType === ETHERTYPE_IPV6;
+    if (!this.#allows(frame.origin)) return;
     const at = this.begin(isIpv6);
     if (at < 0) return;
     const { bytes } = this;
@@ -142,6 +151,20 @@ export class IcmpErrors {
       if (field + 2 <= length) set16(bytes, at + field, ~sum(frame.bytes, l4, end - l4) & 0xffff);
     }
     this.finish(isIpv6, length, type, code, rest, null, 0);
+  }
+
+  /**
+   * A token bucket (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f), to each endpoint what Linux gives to all receivers together. Not one error a
+   * second, as Linux to each of them: that the host has no IPv6 is to be heard before a timeout, of every connection.
+   */
+  #allows(origin: PortId): boolean {
+    const i = origin & (ALLOWANCES - 1);
+    const since = Math.max(0, this.now - this.#counted[i]!);
+    const allowed = Math.min(ICMP_BURST, this.#allowed[i]! + (since * ICMP_PER_SECOND) / 1000);
+    this.#counted[i] = this.now;
+    this.#allowed[i] = allowed < 1 ? allowed : allowed - 1;
+    if (allowed < 1) this.lost++;
+    return allowed >= 1;
   }
 
   /** The error that has waited longest, in a slot held for the caller; null when none waits or no slot is free. */

@@ -214,6 +214,7 @@ export class SocketUplink implements Device {
 
   transmit(frame: Frame, now: number): Transmit {
     if (this.#closed) return Transmit.GONE;
+    this.#errors.now = now;
     const outcome = this.#hand(frame, now);
     if (frame.trace !== null && outcome === Transmit.SENT) {
       frame.trace.point(frame, Stage.UPLINK, Action.SOCKET, frame.protocol);
