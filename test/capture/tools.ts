@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterEach } from 'vitest';
+import { onTestFinished } from 'vitest';
 
 /** What a tool prints on standard output; a failing tool throws with what it says. */
 export function run(tool: string, ...args: string[]): string {
@@ -32,15 +32,11 @@ export function tsharkFields(file: string, ...fields: string[]): string[][] {
     .map((line) => line.split('|'));
 }
 
-const folders: string[] = [];
-afterEach(() => {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
-
-/** A path in a folder of its own that is removed after the test; with the given contents, if any. */
+/** A path in a folder of its own that is removed after the test that asks for it; with the given contents, if any. */
 export function temporary(name: string, contents?: Uint8Array): string {
   const folder = mkdtempSync(join(tmpdir(), 'tapdeck-capture-'));
-  folders.push(folder);
+  // Not afterEach: files that share a process load this once, and it would be that of the first of them alone.
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, name);
   if (contents !== undefined) writeFileSync(path, contents);
   return path;
