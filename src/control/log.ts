@@ -8,16 +8,11 @@ export type Log = Logger;
 export type LogForm = 'terminal' | 'journal' | 'json';
 
 const WARN = 40;
-const LABELS = new Map([
-  [30, 'info '],
-  [WARN, 'warn '],
-  [50, 'error'],
-]);
-/** sd-daemon(3): what a level is to syslog. */
-const PRIORITIES = new Map([
-  [30, 6],
-  [WARN, 4],
-  [50, 3],
+/** What a level is to people, and to syslog (sd-daemon(3)). */
+const LEVELS = new Map([
+  [30, { label: 'info ', priority: 6 }],
+  [WARN, { label: 'warn ', priority: 4 }],
+  [50, { label: 'error', priority: 3 }],
 ]);
 const FORMS: Record<LogForm, (line: string) => string> = {
   terminal: formatLine,
@@ -38,16 +33,16 @@ export function logForm(env: NodeJS.ProcessEnv = process.env, fd = 2): LogForm {
  * most. What has no room is missing, and counted: neither a full disk, nor a pipe that nobody reads, nor ctrl-S on a terminal is a
  * reason to fail or to wait.
  */
-export function createLog(logForm: LogForm, fd = 2): Log {
+export function createLog(form: LogForm, fd = 2): Log {
   const outlet = new Outlet(fd);
-  const form = FORMS[logForm];
+  const format = FORMS[form];
   let missing = 0;
   return pino(
     { base: { pid: process.pid } },
     {
       write: (line: string) => {
-        if (missing > 0 && outlet.write(form(missingLine(missing)))) missing = 0;
-        if (missing > 0 || !outlet.write(form(line))) missing++;
+        if (missing > 0 && outlet.write(format(missingLine(missing)))) missing = 0;
+        if (missing > 0 || !outlet.write(format(line))) missing++;
       },
     },
   );
@@ -97,13 +92,13 @@ function unblocked(fd: number): number {
 export function formatLine(line: string): string {
   const { time, level, msg } = JSON.parse(line) as { time: number; level: number; msg?: string };
   const clock = new Date(time).toTimeString().slice(0, 8);
-  return `${clock} ${LABELS.get(level) ?? level} ${msg ?? ''}\n`;
+  return `${clock} ${LEVELS.get(level)?.label ?? level} ${msg ?? ''}\n`;
 }
 
 /** `<6>daemon ready at unix:///run/tapdeck/tapdeck.sock`: the journal has the time, and a priority for each line. */
 function formatJournal(line: string): string {
   const { level, msg = '' } = JSON.parse(line) as { level: number; msg?: string };
-  const priority = `<${PRIORITIES.get(level) ?? 6}>`;
+  const priority = `<${LEVELS.get(level)?.priority ?? 6}>`;
   return msg
     .split('\n')
     .map((part) => `${priority}${part}\n`)
