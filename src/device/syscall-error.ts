@@ -28,7 +28,6 @@ export const ENFILE = constants.errno.ENFILE;
 export const EMFILE = constants.errno.EMFILE;
 export const EAFNOSUPPORT = constants.errno.EAFNOSUPPORT;
 export const EADDRINUSE = constants.errno.EADDRINUSE;
-export const ECONNABORTED = constants.errno.ECONNABORTED;
 export const EBADFD = 77;
 
 const NAMES = new Map<number, string>();
