@@ -147,8 +147,8 @@ describe('traffic', () => {
     async (_, header, address, type, l4) => {
       const [inside, tap] = container();
       const device = open(header);
-      // Sends back what it gets.
-      const server = `require('net').createServer((c) => c.pipe(c).on('end', () => process.exit())).listen(7000, '::')`;
+      // Sends back what it gets, all of it, and ends.
+      const server = `const server = require('net').createServer((c) => { server.close(); c.pipe(c); }).listen(7000, '::')`;
       const client = `let n = 0; const go = () => require('net').connect(7000, '${address}')
       .on('error', () => setTimeout(go, 50)).on('data', (d) => { n += d.length; }).on('end', () => console.log(n))
       .on('connect', function () { this.end(Buffer.alloc(4e6, 7)); }); go()`;
