@@ -21,8 +21,8 @@ const ALONE = [
 
 /** Generous: a machine that is busy with something else as well fails no test by that. */
 const TIMEOUT = {
-  testTimeout: 60_000,
-  hookTimeout: 60_000,
+  testTimeout: 180_000,
+  hookTimeout: 180_000,
   expect: { poll: { timeout: 30_000 } },
 } as const;
 const driven = { ...TIMEOUT, pool: 'forks' } as const;

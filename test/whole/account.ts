@@ -18,6 +18,8 @@ import { fileURLToPath } from 'node:url';
 import { endProcesses, findProcess, type ProcessId } from '../../src/control/process.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+/** Milliseconds for what must come, not counting those in which nobody looks: less than a test has as a whole. */
+const PATIENCE = 40_000;
 
 export interface Outcome {
   /** As a shell gives it. */
@@ -193,16 +195,21 @@ export class Account {
 
   /** What is left of the deck: processes and files, but for the state that the next daemon goes on with. */
   leftovers(): string[] {
-    const processes = this.processes().map(
-      (pid) => `process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`,
-    );
+    const processes = this.processes().flatMap((pid) => {
+      try {
+        return `process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`;
+      } catch {
+        // It has ended since it was found.
+        return [];
+      }
+    });
     const files = filesIn(this.runtime);
     return [...processes, ...files.filter((file) => file !== basename(this.state))];
   }
 
   /** Waits until nothing is left; answers what is there after some seconds in vain. */
   async untilNothingIsLeft(): Promise<string[]> {
-    for (let waited = 0; waited < 8000 && this.leftovers().length > 0; waited += 20) await sleep(20);
+    for (let waited = 0; waited < PATIENCE && this.leftovers().length > 0; waited += 20) await sleep(20);
     return this.leftovers();
   }
 
@@ -210,7 +217,7 @@ export class Account {
   async end(): Promise<void> {
     await endProcesses(() => this.processes().flatMap((pid) => findProcess(pid) ?? []), 0);
     for (const file of existsSync(this.runtime) ? readdirSync(this.runtime) : []) {
-      rmSync(join(this.runtime, file), { recursive: true });
+      rmSync(join(this.runtime, file), { recursive: true, force: true });
     }
     rmSync(join(this.folder, '.local'), { recursive: true, force: true });
   }
@@ -307,7 +314,7 @@ function filesIn(folder: string): string[] {
 
 /** Waits until a condition holds; throws after some seconds in vain. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (let waited = 0; waited < 8000; waited += 20) {
+  for (let waited = 0; waited < PATIENCE; waited += 20) {
     if (await condition()) return;
     await sleep(20);
   }

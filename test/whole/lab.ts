@@ -13,6 +13,8 @@ import type { CountersView, DropView } from '../../src/control/views.ts';
 import { netnsPath, Sandboxes } from '../device/sandbox.ts';
 import { Account, type Outcome, type Running } from './account.ts';
 
+/** Milliseconds for what must come: less than a test has as a whole. */
+const PATIENCE = 40_000;
 const PEER = fileURLToPath(new URL('peer.py', import.meta.url));
 
 /**
@@ -253,7 +255,7 @@ export class Station {
 
   /** Makes the interface's own queue so long that no burst overruns it. */
   longQueue(): void {
-    execFileSync('ip', ['-n', this.netns, 'link', 'set', this.ifname, 'txqueuelen', '20000']);
+    execFileSync('ip', ['-n', this.netns, 'link', 'set', this.ifname, 'txqueuelen', '100000']);
   }
 
   /** Frames that the interface lost before the deck could take them. */
@@ -299,16 +301,19 @@ export class Capture {
     this.#tcpdump = tcpdump;
   }
 
-  /** Ends the recording when everything that the kernel has seen is in the file; answers the frames. */
-  async stop(): Promise<Uint8Array[]> {
+  /**
+   * Ends the recording when everything that the kernel has seen is in the file; answers the frames.
+   * @param expected so many are to come, and may still be on their way
+   */
+  async stop(expected = 0): Promise<Uint8Array[]> {
     const account = /(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped/g;
     for (let waited = 0; ; waited += 20) {
-      if (waited > 8000) throw new Error(`tcpdump does not keep up: ${this.#tcpdump.err}`);
+      if (waited > PATIENCE) throw new Error(`tcpdump waits for ${expected} frames: ${this.#tcpdump.err}`);
       this.#tcpdump.kill('SIGUSR1');
       await sleep(20);
       const [, captured, received, dropped] = Array.from(this.#tcpdump.err.matchAll(account)).at(-1) ?? [];
       if (Number(dropped) > 0) throw new Error(`tcpdump lost ${dropped} frames`);
-      if (captured !== undefined && captured === received) break;
+      if (captured !== undefined && captured === received && Number(captured) >= expected) break;
     }
     this.#tcpdump.kill('SIGINT');
     await this.#tcpdump.ended;
@@ -345,6 +350,9 @@ export async function sendAndCollect(
   { size, count, perCall = 1 }: { size: number; count: number; perCall?: number },
 ): Promise<void> {
   const port = String(nextPort++);
+  // What waits for the address of the next hop is thrown away when there is more of it than 208 KiB.
+  const waiting = ['ipv4', 'ipv6'].map((ip) => `net.${ip}.neigh.${from.ifname}.unres_qlen_bytes=${1 << 26}`);
+  from.sysctl(...waiting);
   const collector = await to.servePeer('collect', port, String(count));
   const sent = await from.peer('datagrams', address, port, ...[size, count, perCall].map(String));
   const { out } = await collector.ended;
