@@ -9,6 +9,9 @@ const CAPACITY = 512;
 const PER_CONNECTION = 64;
 /** Frames that wait for sockets which are full. More are not kept: thousands of readers may be slow at the same time. */
 const MOST_BLOCKED = 256;
+/** Blocks of a selective acknowledgment that leave room for timestamps (RFC 2018 §3); of each: left edge, right edge, arrival. */
+const SACK_BLOCKS = 3;
+const BLOCK = 3;
 
 /**
  * Segments that cannot go into their socket yet: because one before them is missing, or because the socket is full. They
@@ -21,6 +24,10 @@ export class HeldFrames {
   readonly #frames: (Frame | null)[] = new Array<Frame | null>(CAPACITY).fill(null);
   /** Next of the same connection or of the free ones, + 1. */
   readonly #next = new Int32Array(CAPACITY);
+  /** When it came, in a count of all that came. */
+  readonly #arrival = new Int32Array(CAPACITY);
+  readonly #blocks = new Int32Array(SACK_BLOCKS * BLOCK);
+  #arrivals = 0;
   #free = 1;
   #count = 0;
 
@@ -35,13 +42,6 @@ export class HeldFrames {
   first(at: number): Frame | null {
     const first = this.#words[at + HELD];
     return first === 0 ? null : this.#frames[first - 1]!;
-  }
-
-  /** The frame behind the `index`th, counted from 0, or null. */
-  #nth(at: number, index: number): Frame | null {
-    let entry = this.#words[at + HELD];
-    for (let i = 0; i < index && entry !== 0; i++) entry = this.#next[entry - 1];
-    return entry === 0 ? null : this.#frames[entry - 1]!;
   }
 
   /**
@@ -60,7 +60,10 @@ export class HeldFrames {
       const otherSequence = tcpSequence(other.bytes, other.l4);
       if (before(sequence, otherSequence)) break;
       // The same again. A longer one is not looked for: what is missing will come once more.
-      if (sequence === otherSequence && frame.end - frame.payload <= other.end - other.payload) return true;
+      if (sequence === otherSequence && frame.end - frame.payload <= other.end - other.payload) {
+        this.#arrival[next - 1] = this.#arrivals++;
+        return true;
+      }
       previous = next;
       next = this.#next[next - 1];
     }
@@ -69,6 +72,7 @@ export class HeldFrames {
     const entry = this.#free;
     this.#free = this.#next[entry - 1];
     this.#frames[entry - 1] = kept;
+    this.#arrival[entry - 1] = this.#arrivals++;
     this.#next[entry - 1] = next;
     if (previous === 0) words[at + HELD] = entry;
     else this.#next[previous - 1] = entry;
@@ -94,39 +98,62 @@ export class HeldFrames {
     while (this.#words[at + HELD] !== 0) this.shift(at);
   }
 
-  /** Up to three blocks of what is there behind a hole (RFC 2018 §3); answers the bytes written. */
+  /**
+   * Up to three blocks of what is there behind a hole (RFC 2018 §3), those that grew last before others (§4): each is said
+   * in three acknowledgments at least, and more than three holes come to be known all the same. Answers the bytes written.
+   */
   writeSack(bytes: Uint8Array, at: number, fields: number): number {
     const words = this.#words;
-    let blocks = 0;
+    let count = 0;
     let left = 0;
     let right = 0;
-    let out = at + 4;
-    for (let index = 0; blocks < 3; index++) {
-      const frame = this.#nth(fields, index);
-      if (frame === null) break;
+    let arrival = 0;
+    let isOpen = false;
+    let contiguous = words[fields + RCV_NXT];
+    for (let entry = words[fields + HELD]; entry !== 0; entry = this.#next[entry - 1]) {
+      const frame = this.#frames[entry - 1]!;
       const sequence = tcpSequence(frame.bytes, frame.l4);
       const end = (sequence + frame.end - frame.payload) | 0;
       // What only waits for room in the socket is no hole; it will be acknowledged.
-      if (!before(words[fields + RCV_NXT], sequence)) continue;
-      if (blocks > 0 && !before(right, sequence)) {
-        if (before(right, end)) {
-          right = end;
-          set32(bytes, out - 4, right);
-        }
+      if (!before(contiguous, sequence)) {
+        if (before(contiguous, end)) contiguous = end;
         continue;
       }
+      const came = this.#arrival[entry - 1];
+      if (isOpen && !before(right, sequence)) {
+        if (before(right, end)) right = end;
+        if (before(arrival, came)) arrival = came;
+        continue;
+      }
+      if (isOpen) count = this.#insertBlock(count, left, right, arrival);
+      isOpen = true;
       left = sequence;
       right = end;
-      set32(bytes, out, left);
-      set32(bytes, out + 4, right);
-      out += 8;
-      blocks++;
+      arrival = came;
     }
-    if (blocks === 0) return 0;
+    if (!isOpen) return 0;
+    count = this.#insertBlock(count, left, right, arrival);
     bytes[at] = TCP_OPT_NOP;
     bytes[at + 1] = TCP_OPT_NOP;
     bytes[at + 2] = TCP_OPT_SACK;
-    bytes[at + 3] = out - at - 2;
-    return out - at;
+    bytes[at + 3] = 2 + 8 * count;
+    for (let block = 0; block < count; block++) {
+      set32(bytes, at + 4 + 8 * block, this.#blocks[block * BLOCK]);
+      set32(bytes, at + 8 + 8 * block, this.#blocks[block * BLOCK + 1]);
+    }
+    return 4 + 8 * count;
+  }
+
+  /** Puts a block before those that grew earlier; the earliest falls out. Answers how many there are. */
+  #insertBlock(count: number, left: number, right: number, arrival: number): number {
+    const blocks = this.#blocks;
+    let place = count * BLOCK;
+    while (place > 0 && before(blocks[place - BLOCK + 2], arrival)) place -= BLOCK;
+    if (place === blocks.length) return count;
+    blocks.copyWithin(place + BLOCK, place, blocks.length - BLOCK);
+    blocks[place] = left;
+    blocks[place + 1] = right;
+    blocks[place + 2] = arrival;
+    return Math.min(count + 1, SACK_BLOCKS);
   }
 }
