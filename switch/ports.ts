@@ -1,5 +1,6 @@
 import type { Carrier } from '../wire/carrier.ts';
 import type { PortId } from './frame.ts';
+import { TokenBuckets } from './token-buckets.ts';
 
 /** Fields of a port's row of counters: `counters[port * PORT_STRIDE + RX_FRAMES]`. One row is one cache line. */
 export const RX_FRAMES = 0;
@@ -59,8 +60,7 @@ export class Ports {
   readonly learned: Int32Array;
   readonly counters: Float64Array;
   readonly #stormLimit: Float64Array;
-  readonly #stormTokens: Float64Array;
-  readonly #stormSeen: Float64Array;
+  readonly #stormTokens: TokenBuckets;
   /** Ports that are not in use, a ring: the one that was given back first is taken first. */
   readonly #free: Int32Array;
   #head = 0;
@@ -80,8 +80,7 @@ export class Ports {
     this.learned = new Int32Array(capacity);
     this.counters = new Float64Array(capacity * PORT_STRIDE);
     this.#stormLimit = new Float64Array(capacity);
-    this.#stormTokens = new Float64Array(capacity);
-    this.#stormSeen = new Float64Array(capacity);
+    this.#stormTokens = new TokenBuckets(capacity);
     this.#free = Int32Array.from({ length: capacity }, (_, port) => port);
     this.#freeCount = capacity;
   }
@@ -98,8 +97,7 @@ export class Ports {
     carrier.column(this.learned, this.high);
     carrier.column(this.counters, this.high * PORT_STRIDE);
     carrier.column(this.#stormLimit, this.high);
-    carrier.column(this.#stormTokens, this.high);
-    carrier.column(this.#stormSeen, this.high);
+    this.#stormTokens.carry(carrier, this.high);
     carrier.column(this.#free);
     this.#head = carrier.number(this.#head);
     this.#freeCount = carrier.number(this.#freeCount);
@@ -130,8 +128,7 @@ export class Ports {
     this.learned[port] = 0;
     this.counters.fill(0, port * PORT_STRIDE, (port + 1) * PORT_STRIDE);
     this.#stormLimit[port] = options.stormLimit ?? DEFAULT_STORM_LIMIT;
-    this.#stormTokens[port] = this.#stormLimit[port]!;
-    this.#stormSeen[port] = -1;
+    this.#stormTokens.set(port, this.#stormLimit[port]!);
     return port;
   }
 
@@ -141,18 +138,9 @@ export class Ports {
     this.#free[(this.#head + this.#freeCount++) % this.capacity] = port;
   }
 
-  /** Whether `port` may flood one more frame at `now`: a token bucket that holds one second's worth. */
+  /** Whether `port` may flood one more frame at `now`: one second's worth may be saved up. */
   mayFlood(port: PortId, now: number): boolean {
     const limit = this.#stormLimit[port]!;
-    const seen = this.#stormSeen[port]!;
-    let tokens = this.#stormTokens[port]!;
-    if (now > seen && seen >= 0) tokens = Math.min(limit, tokens + ((now - seen) * limit) / 1000);
-    this.#stormSeen[port] = now;
-    if (tokens < 1) {
-      this.#stormTokens[port] = tokens;
-      return false;
-    }
-    this.#stormTokens[port] = tokens - 1;
-    return true;
+    return this.#stormTokens.take(port, now, limit, limit);
   }
 }

@@ -1,5 +1,6 @@
 import type { Arena, Frame, PortId } from '../../switch/frame.ts';
 import { ICMP_BURST, ICMP_PER_SECOND } from '../../switch/rate-limit.ts';
+import { TokenBuckets } from '../../switch/token-buckets.ts';
 import { get32, set16 } from '../../wire/bytes.ts';
 import { sum } from '../../wire/checksum.ts';
 import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../wire/ethernet.ts';
@@ -51,9 +52,8 @@ export class IcmpErrors {
   #first = 0;
   #count = 0;
   #identification = 0;
-  /** By allowance: errors that may go out at once, and when that was so. */
-  readonly #allowed = new Float64Array(ALLOWANCES).fill(ICMP_BURST);
-  readonly #counted = new Float64Array(ALLOWANCES);
+  /** Errors that may go out at once, by allowance. */
+  readonly #allowances = new TokenBuckets(ALLOWANCES, ICMP_BURST);
 
   constructor(segment: Segment) {
     this.#segment = segment;
@@ -154,17 +154,13 @@ export class IcmpErrors {
   }
 
   /**
-   * A token bucket (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f), to each endpoint what Linux gives to all receivers together. Not one error a
+   * Limited (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f), to each endpoint what Linux gives to all receivers together. Not one error a
    * second, as Linux to each of them: that the host has no IPv6 is to be heard before a timeout, of every connection.
    */
   #allows(origin: PortId): boolean {
-    const i = origin & (ALLOWANCES - 1);
-    const since = Math.max(0, this.now - this.#counted[i]!);
-    const allowed = Math.min(ICMP_BURST, this.#allowed[i]! + (since * ICMP_PER_SECOND) / 1000);
-    this.#counted[i] = this.now;
-    this.#allowed[i] = allowed < 1 ? allowed : allowed - 1;
-    if (allowed < 1) this.lost++;
-    return allowed >= 1;
+    const allowed = this.#allowances.take(origin & (ALLOWANCES - 1), this.now, ICMP_PER_SECOND, ICMP_BURST);
+    if (!allowed) this.lost++;
+    return allowed;
   }
 
   /** The error that has waited longest, in a slot held for the caller; null when none waits or no slot is free. */
