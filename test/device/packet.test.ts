@@ -24,7 +24,7 @@ import {
   VNET_LEN,
 } from '../../wire/virtio-net.ts';
 import { forward } from './forwarder.ts';
-import { ip, netnsPath, openDescriptors, runIn, Sandboxes } from './sandbox.ts';
+import { ip, netnsPath, openDescriptors, pings, runIn, Sandboxes } from './sandbox.ts';
 
 // The interface is `up0` of one namespace, which stands for the host's; behind it is `eth0` of another, 10.0.0.3.
 // We are 10.0.0.2 with a MAC of our own, the host is 10.0.0.1.
@@ -36,17 +36,21 @@ let arena: Arena;
 let host: string;
 let far: string;
 
-beforeEach(() => {
+beforeEach(async () => {
   arena = new Arena({ small: 4, big: 4 });
   host = sandboxes.add('host');
   far = sandboxes.add('far');
-  const run = (...args: string[]) => execFileSync('ip', args);
-  run('-n', host, 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', far);
-  run('-n', host, 'addr', 'add', '10.0.0.1/24', 'dev', 'up0');
-  run('-n', far, 'addr', 'add', '10.0.0.3/24', 'dev', 'eth0');
-  run('-n', far, 'addr', 'add', 'fd00::3/64', 'dev', 'eth0', 'nodad');
-  run('-n', host, 'link', 'set', 'up0', 'up');
-  run('-n', far, 'link', 'set', 'eth0', 'up');
+  const run = (name: string, ...commands: string[]) =>
+    execFileSync('ip', ['-n', name, '-batch', '-'], { input: commands.join('\n') });
+  run(
+    host,
+    `link add up0 type veth peer name eth0 netns ${far}`,
+    'addr add 10.0.0.1/24 dev up0',
+    'link set up0 up',
+  );
+  run(far, 'addr add 10.0.0.3/24 dev eth0', 'addr add fd00::3/64 dev eth0 nodad', 'link set eth0 up');
+  // A worker of the kernel's has to say that the end which was up first has a carrier now; until then it loses what it is to send.
+  await expect.poll(() => ip(host, 'link', 'show', 'up0')[0].operstate, { interval: 1 }).toBe('UP');
 });
 afterEach(() => {
   for (const device of devices.splice(0)) device.close();
@@ -106,6 +110,14 @@ function heard(device: Device, now = 0): string[] {
   return macs;
 }
 
+/** So many of them, waited for, and what has come with them. */
+function awaited(device: Device, count: number): string[] {
+  const macs = heard(device);
+  for (const end = performance.now() + 30_000; macs.length < count && performance.now() < end; )
+    macs.push(...heard(device));
+  return macs;
+}
+
 /** The other end of the wire. */
 function farSide(): PacketDevice {
   return add(
@@ -123,18 +135,18 @@ describe('traffic', () => {
   it.each(HEADERS)('with %s frames go both ways: ping over IPv4 and IPv6', async (_, header) => {
     const [inside, tap] = container();
     const pair = [tap, open(header)] as const;
-    const answers = await forward(
+    const seen = new Set<number>();
+    await forward(
       pair,
       Promise.all([
-        runIn(inside, 'ping', '-c', '3', '-i', '0.05', '-W', '5', '-s', '1400', '10.0.0.3'),
+        pings(inside, 3, '-s', '1400', '10.0.0.3'),
         // Found by neighbor solicitation, which goes to a group.
-        runIn(far, 'ping', '-c', '3', '-i', '0.05', '-W', '5', '-s', '1400', 'fd00::2'),
+        pings(far, 3, '-s', '1400', 'fd00::2'),
       ]),
+      ({ length }) => seen.add(length),
     );
-    for (const { code, output } of answers) {
-      expect(output).toContain('3 received, 0% packet loss');
-      expect(code).toBe(0);
-    }
+    // With the headers of Ethernet, IP and ICMP.
+    expect([...seen]).toEqual(expect.arrayContaining([1400 + 14 + 20 + 8, 1400 + 14 + 40 + 8]));
   });
 
   it.each(
@@ -170,7 +182,8 @@ describe('traffic', () => {
         ]),
       );
       expect(sink.output.trim()).toBe('4000000');
-      expect(Math.min(...longest)).toBeGreaterThan(10_000);
+      // How long they get is the kernel's affair: the slower we are, the shorter.
+      expect(Math.min(...longest)).toBeGreaterThan(1514);
       // MTU 1500 less the headers and 12 bytes of timestamps; less for a sender that has missed something and says so (SACK).
       const size = 1500 - (l4 - 14) - 32;
       const kind = (options: number) => `${type} ${size - options} true ${l4} 16`;
@@ -182,8 +195,7 @@ describe('traffic', () => {
 
   it('is beside the host, whose own goes on and does not reach us', async () => {
     const device = open();
-    const { code } = await runIn(host, 'ping', '-c', '2', '-i', '0.05', '-W', '5', '10.0.0.3');
-    expect(code).toBe(0);
+    await pings(host, 2, '10.0.0.3');
     const ours: string[] = [];
     for (let frame = device.receive(arena, 0); frame !== null; frame = device.receive(arena, 0)) {
       const { bytes, at } = frame;
@@ -205,7 +217,7 @@ describe('traffic', () => {
       expect(wire.transmit(frame, 0)).toBe(Transmit.SENT);
       arena.release(frame);
     }
-    expect(heard(device)).toEqual([MAC, 'ff:ff:ff:ff:ff:ff', '33:33:ff:00:00:02', MAC]);
+    expect(awaited(device, 4)).toEqual([MAC, 'ff:ff:ff:ff:ff:ff', '33:33:ff:00:00:02', MAC]);
     expect(arena.free).toBe(free);
   });
 
@@ -220,7 +232,7 @@ describe('traffic', () => {
       expect(wire.transmit(frame, 0)).toBe(Transmit.SENT);
       arena.release(frame);
     }
-    expect(heard(device)).toEqual([MAC]);
+    expect(awaited(device, 1)).toEqual([MAC]);
   });
 });
 
@@ -247,18 +259,21 @@ describe('PacketDevice', () => {
     (_, header) => {
       const device = open(header);
       const wire = farSide();
-      heard(device);
       const { free } = arena;
-      expect(device.receive(arena, 0)).toBeNull();
+      heard(device);
       expect(arena.free).toBe(free);
-      for (const slot of arena.frames) slot.bytes.fill(0xa5, slot.base, slot.limit);
       const sent = frameTo(MAC, 100);
       expect(wire.transmit(sent, 0)).toBe(Transmit.SENT);
       arena.release(sent);
-      let frame = device.receive(arena, 0);
-      while (frame !== null && frame.bytes[frame.at + 12] !== 0x88) {
-        arena.release(frame);
-        frame = device.receive(arena, 0);
+      const next = () => {
+        for (const slot of arena.frames) slot.bytes.fill(0xa5, slot.base, slot.limit);
+        return device.receive(arena, 0);
+      };
+      // The kernel's own reports come as they please.
+      let frame = next();
+      for (const end = performance.now() + 30_000; performance.now() < end; frame = next()) {
+        if (frame?.bytes[frame.at + 12] === 0x88) break;
+        if (frame !== null) arena.release(frame);
       }
       const { bytes, at, base, limit, length, references } = frame!;
       expect([at - base, limit - base, length, references]).toEqual([HEADROOM, BIG_SLOT, 100, 1]);
@@ -280,7 +295,7 @@ describe('PacketDevice', () => {
     copy.length = 100;
     expect(device.transmit(frame, 0)).toBe(Transmit.SENT);
     expect(device.transmit(copy, 0)).toBe(Transmit.SENT);
-    expect(heard(wire)).toEqual(['02:00:00:00:00:09', '02:00:00:00:00:09']);
+    expect(awaited(wire, 2)).toEqual(['02:00:00:00:00:09', '02:00:00:00:00:09']);
   });
 
   it('refuses what is longer than the interface takes, and what is no frame', () => {
@@ -339,7 +354,7 @@ describe('PacketDevice', () => {
       epoll.add(device.fd, 7);
       execFileSync('ip', ['-n', far, 'link', 'del', 'eth0']);
       for (let now = 0; !device.gone; now += 500) {
-        expect(epoll.wait(10_000)).toBe(1);
+        expect(epoll.wait(30_000)).toBe(1);
         const frame = device.receive(arena, now);
         if (frame) arena.release(frame);
       }

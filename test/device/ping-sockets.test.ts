@@ -23,7 +23,7 @@ import {
   SEGMENT,
   withoutDescriptors,
 } from './outside-world.ts';
-import { openDescriptors, runIn } from './sandbox.ts';
+import { openDescriptors, pings } from './sandbox.ts';
 
 let world: OutsideWorld;
 let bench: Bench;
@@ -154,8 +154,7 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
   it("does not hear the host's own pings", async () => {
     send(family);
     hear();
-    const { output } = await runIn(world.host, 'ping', '-c', '3', '-i', '0.01', far);
-    expect(output).toContain('3 received');
+    await pings(world.host, 3, far);
     expect(hear(50)).toBeNull();
   });
 
@@ -205,10 +204,10 @@ describe.each(CASES)('by %s over IPv%d', (_, family, range, mode) => {
     expect(hear()!.line).toBe(`${far} > ${deck} reply 77/1`);
   });
 
-  it('sends what follows an error, and loses nothing', async () => {
+  it('sends what follows an error, and loses nothing', () => {
     for (let i = 0; i < 4; i++) {
       send(family, { ttl: 1, sequence: 10 + i });
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      bench.failing();
       send(family, { sequence: 20 + i });
     }
     const lines = Array.from({ length: 8 }, () => hear()!.line);

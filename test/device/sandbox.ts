@@ -28,10 +28,19 @@ export class Sandboxes {
   removeAll(): void {
     for (const name of this.#names.splice(0)) {
       for (const pid of execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).split('\n')) {
-        if (pid !== '') process.kill(Number(pid), 'SIGKILL');
+        if (pid !== '') end(Number(pid));
       }
       execFileSync('ip', ['netns', 'del', name]);
     }
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // It has ended since it was listed.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 
@@ -53,7 +62,7 @@ export interface Outcome {
 /** Runs a command to its end, with stdout and stderr together. */
 export function run(command: string, ...args: string[]): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 30_000 });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 50_000 });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
@@ -68,6 +77,17 @@ export function run(command: string, ...args: string[]): Promise<Outcome> {
 /** Runs a command in a namespace. */
 export function runIn(name: string, ...command: string[]): Promise<Outcome> {
   return run('ip', 'netns', 'exec', name, ...command);
+}
+
+/**
+ * Asks so many times at once, each by a `ping` of its own, and throws where one is not answered. A `ping` that asks several
+ * times gives up the last answer after two round trips, however short those were.
+ */
+export async function pings(name: string, count: number, ...args: string[]): Promise<void> {
+  const one = () => runIn(name, 'ping', '-c', '1', '-W', '30', ...args);
+  for (const { code, output } of await Promise.all(Array.from({ length: count }, one))) {
+    if (code !== 0 || !output.includes(' 0% packet loss')) throw new Error(output);
+  }
 }
 
 /** How many descriptors this process has open. */

@@ -20,7 +20,7 @@ import {
   VNET_LEN,
 } from '../../wire/virtio-net.ts';
 import { forward } from './forwarder.ts';
-import { netnsPath, runIn, Sandboxes } from './sandbox.ts';
+import { netnsPath, pings, runIn, Sandboxes } from './sandbox.ts';
 
 const sandboxes = new Sandboxes();
 const devices: TapDevice[] = [];
@@ -74,17 +74,19 @@ describe('between two namespaces', () => {
     const [a, b] = [sandboxes.add('a'), sandboxes.add('b')];
     const pair = [attach(a, 2, { mtu }), attach(b, 3, { mtu })] as const;
     const size = String(mtu - 100);
-    const answers = await forward(
+    let longest = 0;
+    await forward(
       pair,
       Promise.all([
-        runIn(a, 'ping', '-c', '3', '-i', '0.05', '-W', '5', '-M', 'do', '-s', size, '10.0.0.3'),
-        runIn(b, 'ping', '-c', '3', '-i', '0.05', '-W', '5', '-M', 'do', '-s', size, 'fd00::2'),
+        pings(a, 3, '-M', 'do', '-s', size, '10.0.0.3'),
+        pings(b, 3, '-M', 'do', '-s', size, 'fd00::2'),
       ]),
+      ({ length }) => {
+        longest = Math.max(longest, length);
+      },
     );
-    for (const { code, output } of answers) {
-      expect(output).toContain('3 received, 0% packet loss');
-      expect(code).toBe(0);
-    }
+    // With the headers of Ethernet, IPv6 and ICMP.
+    expect(longest).toBe(mtu - 100 + 14 + 40 + 8);
   });
 
   it.each([
@@ -93,11 +95,10 @@ describe('between two namespaces', () => {
   ])('TCP to %s goes as segments larger than the MTU, with partial checksums', async (address, type, l4) => {
     const [a, b] = [sandboxes.add('a'), sandboxes.add('b')];
     const pair = [attach(a, 2), attach(b, 3)] as const;
-    const server = `require('net').createServer((c) => { let n = 0; c.on('data', (d) => { n += d.length; });
-      c.on('end', () => { console.log(n); process.exit(); }); }).listen(7000, '::')`;
+    const server = `const server = require('net').createServer((c) => { server.close(); let n = 0;
+      c.on('data', (d) => { n += d.length; }).on('end', () => console.log(n)); }).listen(7000, '::')`;
     const client = `const go = () => require('net').connect(7000, '${address}')
       .on('error', () => setTimeout(go, 50)).on('connect', function () { this.end(Buffer.alloc(4e6, 7)); }); go()`;
-    let longest = 0;
     const types = new Set<number>();
     const checksums = new Set<string>();
     const sizes = new Set<number>();
@@ -106,7 +107,6 @@ describe('between two namespaces', () => {
       Promise.all([runIn(b, process.execPath, '-e', server), runIn(a, process.execPath, '-e', client)]),
       ({ bytes, at, length }) => {
         const vnet = at - VNET_LEN;
-        longest = Math.max(longest, length);
         if (length <= 1514) return;
         types.add(gsoType(bytes, vnet));
         sizes.add(gsoSize(bytes, vnet));
@@ -114,7 +114,7 @@ describe('between two namespaces', () => {
       },
     );
     expect([sink.output.trim(), source.output]).toEqual(['4000000', '']);
-    expect(longest).toBeGreaterThan(20_000);
+    // How long they get is the kernel's affair: the slower we are, the shorter.
     expect([...types]).toEqual([type]);
     expect([...checksums]).toEqual([`true ${l4} 16`]);
     // MTU 1500 less the headers and 12 bytes of timestamps.
@@ -154,7 +154,14 @@ describe('between two namespaces', () => {
     }
     const lengths: number[] = [];
     const kinds = new Set<string>();
-    for (let frame = device.receive(arena, 0); frame !== null; frame = device.receive(arena, 0)) {
+    const carried = () => lengths.reduce((sum, length) => sum + length - 42, 0);
+    while (carried() < 5000) {
+      const frame = device.receive(arena, 0);
+      // While another CPU sends by the interface, ours waits for it.
+      if (frame === null) {
+        await new Promise((resolve) => setImmediate(resolve));
+        continue;
+      }
       const { bytes, at } = frame;
       // IPv4 UDP; the kernel's own reports are none.
       if (bytes[at + 12] === 8 && bytes[at + 13] === 0 && bytes[at + 23] === 17) {
@@ -186,9 +193,8 @@ describe('TapDevice', () => {
   it('reads into a big slot behind the headroom, and gives the slot back when nothing waits', async () => {
     const name = sandboxes.add('a');
     const device = attach(name, 2);
-    drain(device);
     const { free } = arena;
-    expect(device.receive(arena, 0)).toBeNull();
+    drain(device);
     expect(arena.free).toBe(free);
     // Nobody answers; the ARP request is what we want.
     await runIn(name, 'ping', '-c1', '-W', '0.01', '10.0.0.9');
@@ -296,7 +302,7 @@ describe('TapDevice', () => {
       end(name);
       // Until then it may have frames, which the kernel sends by itself.
       while (!device.gone) {
-        expect(epoll.wait(10_000)).toBe(1);
+        expect(epoll.wait(30_000)).toBe(1);
         drain(device);
       }
       expect([epoll.wait(0), epoll.tag(0), epoll.events(0) & EPOLLERR]).toEqual([1, 7, EPOLLERR]);

@@ -104,10 +104,10 @@ class Peer {
 
   /** The next datagram; a copy. */
   async hear(): Promise<Uint8Array> {
-    for (let i = 0; i < 200; i++) {
+    for (const end = performance.now() + 30_000; performance.now() < end; ) {
       const count = this.message.receive(this.fd, this.#bytes, 0, 65536);
       if (count >= 0) return this.#bytes.slice(0, count);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 1));
     }
     throw new Error('nothing was heard');
   }
@@ -291,7 +291,7 @@ describe.each(FAMILIES)('UDP over %s', (_, family, far, host, loopback) => {
     for (let i = 0; i < 5; i++) {
       send(family, { data: 'x', dstPort: 7990 + i });
       // The error is there before the next datagram is sent, and is told first.
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      bench.failing();
       send(family, { data: `y${i}` });
       expect(Buffer.from(await peer.hear()).toString()).toBe(`y${i}`);
     }
