@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { setRoutes } from '../../src/device/default-route.ts';
 import { hostRoutes } from '../../src/device/host-routes.ts';
+import { inNamespace, openNamespace } from '../../src/device/netns.ts';
 import { ip, netnsPath, Sandboxes } from './sandbox.ts';
 
 const sandboxes = new Sandboxes();
@@ -79,12 +80,20 @@ describe('default routes', () => {
 
 describe('routes of the host', () => {
   it('are those that ip shows, without the default', () => {
-    const shown = JSON.parse(execFileSync('ip', ['-j', '-4', 'route'], { encoding: 'utf8' })) as {
-      dst: string;
-    }[];
+    run('route', 'add', 'default', 'via', '10.1.0.1');
+    run('route', 'add', '10.9.0.0/16', 'via', '10.2.0.1');
+    run('route', 'add', '192.0.2.7', 'dev', 'two');
+    const shown: { dst: string }[] = ip(name, '-4', 'route');
     const expected = shown.flatMap(({ dst }) =>
       dst === 'default' ? [] : dst.includes('/') ? dst : `${dst}/32`,
     );
-    expect(hostRoutes().filter((route) => !route.includes(':'))).toEqual(expected);
+    expect(expected).toContain('192.0.2.7/32');
+    const namespace = openNamespace(netnsPath(name));
+    try {
+      const routes = inNamespace(namespace, hostRoutes);
+      expect(routes.filter((route) => !route.includes(':'))).toEqual(expected);
+    } finally {
+      namespace.close();
+    }
   });
 });
