@@ -33,8 +33,8 @@ describe('the inside closes first', () => {
     inside.data('bye', 'FA');
     expect(wire.expect('A').ack).toBe(1005);
     expect(state()).toBe(TcpState.CLOSE_WAIT);
-    expect(inside.peer.text()).toBe('bye');
-    expect(inside.peer.text()).toBe('');
+    expect(inside.peer.said()).toBe('bye');
+    expect(inside.peer.said()).toBe('');
     inside.peer.write('wait');
     expect(inside.take().data.toString()).toBe('wait');
     inside.acknowledge();
@@ -78,7 +78,7 @@ describe('the outside closes first', () => {
     expect(state()).toBe(TcpState.FIN_WAIT_2);
     inside.data('more');
     expect(wire.expect('A').ack).toBe(1005);
-    expect(inside.peer.text()).toBe('more');
+    expect(inside.peer.said()).toBe('more');
     inside.data('', 'FA');
     expect(wire.expect('A').ack).toBe(1006);
     expect(state()).toBe(TcpState.TIME_WAIT);
@@ -182,7 +182,7 @@ describe('the outside closes first', () => {
     const again = Inside.connect(wire, listener, { seq: inside.seq - 100 });
     again.data('anew');
     expect(wire.expect('A').ack).toBe((inside.seq - 95) | 0);
-    expect(again.peer.text()).toBe('anew');
+    expect(again.peer.said()).toBe('anew');
     expect(size()).toBe(1);
   });
 
@@ -201,7 +201,7 @@ describe('resets', () => {
   it('of the inside reach the outside', () => {
     const inside = Inside.connect(wire, listener);
     inside.segment({ flags: 'R' });
-    expect(inside.peer.read()).toBe(104);
+    expect(inside.peer.said()).toBe(104);
     expect(size()).toBe(0);
   });
 
@@ -246,7 +246,7 @@ describe('blind injection (RFC 5961)', () => {
     expect(wire.uplink.tcp.counters.challenges).toBeLessThanOrEqual(10);
     inside.data('alive');
     expect(wire.expect('A').ack).toBe(1006);
-    expect(inside.peer.text()).toBe('alive');
+    expect(inside.peer.said()).toBe('alive');
   });
 
   it('SYNs do not, whatever their numbers', () => {
@@ -268,7 +268,7 @@ describe('blind injection (RFC 5961)', () => {
     expect(inside.peer.text()).toBeNull();
     inside.data('good');
     expect(wire.drain().at(-1)!.ack).toBe(1005);
-    expect(inside.peer.text()).toBe('good');
+    expect(inside.peer.said()).toBe('good');
   });
 
   it('segments without ACK, with strange flags, or with a wrong checksum are nothing', () => {
@@ -291,7 +291,7 @@ describe('what there is not enough of', () => {
     );
     const resets = wire.drain().filter(({ flags }) => flags === 'RA');
     expect(resets.map(({ dstPort }) => dstPort)).toEqual(Array.from({ length: 50 }, (_, i) => 2000 + i));
-    expect(inside.peer.text()).toBe('on');
+    expect(inside.peer.said()).toBe('on');
     expect(Inside.connect(wire, listener, { srcPort: 3 }).synack.flags).toBe('SA');
     expect(wire.uplink.tcp.counters.exhausted).toBe(50);
   });
@@ -387,7 +387,7 @@ describe('what there is not enough of', () => {
     const taken: TakenSegment[] = [];
     for (let one = wire.take(); one !== null && one.dstPort !== 40000; one = wire.take()) taken.push(one);
     expect(taken.every(({ flags }) => flags === 'SA')).toBe(true);
-    expect(inside.peer.text()).toBe('on');
+    expect(inside.peer.said()).toBe('on');
     wire.drain(0);
     for (let i = 0; i < 10_000; i++) wire.send({ flags: 'R', seq: i + 1, srcPort: 1 + i, dstPort: 80 });
     expect(size()).toBe(1);
@@ -445,12 +445,12 @@ describe('the deck ends it', () => {
     // What it stands for is over: nobody takes it up where it was left.
     wire.uplink.sever(severed(inside), 0);
     expect(size()).toBe(1);
-    expect(inside.peer.text()).toBe('half a');
-    expect(inside.peer.read()).toBe(104);
+    expect(inside.peer.said()).toBe('half a');
+    expect(inside.peer.said()).toBe(104);
     wire.silence();
     other.data('on');
     expect(wire.expect('A').ack).toBe(other.seq);
-    expect(other.peer.text()).toBe('on');
+    expect(other.peer.said()).toBe('on');
   });
 
   it('behind the last of the inside, which the host still gets', () => {
@@ -458,7 +458,7 @@ describe('the deck ends it', () => {
     inside.data('the last', 'FA');
     wire.uplink.sever(severed(inside), 0);
     expect(size()).toBe(0);
-    expect(inside.peer.text()).toBe('the last');
-    expect(inside.peer.text()).toBe('');
+    expect(inside.peer.said()).toBe('the last');
+    expect(inside.peer.said()).toBe('');
   });
 });

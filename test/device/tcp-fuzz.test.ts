@@ -65,7 +65,12 @@ describe(`any segments at all (TAPDECK_SEED=${SEED})`, () => {
       }
     }
     wire.drain();
-    heard += steady.peer.text() ?? '';
+    while (heard.length < said.length) {
+      const text = steady.peer.said();
+      // Neither its end nor an error.
+      expect(text).toMatch(/./);
+      heard += text;
+    }
     expect(heard).toBe(said);
     steady.segment({ flags: 'R' });
     // All others are silent from now on, and given up.

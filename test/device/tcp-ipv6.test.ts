@@ -47,7 +47,7 @@ describe('TCP over IPv6', () => {
     const { peer, ack } = connect([...mssOption(1440), ...scaleOption(7)]);
     send({ flags: 'PA', seq: 1001, ack, data: 'hello', window: 1000 });
     expect(wire.expect('A').ack).toBe(1006);
-    expect(peer.text()).toBe('hello');
+    expect(peer.said()).toBe('hello');
     const data = Buffer.from(Uint8Array.from({ length: 20_000 }, (_, i) => i * 7));
     peer.write(data);
     let got = Buffer.alloc(0);
@@ -66,7 +66,7 @@ describe('TCP over IPv6', () => {
     send({ flags: 'A', seq: 1003, ack, data: 'cdef' });
     send({ flags: 'A', seq: 1001, ack, data: 'abcd' });
     expect(wire.drain().at(-1)!.ack).toBe(1009);
-    expect(peer.text()).toBe('abcdefgh');
+    expect(peer.said()).toBe('abcdefgh');
   });
 
   it('closes from either side', () => {
@@ -74,7 +74,7 @@ describe('TCP over IPv6', () => {
     send({ flags: 'FA', seq: 1001, ack });
     expect(wire.expect('A').ack).toBe(1002);
     expect(state()).toBe(TcpState.CLOSE_WAIT);
-    expect(peer.text()).toBe('');
+    expect(peer.said()).toBe('');
     peer.close();
     wire.expect('FA');
     send({ flags: 'A', seq: 1002, ack: ack + 1 });
@@ -93,7 +93,7 @@ describe('TCP over IPv6', () => {
     expect(wire.expect('RA')).toMatchObject({ seq: ack, ack: 1001 });
     const other = connect();
     send({ flags: 'R', seq: 1001 });
-    expect(other.peer.read()).toBe(104);
+    expect(other.peer.said()).toBe(104);
     send({ flags: 'S', seq: 5, dstPort: 81 });
     expect(wire.expect('RA')).toMatchObject({ seq: 0, ack: 6 });
     expect(reasonOf(send({ flags: 'A', seq: 7, ack: 99 }))).toBe('NO_SOCKET');

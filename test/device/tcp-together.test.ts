@@ -24,7 +24,7 @@ describe('small segments of many connections', () => {
     });
     const acks = new Map(wire.drain().map(({ dstPort, ack }) => [dstPort, ack]));
     insides.forEach((inside, i) => {
-      expect(inside.peer.text()).toBe(`of ${i}`);
+      expect(inside.peer.said()).toBe(`of ${i}`);
       expect(acks.get(inside.srcPort)).toBe(inside.seq);
     });
     expect(wire.arena.free).toBe(320);
@@ -35,7 +35,7 @@ describe('small segments of many connections', () => {
     wire.drain();
     for (const data of ['one', 'two', 'three']) for (const inside of insides) inside.data(data);
     wire.drain();
-    for (const { peer } of insides) expect(peer.text()).toBe('onetwothree');
+    for (const { peer } of insides) expect(peer.said()).toBe('onetwothree');
   });
 
   it('are sent before the end that comes behind them', () => {
@@ -44,7 +44,7 @@ describe('small segments of many connections', () => {
     for (const inside of insides) inside.data('last');
     for (const inside of insides) inside.segment({ flags: 'FA' });
     wire.drain();
-    for (const { peer } of insides) expect([peer.text(), peer.text()]).toEqual(['last', '']);
+    for (const { peer } of insides) expect([peer.said(), peer.said()]).toEqual(['last', '']);
   });
 
   it('end no other when one of the sockets has failed', () => {
@@ -54,7 +54,7 @@ describe('small segments of many connections', () => {
     for (const inside of insides) inside.data('data');
     const taken = wire.drain();
     expect(taken.filter(({ flags }) => flags.includes('R')).map(({ dstPort }) => dstPort)).toEqual([40_001]);
-    expect([insides[0]!.peer.text(), insides[2]!.peer.text()]).toEqual(['data', 'data']);
+    expect([insides[0]!.peer.said(), insides[2]!.peer.said()]).toEqual(['data', 'data']);
     expect(wire.uplink.counters.broken).toBe(1);
     expect(wire.arena.free).toBe(320);
   });
@@ -100,7 +100,7 @@ describe('small segments of many connections', () => {
     expect(Buffer.concat(got).equals(stream(0, sent))).toBe(true);
     other!.data('y');
     wire.drain();
-    expect(other!.peer.text()).toMatch(/^x+y$/);
+    expect(other!.peer.said()).toMatch(/^x+y$/);
     expect(wire.arena.free).toBe(320);
   });
 
@@ -119,7 +119,7 @@ describe('small segments of many connections', () => {
     expect(wire.drain().filter(({ dstPort, ack }) => dstPort === full!.srcPort && ack === full!.seq)).toEqual(
       [],
     );
-    expect(other!.peer.text()).toBe('x');
+    expect(other!.peer.said()).toBe('x');
 
     let got = 0;
     let rest = Buffer.alloc(0);
@@ -133,7 +133,7 @@ describe('small segments of many connections', () => {
     expect(rest.toString()).toBe('last');
     full!.segment({ flags: 'FA' });
     expect(wire.drain().at(-1)!.ack).toBe(full!.seq + 1);
-    expect(full!.peer.text()).toBe('');
+    expect(full!.peer.said()).toBe('');
     expect(wire.arena.free).toBe(320);
   });
 });

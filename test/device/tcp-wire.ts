@@ -56,6 +56,8 @@ import { netnsPath, Sandboxes } from './sandbox.ts';
 const SO_REUSEADDR = 2;
 const SO_RCVBUF = 8;
 const FLAGS = 'FSRPAUEC';
+/** Milliseconds that what must come is waited for. */
+const PATIENCE = 30_000;
 
 /** A segment as a test writes it: numbers are relative to nothing, options are bytes, padded with zeros. */
 export interface SentSegment {
@@ -208,10 +210,11 @@ export class Wire {
     }
   }
 
-  /** The next frame, waited for; null when none comes in time. */
-  take(wait = 1000): TakenSegment | null {
+  /** The next frame, waited for; null when none comes in time. What was there in time counts, however late we look. */
+  take(wait = PATIENCE): TakenSegment | null {
     const end = performance.now() + wait;
     for (;;) {
+      const isLast = performance.now() >= end;
       const frame = this.uplink.receive(this.arena, this.now);
       if (frame !== null) return this.#read(frame);
       // Acknowledgments wait for a moment.
@@ -220,7 +223,7 @@ export class Wire {
         this.now = due;
         continue;
       }
-      if (performance.now() >= end) return null;
+      if (isLast) return null;
       Atomics.wait(SLEEPER, 0, 0, 1);
     }
   }
@@ -315,6 +318,15 @@ export class Peer {
   text(): string | null | number {
     const read = this.read();
     return Buffer.isBuffer(read) ? read.toString() : read;
+  }
+
+  /** As `text`, waited for. */
+  said(): string | number {
+    for (const end = performance.now() + PATIENCE; performance.now() < end; Atomics.wait(SLEEPER, 0, 0, 1)) {
+      const text = this.text();
+      if (text !== null) return text;
+    }
+    throw new Error('nothing was said');
   }
 
   write(data: string | Uint8Array): number {
