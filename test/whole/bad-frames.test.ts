@@ -243,6 +243,8 @@ describe('frames from a namespace', () => {
       if (random.chance(0.5)) frame[14] = frame[12] === 0x86 ? 0x60 : 0x45;
       return frame;
     });
+    // With room for all, and for the pings behind them.
+    x.longQueue();
     await x.send(frames);
     for (const address of [y.ipv4, y.ipv6, x.gateway.ipv4, x.gateway.ipv6])
       expect(await x.ok('ping', '-c', '1', address)).toContain('1 received');

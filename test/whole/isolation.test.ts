@@ -14,6 +14,7 @@ import {
   tcp,
   udp,
 } from '../../src/testing/frames.ts';
+import { until } from './account.ts';
 import { type Host, Lab, type Station, source, transfer } from './lab.ts';
 import { DECK, FAMILIES, OUT, type Outside, outside } from './outside.ts';
 
@@ -75,15 +76,24 @@ except OSError as error:
     print(errno.errorcode.get(error.errno, error))
 `;
 
+/** Seconds after which nothing is called silence, and after which what must come is. */
+const SOON = 0.4;
+const LATE = 30;
+
 /** What a TCP connection attempt comes to: `open`, `silence`, or the name of the errno. */
-async function connect(from: Station, address: string, port: number, seconds = 0.4): Promise<string> {
+async function connect(from: Station, address: string, port: number, seconds = SOON): Promise<string> {
   return (await from.ok('python3', '-c', CONNECT, address, String(port), String(seconds))).trim();
 }
 
-/** How many of three pings were answered. */
+/** How many of three pings were answered soon: of who must not be answered. */
 async function pings(from: Station, address: string): Promise<number> {
   const { out } = await from.run('ping', '-n', '-c', '3', '-i', '0.05', '-W', '0.3', address);
   return Number(/(\d+) received/.exec(out)![1]);
+}
+
+/** Pings once, and waits for the answer. */
+async function answered(from: Station, address: string): Promise<boolean> {
+  return (await from.run('ping', '-n', '-c', '1', '-W', '30', address)).code === 0;
 }
 
 async function addRule(rule: object): Promise<number> {
@@ -114,19 +124,21 @@ describe('networks', () => {
     await db.servePeer('echo', '80');
     const tries = FAMILIES.flatMap((family) => [pings(bob, db[family]), connect(bob, db[family], 80)]);
     expect(await Promise.all(tries)).toEqual([0, 'silence', 0, 'silence']);
-    const after = await drops('NETWORK_ISOLATED');
-    expect(after - before).toBeGreaterThanOrEqual(8);
-    expect((await packetsOf('DOCKER-ISOLATION-STAGE-2', 'DROP', 'back')) - stage2).toBe(after - before);
+    const dropped = async () => (await drops('NETWORK_ISOLATED')) - before;
+    const counted = async () => (await packetsOf('DOCKER-ISOLATION-STAGE-2', 'DROP', 'back')) - stage2;
+    await expect.poll(dropped).toBeGreaterThanOrEqual(8);
+    // All have been sent, but some may be read between the two.
+    await expect.poll(async () => (await counted()) - (await dropped())).toBe(0);
     // The other way, too; their gateways are the deck's own addresses.
-    expect(await Promise.all([pings(db, bob.ipv4), pings(bob, db.gateway.ipv4)])).toEqual([0, 3]);
+    expect(await Promise.all([pings(db, bob.ipv4), answered(bob, db.gateway.ipv4)])).toEqual([0, true]);
   });
 
   it("DK-6: reach each other's published ports, by the deck's addresses", async () => {
     await db.servePeer('echo', '80');
     const tries = [DECK.ipv4, DECK.ipv6, bob.gateway.ipv4, db.gateway.ipv6].map((address) =>
-      connect(bob, address, 8080, 5),
+      connect(bob, address, 8080, LATE),
     );
-    tries.push(connect(db, DECK.ipv4, 8080, 5), connect(world.out, DECK.ipv4, 8080, 5));
+    tries.push(connect(db, DECK.ipv4, 8080, LATE), connect(world.out, DECK.ipv4, 8080, LATE));
     expect(new Set(await Promise.all(tries))).toEqual(new Set(['open']));
   });
 
@@ -134,11 +146,13 @@ describe('networks', () => {
     const before = await drops('NOT_PUBLISHED', 'NETWORK_INTERNAL');
     await db.servePeer('echo', '80');
     const hosts = [db, bob, ivy].flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]);
-    const answered = hosts.map((address) => pings(world.out, address));
+    const pinged = hosts.map((address) => pings(world.out, address));
     const opened = FAMILIES.map((family) => connect(world.out, db[family], 80));
-    expect(await Promise.all(answered)).toEqual(hosts.map(() => 0));
+    expect(await Promise.all(pinged)).toEqual(hosts.map(() => 0));
     expect(await Promise.all(opened)).toEqual(['silence', 'silence']);
-    expect((await drops('NOT_PUBLISHED', 'NETWORK_INTERNAL')) - before).toBeGreaterThanOrEqual(20);
+    await expect
+      .poll(async () => (await drops('NOT_PUBLISHED', 'NETWORK_INTERNAL')) - before)
+      .toBeGreaterThanOrEqual(20);
   });
 
   it('DK-1: hear nothing of what comes by the uplink for a loopback, or for their own addresses', async () => {
@@ -163,8 +177,8 @@ describe('networks', () => {
     );
     await world.out.send(frames);
     // Its answer ends the recording: what was sent before it has been handled then.
-    expect(await pings(world.out, DECK.ipv4)).toBe(3);
-    expect(await answers.stop()).toHaveLength(3);
+    expect(await answered(world.out, DECK.ipv4)).toBe(true);
+    expect(await answers.stop(1)).toHaveLength(1);
     expect(await answers6.stop()).toEqual([]);
     for (const capture of inside) expect(await capture.stop()).toEqual([]);
   });
@@ -177,7 +191,7 @@ describe('networks', () => {
     ivy.ip('route', 'add', 'default', 'via', ivy.gateway.ipv4);
     ivy.ip('-6', 'route', 'add', 'default', 'via', ivy.gateway.ipv6);
     const own = FAMILIES.flatMap((family) => [ian[family], ivy.gateway[family]]);
-    expect(await Promise.all(own.map((address) => pings(ivy, address)))).toEqual([3, 3, 3, 3]);
+    expect(await Promise.all(own.map((address) => answered(ivy, address)))).not.toContain(false);
     const others = FAMILIES.flatMap((family) => [
       ...[db, bob].map((host) => host[family]),
       ...[db.gateway[family], DECK[family], OUT[family]],
@@ -198,16 +212,16 @@ describe('networks', () => {
     await quentin.servePeer('echo', '90');
     const tries = FAMILIES.flatMap((family) => [
       pings(quinn, quentin[family]),
-      pings(quinn, quinn.gateway[family]),
-      connect(quinn, DECK[family], 8090, 5),
+      answered(quinn, quinn.gateway[family]),
+      connect(quinn, DECK[family], 8090, LATE),
     ]);
-    expect(await Promise.all(tries)).toEqual([0, 3, 'open', 0, 3, 'open']);
+    expect(await Promise.all(tries)).toEqual([0, true, 'open', 0, true, 'open']);
     // Neither by a neighbor entry of one's own making, nor by the router.
     quinn.ip('neigh', 'replace', quentin.ipv4, 'lladdr', quentin.mac, 'dev', 'eth0');
     expect(await connect(quinn, quentin.ipv4, 90)).toBe('silence');
     quinn.ip('neigh', 'replace', quentin.ipv4, 'lladdr', quinn.gateway.mac, 'dev', 'eth0');
     expect(await connect(quinn, quentin.ipv4, 90)).toBe('silence');
-    expect(await packetsOf('FORWARD', 'DROP', 'quiet')).toBeGreaterThan(0);
+    await expect.poll(() => packetsOf('FORWARD', 'DROP', 'quiet')).toBeGreaterThan(0);
   });
 });
 
@@ -257,12 +271,18 @@ describe('a container that lies', () => {
   }
 
   const tables = () => [bob.ip('-4', 'route'), bob.ip('-6', 'route'), bob.ip('-6', 'addr')];
+  /** That the deck knows of. */
+  const neighbors = async () =>
+    (await lab.client.get<{ address: string; mac: string }[]>('/v1/neighbors')).map(
+      ({ address, mac }) => `${address} ${mac}`,
+    );
   const neighbor = (address: string) => /lladdr (\S+)/.exec(bob.ip('neigh', 'show', address))?.[1];
 
   it('reaches nobody with it, and changes nothing that others know', async () => {
-    await Promise.all([pings(bob, bob.gateway.ipv4), pings(bob, bob.gateway.ipv6)]);
+    const gateways = [bob.gateway.ipv4, bob.gateway.ipv6].map((address) => answered(bob, address));
+    expect(await Promise.all(gateways)).toEqual([true, true]);
     const before = tables();
-    const held = (await lab.client.get<{ address: string; mac: string }[]>('/v1/neighbors')).length;
+    const held = await neighbors();
     const capture = await bob.capture(
       'ether',
       'src',
@@ -272,7 +292,7 @@ describe('a container that lies', () => {
       'proto',
       String(EXPERIMENT),
     );
-    // What it may say ends the recording: everything before it has been handled then.
+    // What it may say is recorded: everything before it has been handled then.
     const end = ethernet({ from: mallory.mac, to: bob.mac, type: EXPERIMENT, data: 'the truth' });
     const all = lies();
     const reasons = [
@@ -288,7 +308,7 @@ describe('a container that lies', () => {
     ];
     const dropped = await drops(...reasons);
     await mallory.send([...all, end]);
-    const frames = await capture.stop();
+    const frames = await capture.stop(1);
     expect(frames.map(source)).toEqual([mallory.mac]);
     expect(frames[0]!.subarray(0, end.length)).toEqual(end);
     expect((await drops(...reasons)) - dropped).toBe(all.length);
@@ -296,7 +316,8 @@ describe('a container that lies', () => {
     expect(neighbor(bob.gateway.ipv6)).toBe(bob.gateway.mac);
     expect(neighbor('10.91.0.99')).toBeUndefined();
     expect(tables()).toEqual(before);
-    expect(await lab.client.get<unknown[]>('/v1/neighbors')).toHaveLength(held);
+    // It may have forgotten some meanwhile.
+    expect(held).toEqual(expect.arrayContaining(await neighbors()));
   });
 
   it('gets nothing outside under another name', async () => {
@@ -306,14 +327,14 @@ describe('a container that lies', () => {
     await mallory.send([bob.ipv4, '10.91.0.99', '203.0.113.9', mallory.ipv4].map(from));
     // Behind the others, also behind one that waits for the address of the next hop.
     expect(await mallory.lostPings(OUT.ipv4, 1)).toEqual([]);
-    expect(await capture.stop()).toHaveLength(1);
+    expect(await capture.stop(1)).toHaveLength(1);
   });
 
   it('may, when it is allowed to', async () => {
     const eve = await lab.attach('eve', '--network', 'front', '--allow-spoof');
     const capture = await bob.capture('icmp');
     await eve.send([icmpEcho({ from: { mac: eve.mac, ipv4: '10.91.0.99' }, to: bob })]);
-    expect((await capture.stop()).length).toBeGreaterThan(0);
+    expect(await capture.stop(1)).not.toEqual([]);
   });
 });
 
@@ -331,14 +352,16 @@ describe('rules of the user', () => {
     await transfer(bob, db, db.ipv6, 1_000_000);
     expect(await pings(bob, db.ipv4)).toBe(0);
     await db.servePeer('echo', '20001');
-    expect(await connect(bob, db.ipv4, 20_001, 5)).toBe('open');
+    expect(await connect(bob, db.ipv4, 20_001, LATE)).toBe('open');
     await removeRule(there, back);
     expect(await connect(bob, db.ipv4, 20_001)).toBe('silence');
   });
 
   it('take hold and let go between two packets of what stands, and count what they stop', async () => {
-    const ping = bob.start('ping', '-n', '-i', '0.02', '-c', '120', '-W', '1', OUT.ipv4);
-    await ping.said('icmp_seq=10 ');
+    const ping = bob.start('ping', '-n', '-i', '0.02', OUT.ipv4);
+    const answers = () =>
+      Array.from(ping.out.matchAll(/icmp_seq=(\d+) ttl/g), ([, number]) => Number(number));
+    await until(() => answers().length >= 10, 'there are answers');
     const rule = await addRule({
       action: 'DROP',
       in: 'front',
@@ -348,25 +371,25 @@ describe('rules of the user', () => {
     });
     const count = async () =>
       (await lab.client.get<UserRuleInfo[]>('/v1/rules/user')).find(({ id }) => id === rule)!.packets;
-    while ((await count()) < 20) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(async () => (await count()) >= 20, 'some are stopped');
     const [stopped] = await lab.client.delete<UserRuleInfo[]>(`/v1/rules/user?id=${rule}`);
     expect(stopped!.id).toBe(rule);
-    const { out } = await ping.ended;
-    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(out)!;
-    expect(Number(sent)).toBe(120);
-    const lost = Number(sent) - Number(received);
-    expect(lost).toBeGreaterThanOrEqual(20);
-    // The last one was answered again.
-    expect(out).toMatch(/icmp_seq=120 ttl/);
-    expect(lost).toBe(await drops('USER_DROP'));
+    const before = answers().length;
+    await until(() => answers().length >= before + 10, 'there are answers again');
+    const numbers = answers().sort((a, b) => a - b);
+    // From the first one on all are answered but for those between.
+    const gaps = numbers.flatMap((number, i) => number - (numbers[i - 1] ?? 0) - 1).filter((gap) => gap > 0);
+    expect(gaps).toHaveLength(1);
+    expect(gaps[0]).toBeGreaterThanOrEqual(20);
+    expect(gaps[0]).toBe(await drops('USER_DROP'));
   });
 
   it('reject at once, with a reset or an error', async () => {
     const rule = await addRule({ action: 'REJECT', out: 'up0', in: 'front', dst: OUT.ipv4 });
-    expect(await connect(bob, OUT.ipv4, 7, 5)).toBe('ECONNREFUSED');
-    const { out } = await bob.run('ping', '-n', '-c', '1', '-W', '2', OUT.ipv4);
+    expect(await connect(bob, OUT.ipv4, 7, LATE)).toBe('ECONNREFUSED');
+    const { out } = await bob.run('ping', '-n', '-c', '1', '-W', '30', OUT.ipv4);
     expect(out).toContain('Destination Port Unreachable');
     await removeRule(rule);
-    expect(await pings(bob, OUT.ipv4)).toBe(3);
+    expect(await answered(bob, OUT.ipv4)).toBe(true);
   });
 });

@@ -202,7 +202,7 @@ export class Station {
       '-c',
       String(count),
       '-w',
-      '10',
+      '30',
       ...options,
       address,
     );
