@@ -6,6 +6,7 @@ import type { CaptureEnded, DescriptorOffer, FileProgress } from '../../control/
 import type { ByteStream, DaemonClient } from '../../control/client.ts';
 import { DeckError, invalid, unavailable } from '../../control/error.ts';
 import { quote } from '../../control/name.ts';
+import { afterRunning } from '../../control/patience.ts';
 import { count } from '../../trace/count.ts';
 import { writeText } from '../follow.ts';
 import { EXIT_DONE, say } from '../output.ts';
@@ -31,8 +32,10 @@ export interface CaptureFlags {
   quiet?: boolean;
 }
 
-/** Milliseconds in which what was captured before ctrl-C must find its way to whoever reads it. */
+/** Milliseconds in which whoever reads it must take something of what was captured before ctrl-C. */
 const PATIENCE = 2000;
+/** Milliseconds in which something of it must come from the daemon: a machine may be busy, and who asks twice waits no longer. */
+const DAEMON_PATIENCE = 10_000;
 
 /** Captures until ctrl-C, until there are as many packets as were wanted, or until nobody reads them any more. */
 export async function capture(
@@ -106,7 +109,10 @@ export class Ending {
   #stream: ByteStream | undefined;
   #end: (() => Promise<CaptureEnded>) | undefined;
   #counts: Promise<CaptureEnded> | undefined;
-  #patience: NodeJS.Timeout | undefined;
+  /** Ends the waiting for something to happen. */
+  #happened = () => {};
+  /** Whether a reader has yet to take something; else the daemon to send it. */
+  #writing = false;
   readonly #receive = () => {
     // Who asks twice does not want to wait for what is still under way.
     if (this.#counts) this.#stream?.destroy();
@@ -135,14 +141,25 @@ export class Ending {
     if (!this.#end || this.#counts) return;
     this.#counts = this.#end();
     this.#counts.catch(() => this.#stream?.destroy());
-    this.progress();
+    this.#wait();
   }
 
-  /** Something has been written: the rest will be, too. */
+  /** Something has come, and is to be written. */
+  writing(): void {
+    this.#writing = true;
+    this.#wait();
+  }
+
+  /** It has been written: the rest will come, too. */
   progress(): void {
+    this.#writing = false;
+    this.#wait();
+  }
+
+  #wait(): void {
+    this.#happened();
     if (!this.#counts) return;
-    clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => this.#stream?.destroy(), PATIENCE);
+    this.#happened = afterRunning(this.#writing ? PATIENCE : DAEMON_PATIENCE, () => this.#stream?.destroy());
   }
 
   /** What the capture came to, which the daemon knows. Throws when it has gone before that. */
@@ -152,7 +169,7 @@ export class Ending {
   }
 
   close(): void {
-    clearTimeout(this.#patience);
+    this.#happened();
     for (const signal of SIGNALS) process.off(signal, this.#receive);
     this.#stream?.destroy();
   }
@@ -210,6 +227,7 @@ async function toFiles(stream: ByteStream, ending: Ending, writer: FileWriter): 
   const splitter = new BlockSplitter(writer);
   try {
     for await (const chunk of unbroken(stream.chunks)) {
+      ending.writing();
       splitter.push(chunk);
       if (writer.enough) ending.request();
       await Promise.race([writer.ready(), stream.closed]);
@@ -217,22 +235,27 @@ async function toFiles(stream: ByteStream, ending: Ending, writer: FileWriter): 
     }
   } catch (error) {
     // What has come before the failure is kept; the failure is what is said.
-    await Promise.race([writer.close(), giveUp(ending)]).catch(() => {});
+    await finish(writer, ending).catch(() => {});
     writer.destroy();
     throw error;
   }
-  await Promise.race([writer.close(), giveUp(ending)]);
+  await finish(writer, ending);
   writer.destroy();
   return writer.packets;
 }
 
-/** A reader that reads nothing more is waited for only so long. */
-function giveUp(ending: Ending): Promise<void> {
-  return ending.requested
-    ? new Promise((resolve) => {
-        setTimeout(resolve, PATIENCE).unref();
-      })
-    : new Promise(() => {});
+/** Closes the file. When the end is wanted, a reader that reads nothing more is waited for only so long. */
+async function finish(writer: FileWriter, ending: Ending): Promise<void> {
+  if (!ending.requested) return writer.close();
+  let closed = () => {};
+  const over = new Promise<void>((resolve) => {
+    closed = afterRunning(PATIENCE, resolve);
+  });
+  try {
+    await Promise.race([writer.close(), over]);
+  } finally {
+    closed();
+  }
 }
 
 async function toLines(
@@ -244,6 +267,7 @@ async function toLines(
   const parser = new CaptureParser({ file: 'the capture' });
   let packets = 0;
   for await (const chunk of unbroken(stream.chunks)) {
+    ending.writing();
     parser.push(chunk);
     let text = '';
     for (let record = parser.next(); record !== undefined; record = parser.next()) {

@@ -34,6 +34,7 @@ export async function trace(
     }
     let packets = 0;
     for await (const lines of linesOf(stream.chunks)) {
+      ending.writing();
       let text = '';
       for (const line of lines) {
         if (packets === flags.most) break;

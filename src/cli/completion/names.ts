@@ -1,5 +1,6 @@
 import { request } from 'node:http';
 import { runtimePaths } from '../../control/paths.ts';
+import { afterRunning } from '../../control/patience.ts';
 
 /** Milliseconds for the daemon: whoever presses the tabulator does not want to wait. */
 const PATIENCE = 1000;
@@ -16,9 +17,11 @@ const PATHS: Record<string, readonly string[]> = {
  * @param args the kind, and the --host that was typed
  */
 export async function printNames([kind = '', host]: readonly string[]): Promise<void> {
+  const given = new AbortController();
+  const done = afterRunning(PATIENCE, () => given.abort());
   try {
     const { socket } = runtimePaths(host || undefined);
-    const lists = await Promise.all((PATHS[kind] ?? []).map((path) => get(socket, path)));
+    const lists = await Promise.all((PATHS[kind] ?? []).map((path) => get(socket, path, given.signal)));
     process.stdout.write(
       lists
         .flat()
@@ -27,22 +30,21 @@ export async function printNames([kind = '', host]: readonly string[]): Promise<
     );
   } catch {
     // Nobody is there to read why.
+  } finally {
+    done();
   }
 }
 
-function get(socketPath: string, path: string): Promise<{ name: string }[]> {
+function get(socketPath: string, path: string, signal: AbortSignal): Promise<{ name: string }[]> {
   return new Promise((resolve, reject) => {
-    const sent = request(
-      { socketPath, path, agent: false, signal: AbortSignal.timeout(PATIENCE) },
-      (answer) => {
-        let text = '';
-        answer.setEncoding('utf8').on('data', (more: string) => {
-          text += more;
-        });
-        answer.on('end', () => resolve(answer.statusCode === 200 ? JSON.parse(text) : []));
-        answer.on('error', reject);
-      },
-    );
+    const sent = request({ socketPath, path, agent: false, signal }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (more: string) => {
+        text += more;
+      });
+      answer.on('end', () => resolve(answer.statusCode === 200 ? JSON.parse(text) : []));
+      answer.on('error', reject);
+    });
     sent.on('error', reject);
     sent.end();
   });
