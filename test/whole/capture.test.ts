@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { readCaptureSync } from '../../src/capture/read-capture.ts';
 import type { CaptureView } from '../../src/control/capture-schema.ts';
 import { run, tsharkFields } from '../capture/tools.ts';
-import type { Running } from './account.ts';
+import { type Running, until } from './account.ts';
 import { type Host, Lab } from './lab.ts';
 
 // Captures and traces of a running deck, by the commands.
@@ -42,11 +42,27 @@ function tapdeck(...args: string[]): Running {
   return running;
 }
 
-/** Pings that are answered, one as soon as the one before is. */
-async function ping(from: Host, to: Host, count: number, ...options: string[]): Promise<void> {
-  // It asks until so many answers are there, and at once (-A) also when one is only late: few questions take their time.
-  const pace = count > 10 ? ['-A'] : ['-i', '0.3'];
-  await from.ok('ping', '-q', '-n', ...pace, '-c', String(count), '-w', '60', ...options, to.ipv4);
+/**
+ * Pings that are answered, one after the other. One of each program: whoever is to ask several times asks once more for an
+ * answer that is only late, or does not wait for the last one.
+ */
+async function ping(from: Host, to: Host, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await from.ok('ping', '-q', '-n', '-c', '1', '-W', '30', to.ipv4);
+}
+
+/** So many pings that are answered, or a few more, as fast as it goes. */
+async function pings(from: Host, to: Host, count: number, size: number): Promise<void> {
+  await from.ok('ping', '-q', '-n', '-A', '-c', String(count), '-s', String(size), '-w', '120', to.ipv4);
+}
+
+/** Waits until the packet of a ping into another network was stopped. */
+async function pingInVain(from: Host, to: Host): Promise<void> {
+  const stopped = async () => (await lab.drops())['NETWORK_ISOLATED']!;
+  const before = await stopped();
+  const pinging = from.start('ping', '-q', '-n', '-c', '1', '-W', '1', to.ipv4);
+  await until(async () => (await stopped()) > before, 'the ping was stopped');
+  pinging.kill('SIGKILL');
+  await pinging.ended;
 }
 
 /** Starts a command of tapdeck; what is captured by it comes behind this. */
@@ -70,7 +86,7 @@ describe('tapdeck capture', () => {
   it('writes what tshark, capinfos and tcpdump read: names, stories, directions and ids', async () => {
     const running = await begin('capture', '-w', file('all.pcapng'), 'icmp or arp');
     await ping(web, db, 3);
-    await web.run('ping', '-c', '1', '-W', '1', other.ipv4);
+    await pingInVain(web, other);
     expect(await end(running)).toMatch(/^(\d+) packets captured, 0 missed by the capture$/m);
     const all = file('all.pcapng');
     const rows = tsharkFields(
@@ -155,7 +171,7 @@ describe('tapdeck capture', () => {
 
   it('begins another file after so many bytes', async () => {
     const running = await begin('capture', '-w', file('ring.pcapng'), '-C', '1', '-W', '2', 'icmp');
-    await ping(web, db, 900, '-s', '1400');
+    await pings(web, db, 900, 1400);
     await end(running);
     const written = readdirSync(lab.account.folder)
       .filter((name) => name.startsWith('ring.pcapng'))
@@ -189,7 +205,7 @@ describe('tapdeck capture', () => {
       const running = await begin('capture', '-B', '1', '-w', fifo, 'icmp');
       const [capture] = await captures();
       // All of them are answered, or ping fails.
-      await ping(web, db, 9000, '-s', '1400');
+      await pings(web, db, 900, 14_000);
       const { missed } = await lab.client.delete<{ missed: number }>(`/v1/captures/${capture!.id}`);
       expect(missed).toBeGreaterThan(0);
       running.kill('SIGINT');
@@ -217,7 +233,7 @@ describe('tapdeck trace', () => {
     const people = await begin('trace', '-i', 'web', '-c', '1', 'icmp');
     const programs = tapdeck('trace', '--format', 'json', 'icmp');
     while ((await captures()).length < 2);
-    await web.run('ping', '-c', '1', '-W', '1', other.ipv4);
+    await pingInVain(web, other);
     const { code, out, err } = await people.ended;
     expect([code, err]).toEqual([0, expect.stringContaining('1 packet traced, 0 missed by the trace')]);
     expect(out).toMatch(
