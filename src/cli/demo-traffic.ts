@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from '../control/endpoint.ts';
 import type { Sandbox } from '../control/sandbox.ts';
 
@@ -39,7 +38,8 @@ export function isInstalled(program: string): boolean {
 /** Asks the other place for an answer. Throws when there is none. */
 export async function ping(from: Place, address: string): Promise<Outcome> {
   if (!isInstalled('ping')) return connect(from, address);
-  const command = ['ping', '-c', '3', '-i', '0.2', '-W', '2', address];
+  // With a deadline it waits for three answers, without one only 0.2 s for the last.
+  const command = ['ping', '-c', '3', '-i', '0.2', '-w', '10', address];
   return { command: command.join(' '), output: await finish(from.sandbox.exec(command, LIMITED), command) };
 }
 
@@ -66,10 +66,12 @@ export async function transfer(from: Place, to: Place): Promise<Outcome & { giga
 
 async function transferByIperf(from: Place, to: Place): Promise<Outcome & { gigabits: number }> {
   const address = to.endpoint.ipv4!;
-  const server = to.sandbox.exec(['iperf3', '--server', '--one-off', '--port', String(PORT)], {
-    stdio: 'ignore',
-  });
+  const server = to.sandbox.exec(
+    ['iperf3', '--server', '--one-off', '--forceflush', '--port', String(PORT)],
+    { stdio: ['ignore', 'pipe', 'ignore'] },
+  );
   try {
+    await listening(server);
     const command = [
       'iperf3',
       '--client',
@@ -80,19 +82,10 @@ async function transferByIperf(from: Place, to: Place): Promise<Outcome & { giga
       String(PORT),
       '--json',
     ];
-    for (let attempt = 1; ; attempt++) {
-      const client = from.sandbox.exec(command, LIMITED);
-      try {
-        const { end } = JSON.parse(await finish(client, command)) as IperfResult;
-        const { bytes, seconds, bits_per_second } = end.sum_received;
-        const gigabits = bits_per_second / 1e9;
-        return { command: command.slice(0, -3).join(' '), output: speed(bytes, seconds, gigabits), gigabits };
-      } catch (error) {
-        // The server may not listen yet.
-        if (attempt === 20) throw error;
-        await sleep(100);
-      }
-    }
+    const { end } = JSON.parse(await finish(from.sandbox.exec(command, LIMITED), command)) as IperfResult;
+    const { bytes, seconds, bits_per_second } = end.sum_received;
+    const gigabits = bits_per_second / 1e9;
+    return { command: command.slice(0, -3).join(' '), output: speed(bytes, seconds, gigabits), gigabits };
   } finally {
     server.kill('SIGKILL');
   }
@@ -123,11 +116,10 @@ async function transferByNode(from: Place, to: Place): Promise<Outcome & { gigab
     socket.on('connect', () => { for (let i = 0; i < 4; i++) send(); });`;
   const server = to.sandbox.exec([process.execPath, '-e', receiver]);
   try {
-    await new Promise((resolve, reject) => {
-      server.stdout!.once('data', resolve);
-      server.once('exit', () => reject(new Error('the receiver did not start')));
-    });
+    await listening(server);
     const received = finish(server, ['the receiver']);
+    // A sender that fails is what is said then.
+    received.catch(() => {});
     await finish(from.sandbox.exec([process.execPath, '-e', sender], LIMITED), ['the sender']);
     const { bytes, seconds } = JSON.parse(await received) as { bytes: number; seconds: number };
     const gigabits = (bytes * 8) / seconds / 1e9;
@@ -136,6 +128,15 @@ async function transferByNode(from: Place, to: Place): Promise<Outcome & { gigab
   } finally {
     server.kill('SIGKILL');
   }
+}
+
+/** Waits until the receiving program says something: it listens then. */
+function listening(server: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.stdout!.once('data', () => resolve());
+    server.once('error', reject);
+    server.once('exit', () => reject(new Error('the receiver did not start')));
+  });
 }
 
 function speed(bytes: number, seconds: number, gigabits: number): string {

@@ -170,7 +170,7 @@ class Tour {
 async function lookBack(before: ReturnType<typeof takeInventory>, { sandboxIds }: Tour): Promise<number> {
   let leftovers = findLeftovers(before, sandboxIds);
   // TAPs are closed behind our back, and the kernel takes down namespaces when it has the time.
-  for (let waited = 0; leftovers.length > 0 && waited < 3000; waited += 50) {
+  for (let waited = 0; leftovers.length > 0 && waited < 15_000; waited += 50) {
     await sleep(50);
     leftovers = findLeftovers(before, sandboxIds);
   }
