@@ -152,14 +152,17 @@ class KernelWire implements Wire {
   }
 
   async settle(): Promise<void> {
-    for (let quietSince = performance.now(); performance.now() - quietSince < QUIET; ) {
+    for (let quietSince = performance.now(); ; ) {
+      // The last look is that after the time: what came while we stood still is there then.
+      const isOver = performance.now() - quietSince >= QUIET;
       this.#read();
       if (this.#underWay.length > 0) {
         const batch = this.#underWay;
         this.#underWay = [];
         for (const [station, frame] of batch) this.#onFrame(station, frame);
         quietSince = performance.now();
-      } else await sleep(1);
+      } else if (isOver) return;
+      else await sleep(1);
     }
   }
 

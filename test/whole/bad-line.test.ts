@@ -18,7 +18,8 @@ let b: Host;
 beforeAll(async () => {
   lab = new Lab();
   world = outside(lab);
-  await lab.open(...world.uplink);
+  // They are counted at the end, however long it takes.
+  await lab.open(...world.uplink, '--timeout', 'tcp-closing=86400', '--timeout', 'tcp-reset=86400');
   a = await lab.attach('a', '--faults', FAULTS, '-p', '20000-20099:20000-20099');
   b = await lab.attach('b');
 });

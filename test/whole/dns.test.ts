@@ -37,7 +37,7 @@ beforeAll(async () => {
     await running.said('up');
   }
   await account.ok('network', 'connect', '--ip', '10.1.0.11', 'front', 'both');
-}, 60_000);
+});
 
 afterAll(async () => {
   await account?.remove();
@@ -57,18 +57,21 @@ async function within(name: string, ...command: string[]): Promise<string> {
   return out + err;
 }
 
+/** It asks once, and waits for the answer. */
+const DIG = ['dig', '+tries=1', '+time=30'];
+
 /** What dig prints with +short, without an end of line. */
 async function dig(name: string, ...args: string[]): Promise<string> {
-  return (await within(name, 'dig', '+short', '+tries=1', '+time=3', ...args)).trim();
+  return (await within(name, ...DIG, '+short', ...args)).trim();
 }
 
-/** What the host's name server was asked since the last time. */
+/** What the host's name server was asked since the last time. One that answers late is asked twice. */
 let heard = 0;
 function asked(): string[] {
   const lines = server.out.split('\n').filter((line) => line !== '' && line !== 'ready');
   const fresh = lines.slice(heard);
   heard = lines.length;
-  return fresh;
+  return [...new Set(fresh)];
 }
 
 describe('names in a container', () => {
@@ -89,7 +92,7 @@ describe('names in a container', () => {
     expect(await dig('web', 'gateway.tapdeck.internal')).toBe('10.1.0.1');
     expect(await within('both', 'getent', 'ahostsv4', 'web')).toContain('10.1.0.10');
     // Of another network.
-    expect(await within('web', 'dig', '+tries=1', 'db')).toContain('status: NXDOMAIN');
+    expect(await within('web', ...DIG, 'db')).toContain('status: NXDOMAIN');
     expect(asked()).toEqual([]);
   });
 
@@ -126,22 +129,23 @@ describe('names in a container', () => {
 describe('names outside', () => {
   it("are asked of the host's name server, and remembered", async () => {
     expect(await dig('web', 'one.example')).toBe('192.0.2.99');
-    expect(await dig('both', 'One.Example')).toBe('192.0.2.99');
     expect(asked()).toEqual(['one.example 1 udp']);
-    expect(await within('web', 'dig', '+tries=1', 'nothing.test')).toContain('status: NXDOMAIN');
+    expect(await dig('both', 'One.Example')).toBe('192.0.2.99');
+    expect(asked()).toEqual([]);
+    expect(await within('web', ...DIG, 'nothing.test')).toContain('status: NXDOMAIN');
     expect(await within('web', 'getent', 'ahostsv4', 'two')).toContain('192.0.2.99');
     expect(asked()).toEqual(['nothing.test 1 udp', 'two.corp.example 1 udp']);
   });
 
   it('have answers of any length, over TCP', async () => {
-    const said = await within('web', 'dig', '+tries=1', '+short', 'big.example', 'TXT');
+    const said = await within('web', ...DIG, '+short', 'big.example', 'TXT');
     expect(said.replace(/[^x]/g, '')).toHaveLength(3000);
     expect(asked()).toEqual(['big.example 16 udp', 'big.example 16 tcp']);
     expect(await dig('web', '+tcp', 'web')).toBe('10.1.0.10');
   });
 
   it('are none for who has none to ask: SERVFAIL, in time', async () => {
-    const said = await within('web', 'dig', '+tries=1', '+time=6', 'silent.example');
+    const said = await within('web', ...DIG, 'silent.example');
     expect(said).toContain('status: SERVFAIL');
     asked();
   });
@@ -153,9 +157,7 @@ describe('names outside', () => {
       ['-x', '192.0.2.1'],
       ['secret.example', 'TXT'],
     ]) {
-      expect(await within('db', 'dig', '+tries=1', '+time=3', ...args), args.join(' ')).toContain(
-        'status: REFUSED',
-      );
+      expect(await within('db', ...DIG, ...args), args.join(' ')).toContain('status: REFUSED');
     }
     expect(await dig('db', 'db')).toBe('10.2.0.10');
     expect(await within('db', 'dig', '+tries=1', '+time=1', '@10.1.0.1', 'secret.example')).not.toContain(
@@ -165,8 +167,8 @@ describe('names outside', () => {
   });
 
   it('do not have the questions about addresses of the deck', async () => {
-    expect(await within('web', 'dig', '+tries=1', '-x', '10.2.0.10')).toContain('status: NXDOMAIN');
-    expect(await within('web', 'dig', '+tries=1', '-x', '10.1.0.200')).toContain('status: NXDOMAIN');
+    expect(await within('web', ...DIG, '-x', '10.2.0.10')).toContain('status: NXDOMAIN');
+    expect(await within('web', ...DIG, '-x', '10.1.0.200')).toContain('status: NXDOMAIN');
     expect(asked()).toEqual([]);
   });
 });
@@ -177,11 +179,22 @@ describe('DHCP', () => {
   it('tells a guest that asks what the deck has given it', async () => {
     const script = join(account.folder, 'bound');
     writeFileSync(script, SCRIPT, { mode: 0o755 });
-    const udhcpc = ['udhcpc', '-f', '-n', '-q', '-t', '2', '-T', '1', '-i', 'eth0', '-s', script];
+    const udhcpc = ['udhcpc', '-f', '-n', '-q', '-i', 'eth0', '-s', script];
+    const patient = [...udhcpc, '-t', '10', '-T', '3'];
     await account.ok('network', 'create', '--subnet', '10.3.0.0/24', '-o', 'tapdeck.dhcp=true', 'guests');
-    const guest = await account.tapdeck('run', '--network', 'guests', '--ip', '10.3.0.77', '--', ...udhcpc);
+    const guest = await account.tapdeck('run', '--network', 'guests', '--ip', '10.3.0.77', '--', ...patient);
     expect(guest.out).toContain('got 10.3.0.77/24 10.3.0.1 10.3.0.1 65520 3600');
-    const { out, code } = await account.tapdeck('run', '--network', 'front', '--', ...udhcpc);
+    const { out, code } = await account.tapdeck(
+      'run',
+      '--network',
+      'front',
+      '--',
+      ...udhcpc,
+      '-t',
+      '2',
+      '-T',
+      '1',
+    );
     expect([out.includes('got'), code]).toEqual([false, 1]);
   });
 });
@@ -191,17 +204,17 @@ describe('who does the name server harm', () => {
 import socket, sys, time
 held = []
 for i in range(1000):
-    s = socket.create_connection((sys.argv[1], 53), 3)
+    s = socket.create_connection((sys.argv[1], 53), 60)
     s.sendall(b"\\0")
     held.append(s)
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 `;
 
   const RESET = `
 import socket, struct, sys
 for i in range(2000):
-    s = socket.create_connection((sys.argv[1], 53), 3)
+    s = socket.create_connection((sys.argv[1], 53), 60)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     s.sendall(b"\\0\\x30\\x12")
     s.close()
@@ -224,9 +237,9 @@ for i in range(2000):
     expect(await dig('both', 'web')).toBe('10.1.0.10');
     expect(await dig('web', '+tcp', 'both')).toBe('10.1.0.11');
     expect(await dig('both', '+tcp', 'web')).toBe('10.1.0.10');
-    const open =
+    const open = async () =>
       (await within('both', 'ss', '-Htn', 'state', 'established', 'dport', '53')).split('\n').length - 1;
-    expect(open).toBeLessThanOrEqual(64);
+    await until(async () => (await open()) <= 64, 'the others are closed');
     holder.kill('SIGKILL');
     await holder.ended;
   });

@@ -53,6 +53,8 @@ async function cni(command: string, sandbox: string, conf: object = CONF): Promi
   return start('cni', JSON.stringify(conf), env).ended;
 }
 
+const NOTHING = { taps: 0, containers: 0 };
+
 /** TAPs that the daemon has open, and containers that it has. */
 async function count(): Promise<{ taps: number; containers: number }> {
   const fds = `/proc/${daemon.pid}/fd`;
@@ -101,7 +103,7 @@ describe('the CNI plugin', () => {
     expect(await cni('DEL', sandbox)).toEqual({ code: 0, out: '', err: '' });
     expect(await cni('DEL', sandbox)).toEqual({ code: 0, out: '', err: '' });
     expect(ip(sandbox, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
-    expect(await count()).toEqual({ taps: 0, containers: 0 });
+    expect(await count()).toEqual(NOTHING);
   });
 
   it('leaves nothing of what fails: a busy name, an interface of somebody else, a namespace that ends, no namespace', async () => {
@@ -116,13 +118,13 @@ describe('the CNI plugin', () => {
       CNI_IFNAME: 'eth0',
     };
     expect(JSON.parse((await start('cni', JSON.stringify(CONF), host).ended).out)).toMatchObject({ code: 7 });
-    expect(await count()).toEqual({ taps: 0, containers: 0 });
+    expect(await count()).toEqual(NOTHING);
     const ending = sandboxes.add('ending');
     expect((await cni('ADD', ending)).code).toBe(0);
     sandboxes.remove(ending);
-    await until(async () => (await count()).containers === 0, 'nothing of a namespace that has ended');
+    await expect.poll(count).toEqual(NOTHING);
     expect(await cni('DEL', ending)).toEqual({ code: 0, out: '', err: '' });
-    expect(await count()).toEqual({ taps: 0, containers: 0 });
+    expect(await count()).toEqual(NOTHING);
   });
 
   it('that is killed while the daemon works for it leaves nothing', async () => {
@@ -144,7 +146,7 @@ describe('the CNI plugin', () => {
     expect(events.out).toMatch(/"container","action":"create".*"name":"killed"/);
     events.kill('SIGINT');
     await events.ended;
-    expect(await count()).toEqual({ taps: 0, containers: 0 });
+    await expect.poll(count).toEqual(NOTHING);
   });
 });
 
@@ -163,7 +165,7 @@ describe('the OCI hook', () => {
       child.kill('SIGKILL');
     }
     await new Promise((resolve) => child.once('close', resolve));
-    await until(async () => (await count()).containers === 0, 'nothing of a process that has ended');
+    await expect.poll(count).toEqual(NOTHING);
     const stopped = { ociVersion: '1.0.2', id: 'box', status: 'stopped', bundle: '/' };
     expect(await start('oci-hook', JSON.stringify(stopped), {}).ended).toEqual({ code: 0, out: '', err: '' });
     const late = {
@@ -174,7 +176,7 @@ describe('the OCI hook', () => {
     };
     const { code, err } = await start('oci-hook', JSON.stringify(late), {}).ended;
     expect([code, err]).toEqual([1, `tapdeck: there is no process ${child.pid}\n`]);
-    expect(await count()).toEqual({ taps: 0, containers: 0 });
+    expect(await count()).toEqual(NOTHING);
   });
 });
 
@@ -198,6 +200,6 @@ describe('the netavark plugin', () => {
     expect([code, Object.keys(JSON.parse(out).interfaces)]).toEqual([0, ['eth0']]);
     expect(ip(sandbox, '-4', 'address', 'show', 'dev', 'eth0')[0].addr_info[0].local).toBe('10.66.0.9');
     expect((await start('netavark', input, {}, 'teardown', netnsPath(sandbox)).ended).code).toBe(0);
-    expect(await count()).toEqual({ taps: 0, containers: 0 });
+    expect(await count()).toEqual(NOTHING);
   });
 });
