@@ -80,14 +80,17 @@ export function runIn(name: string, ...command: string[]): Promise<Outcome> {
 }
 
 /**
- * Asks so many times at once, each by a `ping` of its own, and throws where one is not answered. A `ping` that asks several
- * times gives up the last answer after two round trips, however short those were.
+ * Asks so many times, each by a `ping` of its own, and throws where one is not answered. A `ping` that asks several times
+ * gives up the last answer after two round trips, however short those were. The first asks alone: where a neighbor is still
+ * looked for, few packets wait for it (`unres_qlen_bytes`).
  */
 export async function pings(name: string, count: number, ...args: string[]): Promise<void> {
-  const one = () => runIn(name, 'ping', '-c', '1', '-W', '30', ...args);
-  for (const { code, output } of await Promise.all(Array.from({ length: count }, one))) {
+  const ask = async () => {
+    const { code, output } = await runIn(name, 'ping', '-c', '1', '-W', '30', ...args);
     if (code !== 0 || !output.includes(' 0% packet loss')) throw new Error(output);
-  }
+  };
+  await ask();
+  await Promise.all(Array.from({ length: count - 1 }, ask));
 }
 
 /** How many descriptors this process has open. */
