@@ -1,13 +1,14 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { type Answer, decode, encode, type Packet, type Question } from 'dns-packet';
 
-/** What an invented name server says to a question; undefined for nothing. */
+/** What an invented name server says to a question, messages of a list one after the other; undefined for nothing. */
 export type Say = (
   question: Question,
   query: Packet,
   overTcp: boolean,
-) => Partial<Packet> | Uint8Array | undefined;
+) => Partial<Packet> | Uint8Array | readonly Uint8Array[] | undefined;
 
 /** A name server on the loopback, over UDP and TCP at one port, that says what a test wants. */
 export class InventedServer {
@@ -23,11 +24,23 @@ export class InventedServer {
   readonly #udp: Socket;
   readonly #tcp: Server;
 
-  static async open(address = '127.0.0.1', port = 0): Promise<InventedServer> {
-    const server = new InventedServer();
-    await new Promise<void>((resolve) => server.#udp.bind(port, address, resolve));
-    await new Promise<void>((resolve) => server.#tcp.listen(server.port, address, resolve));
-    return server;
+  /** One at each of these addresses, all at one port, which the kernel chooses. */
+  static async open(...addresses: string[]): Promise<InventedServer[]> {
+    for (;;) {
+      const servers: InventedServer[] = [];
+      try {
+        for (const address of addresses) {
+          const server = new InventedServer();
+          servers.push(server);
+          await server.#bind(address, servers[0] === server ? 0 : servers[0]!.port);
+        }
+        return servers;
+      } catch (error) {
+        await Promise.all(servers.map((server) => server.close()));
+        // Free for the first of all and for UDP, and somebody else's for another.
+        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      }
+    }
   }
 
   private constructor() {
@@ -39,14 +52,21 @@ export class InventedServer {
       socket.on('data', (piece) => {
         received = Buffer.concat([received, piece]);
         if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) return;
-        const answer = this.#answer(received.subarray(2), true, 0);
-        if (answer === undefined) return;
-        const framed = Buffer.alloc(2 + answer.length);
-        framed.writeUInt16BE(answer.length);
-        framed.set(answer, 2);
-        socket.write(framed);
+        for (const answer of this.#answers(received.subarray(2), true, 0)) {
+          const framed = Buffer.alloc(2 + answer.length);
+          framed.writeUInt16BE(answer.length);
+          framed.set(answer, 2);
+          socket.write(framed);
+        }
       });
     });
+  }
+
+  async #bind(address: string, port: number): Promise<void> {
+    this.#udp.bind(port, address);
+    await once(this.#udp, 'listening');
+    this.#tcp.listen(this.port, address);
+    await once(this.#tcp, 'listening');
   }
 
   get port(): number {
@@ -54,24 +74,20 @@ export class InventedServer {
   }
 
   #heard(message: Buffer, { address, port }: RemoteInfo): void {
-    const answer = this.#answer(message, false, port);
-    if (answer !== undefined) this.#udp.send(answer, port, address);
+    for (const answer of this.#answers(message, false, port)) this.#udp.send(answer, port, address);
   }
 
-  #answer(message: Buffer, overTcp: boolean, from: number): Uint8Array | undefined {
+  #answers(message: Buffer, overTcp: boolean, from: number): readonly Uint8Array[] {
     const query = decode(message);
     const question = query.questions![0]!;
     this.asked.push({ name: question.name, type: question.type, overTcp, id: query.id!, from, query });
     const said = this.say(question, query, overTcp);
-    if (said === undefined || said instanceof Uint8Array) return said;
+    if (said === undefined) return [];
+    if (said instanceof Uint8Array) return [said];
+    if (isList(said)) return said;
     const { flags = 0, ...rest } = said;
-    return encode({
-      type: 'response',
-      id: query.id!,
-      flags: 0x180 | flags,
-      questions: query.questions!,
-      ...rest,
-    } as Packet);
+    const response = { type: 'response', id: query.id!, flags: 0x180 | flags, questions: query.questions! };
+    return [encode({ ...response, ...rest } as Packet)];
   }
 
   async close(): Promise<void> {
@@ -80,6 +96,10 @@ export class InventedServer {
       this.#tcp.close(() => resolve());
     });
   }
+}
+
+function isList(said: Partial<Packet> | readonly Uint8Array[]): said is readonly Uint8Array[] {
+  return Array.isArray(said);
 }
 
 export function a(name: string, data: string, ttl = 60): Answer {
