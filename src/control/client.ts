@@ -1,5 +1,6 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
+import { addAbortSignal } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ErrorBody, OpenSandboxBody, SandboxClosed, SandboxEvent, VersionInfo } from './api-schema.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -127,6 +128,7 @@ export class DaemonClient {
     return new Promise((resolve, reject) => {
       const content = body && Buffer.from(JSON.stringify(body));
       const headers = content && { 'content-type': 'application/json', 'content-length': content.length };
+      const signal = this.#timeout === undefined ? undefined : AbortSignal.timeout(this.#timeout);
       const sent: ClientRequest = request(
         {
           socketPath: this.socket,
@@ -134,9 +136,10 @@ export class DaemonClient {
           path,
           agent: false,
           ...(headers && { headers }),
-          ...(this.#timeout !== undefined && { signal: AbortSignal.timeout(this.#timeout) }),
+          ...(signal && { signal }),
         },
-        resolve,
+        // The request's own would let what has begun break off as if the daemon had gone.
+        (response) => resolve(signal ? addAbortSignal(signal, response) : response),
       );
       sent.on('error', reject);
       sent.end(content);

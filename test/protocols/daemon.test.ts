@@ -37,25 +37,33 @@ afterEach(async () => {
 describe('a daemon that does not answer', () => {
   const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n';
 
-  it.each<[string, (connection: Socket) => void, RegExp]>([
-    ['at all', () => {}, /has not answered within 0.3 s/],
-    ['as a whole', (connection) => connection.write(`${HEAD}{"id":`), /no daemon is running/],
-    ['but ends', (connection) => connection.destroy(), /no daemon is running/],
-    ['in HTTP', (connection) => connection.end('220 mail.example ESMTP\r\n'), /cannot talk to the daemon/],
-  ])('%s: CNI is told to try again, and a container is not created', async (_, behaviour, message) => {
-    answer = behaviour;
-    const reach = () => new DaemonClient(socket, 300);
-    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: folder, CNI_IFNAME: 'eth0' };
-    const input = async () => '{"cniVersion":"1.0.0","name":"front"}';
-    const { code, out } = await answerCni({ env, input, reach });
-    expect([code, JSON.parse(out!)]).toEqual([
-      1,
-      { cniVersion: '1.0.0', code: 11, msg: expect.stringMatching(message) },
-    ]);
-    const state = async () => '{"id":"a","pid":1,"annotations":{"tapdeck.network":"front"}}';
-    const hook = await answerHook({ args: [], input: state, reach });
-    expect([hook.code, hook.err]).toEqual([1, expect.stringMatching(message)]);
-  });
+  it.each<[string, number, (connection: Socket) => void, RegExp]>([
+    ['at all', 300, () => {}, /has not answered within 0.3 s/],
+    ['as a whole', 300, (connection) => connection.write(`${HEAD}{"id":`), /has not answered within 0.3 s/],
+    ['but ends', 600_000, (connection) => connection.destroy(), /no daemon is running/],
+    [
+      'in HTTP',
+      600_000,
+      (connection) => connection.end('220 mail.example ESMTP\r\n'),
+      /cannot talk to the daemon/,
+    ],
+  ])(
+    '%s: CNI is told to try again, and a container is not created',
+    async (_, patience, behaviour, message) => {
+      answer = behaviour;
+      const reach = () => new DaemonClient(socket, patience);
+      const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: folder, CNI_IFNAME: 'eth0' };
+      const input = async () => '{"cniVersion":"1.0.0","name":"front"}';
+      const { code, out } = await answerCni({ env, input, reach });
+      expect([code, JSON.parse(out!)]).toEqual([
+        1,
+        { cniVersion: '1.0.0', code: 11, msg: expect.stringMatching(message) },
+      ]);
+      const state = async () => '{"id":"a","pid":1,"annotations":{"tapdeck.network":"front"}}';
+      const hook = await answerHook({ args: [], input: state, reach });
+      expect([hook.code, hook.err]).toEqual([1, expect.stringMatching(message)]);
+    },
+  );
 });
 
 describe('the daemon of a user', () => {
