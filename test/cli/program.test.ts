@@ -427,7 +427,7 @@ describe('with a daemon', () => {
     plane.happen({ event: 'NEW', flow: pingEntry() });
     plane.happen({ event: 'NEW', flow: flowEntry() });
     plane.lose(3);
-    await vi.waitFor(() => expect(out).toContain('LOST'));
+    await expect.poll(() => out).toContain('LOST');
     stop();
     expect(await following).toMatchObject({ code: 0, err: '' });
     if (format === 'table') expect(out).toMatch(/^ {4}\[NEW\] tcp {6}6 7439 .*\n {3}\[LOST\] 3 events\n$/);
@@ -435,12 +435,12 @@ describe('with a daemon', () => {
       const events = out.trim().split('\n');
       expect(events.map((line) => JSON.parse(line).event)).toEqual(['NEW', 'LOST']);
     }
-    await vi.waitFor(() => expect(plane.watched).toBe(false));
+    await expect.poll(() => plane.watched).toBe(false);
   });
 
   it('says so when the daemon goes while it follows connections', async () => {
     const following = tapdeck('conntrack', '-E');
-    await vi.waitFor(() => expect(plane.watched).toBe(true));
+    await expect.poll(() => plane.watched).toBe(true);
     await daemon.stop('the test is over');
     expect(await following).toMatchObject({ code: 1, err: expect.stringContaining('the daemon has gone') });
   });
