@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { BlockSplitter } from '../../src/capture/live/block-splitter.ts';
 import { FileWriter, fileName } from '../../src/cli/capture/file-writer.ts';
@@ -146,10 +147,11 @@ describe('where a capture goes', () => {
     execFileSync('mkfifo', [path]);
     const opening = openTarget(path, new AbortController().signal);
     const reader = spawn('head', ['-c', '5', path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [said, closed] = [text(reader.stdout), once(reader, 'close')];
     const target = await opening;
     await target.write([Buffer.from('hel'), Buffer.from('lo, world')]);
-    expect(String(await once(reader.stdout, 'data'))).toBe('hello');
-    await once(reader, 'close');
+    expect(await said).toBe('hello');
+    await closed;
     await expect(
       (async () => {
         for (;;) await target.write([Buffer.alloc(65_536)]);
@@ -170,7 +172,9 @@ describe('where a capture goes', () => {
   it('to a FIFO that nobody reads does not keep the process', async () => {
     const path = temporary('fifo');
     execFileSync('mkfifo', [path]);
-    const reader = spawn('sleep', ['1000'], { stdio: [openSync(path, 'r+'), 'ignore', 'ignore'] });
+    const end = openSync(path, 'r+');
+    const reader = spawn('sleep', ['1000'], { stdio: [end, 'ignore', 'ignore'] });
+    closeSync(end);
     try {
       const target = await openTarget(path, new AbortController().signal);
       // More than a pipe has room for.
