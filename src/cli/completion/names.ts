@@ -3,7 +3,7 @@ import { runtimePaths } from '../../control/paths.ts';
 import { afterRunning } from '../../control/patience.ts';
 
 /** Milliseconds for the daemon: whoever presses the tabulator does not want to wait. */
-const PATIENCE = 1000;
+const PATIENCE = 2000;
 /** Where the names of each kind are. */
 const PATHS: Record<string, readonly string[]> = {
   containers: ['/v1/containers'],
