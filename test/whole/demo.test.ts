@@ -25,8 +25,12 @@ describe.each([
   it('shows everything and leaves nothing', async () => {
     const { code, out, err } = await start().ended;
     expect([code, err]).toEqual([0, '']);
-    // Of an answer that is only late it asks once more.
-    expect(out.match(/packets transmitted, 3 received, /g)).toHaveLength(4);
+    // For an answer that is only late it asks once more, and may have both then.
+    const received = Array.from(out.matchAll(/packets transmitted, (\d+) received, /g), ([, count]) =>
+      Number(count),
+    );
+    expect(received).toHaveLength(4);
+    expect(Math.min(...received)).toBeGreaterThanOrEqual(3);
     expect(out).toMatch(/GB in \d+\.\d s: [\d.]+ Gbit\/s/);
     expect(out).toContain('02:42:ac:11:00:02 dev bob.eth0 master bridge static');
     expect(out).toMatch(/received \d+ \+ originated \d+ \+ copies \d+ = sent \d+/);
