@@ -46,6 +46,12 @@ async function connect(from: Station, address: string, port: number, closer: Clo
   expect(`${err}${out}`.replace(/^\d+00000\n/gm, '')).toBe(`${count} of ${count}\n`);
 }
 
+/** Segments that a namespace's kernel has sent more than once. */
+async function resent(station: Station): Promise<number> {
+  const said = await station.ok('nstat', '--json', '--ignore', '--noupdate', '--zeros', 'TcpRetransSegs');
+  return JSON.parse(said).kernel.TcpRetransSegs;
+}
+
 async function flowCount(): Promise<number> {
   return Number(await lab.account.ok('conntrack', '-C'));
 }
@@ -131,8 +137,11 @@ describe('with a table that remembers', () => {
   it('has kept its account', async () => {
     expect((await lab.counters()).ledger.balanced).toBe(true);
     const { CT_INVALID, CT_CLASH, NAT_PORTS_EXHAUSTED, EXCEPTION } = await lab.drops();
-    expect({ CT_INVALID, CT_CLASH, NAT_PORTS_EXHAUSTED, EXCEPTION }).toEqual({
-      CT_INVALID: 0,
+    // When the deck stood still, something was sent again, and comes when the next connection of the endpoint has begun: it is
+    // of none then, nor is the answer to it.
+    const again = (await resent(a)) + (await resent(world.far));
+    expect(CT_INVALID).toBeLessThanOrEqual(2 * again);
+    expect({ CT_CLASH, NAT_PORTS_EXHAUSTED, EXCEPTION }).toEqual({
       CT_CLASH: 0,
       NAT_PORTS_EXHAUSTED: 0,
       EXCEPTION: 0,
