@@ -138,11 +138,21 @@ async function startDaemon(
   }
 }
 
-/** Waits until a daemon that said it was ending has ended, unless somebody gave it a reason to stay. */
-export async function awaitEnd(paths: RuntimePaths, { pid }: VersionInfo): Promise<void> {
-  for (let waited = 0; waited < 5000 && findProcess(pid); waited += 10) {
-    // It removes the socket first of all.
-    if (waited > 300 && existsSync(paths.socket)) return;
+/**
+ * Waits until a daemon that said it was ending has ended, unless somebody gave it a reason to stay.
+ * @param id of the sandbox that it ends with
+ */
+export async function awaitEnd(
+  paths: RuntimePaths,
+  { client, version }: Pick<ReachedDaemon, 'client' | 'version'>,
+  id: string,
+): Promise<void> {
+  for (let waited = 10; waited <= 10_000 && findProcess(version.pid); waited += 10) {
+    // It removes the socket first of all: one that has not is slow, or has a reason to stay, and knows which.
+    if (waited % 300 === 0 && existsSync(paths.socket)) {
+      const { ending } = await client.closeSandbox(id).catch(() => ({ ending: true }));
+      if (!ending) return;
+    }
     await sleep(10);
   }
 }

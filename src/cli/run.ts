@@ -154,12 +154,11 @@ class Attempt {
   async cleanUp(): Promise<void> {
     await this.#sandbox?.close();
     if (!this.#daemon) return;
-    const { client, version } = this.#daemon;
     try {
-      const { ending } = await client.closeSandbox(this.#id);
-      if (ending) await awaitEnd(this.#paths, version);
+      const { ending } = await this.#daemon.client.closeSandbox(this.#id);
+      if (ending) await awaitEnd(this.#paths, this.#daemon, this.#id);
     } catch (error) {
-      if (error instanceof DaemonAbsent) await awaitEnd(this.#paths, version);
+      if (error instanceof DaemonAbsent) await awaitEnd(this.#paths, this.#daemon, this.#id);
       else if (!(error instanceof DeckError)) throw error;
     } finally {
       this.#connection?.destroy();

@@ -104,10 +104,10 @@ async function cleanUp(
   );
   if (networks.length > 0 && (existsSync(paths.socket) || existsSync(paths.state))) {
     // By the lab's own id, which may still be a reason for the daemon to stay.
-    const { client, version } = await reachDaemon(paths, host, id);
-    for (const network of networks) await removeNetwork(client, network);
-    const { ending } = await client.closeSandbox(id);
-    if (ending) await awaitEnd(paths, version);
+    const daemon = await reachDaemon(paths, host, id);
+    for (const network of networks) await removeNetwork(daemon.client, network);
+    const { ending } = await daemon.client.closeSandbox(id);
+    if (ending) await awaitEnd(paths, daemon, id);
   }
 }
 

@@ -358,7 +358,7 @@ class Supervisor {
         );
       }
       const { ending } = await this.#client.closeSandbox(this.#id);
-      if (ending) await awaitEnd(this.#paths, this.#daemon.version);
+      if (ending) await awaitEnd(this.#paths, this.#daemon, this.#id);
     } catch (error) {
       // A daemon that has gone has taken the networks along.
       if (!(error instanceof DeckError)) throw error;

@@ -55,7 +55,7 @@ export async function up(
     // It may have come up when the supervisor was gone already.
     const reached = await daemon;
     const closed = await reached?.client.closeSandbox(id).catch(() => undefined);
-    if (reached && (closed === undefined || closed.ending)) await awaitEnd(paths, reached.version);
+    if (reached && (closed === undefined || closed.ending)) await awaitEnd(paths, reached, id);
     await cleanUpAfter(paths, host, files, id).catch((left: Error) => say(left.message));
     throw error;
   }
