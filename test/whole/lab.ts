@@ -260,8 +260,17 @@ export class Station {
 
   /** Frames that the interface lost before the deck could take them. */
   lostFrames(): number {
+    return this.#statistics().tx!.dropped!;
+  }
+
+  /** Frames that have come to the interface, whatever the kernel made of them. */
+  arrivedFrames(): number {
+    return this.#statistics().rx!.packets!;
+  }
+
+  #statistics(): Record<string, Record<string, number>> {
     const said = execFileSync('ip', ['-n', this.netns, '-s', '-j', 'link', 'show', this.ifname]);
-    return JSON.parse(said.toString())[0].stats64.tx.dropped;
+    return JSON.parse(said.toString())[0].stats64;
   }
 
   /** Starts to record what the interface sends and receives. */

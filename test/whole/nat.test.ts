@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { FlowView } from '../../src/control/flows.ts';
+import { until } from './account.ts';
 import { type Host, Lab, type Station, sendAndCollect, transfer } from './lab.ts';
 import { DECK, FAMILIES, FAR, OUT, type Outside, outside } from './outside.ts';
 
@@ -75,11 +76,14 @@ async function iperf3(client: Station, server: Station, address: string): Promis
   ];
   for (const options of runs) {
     const listening = await server.serve('Server listening', 'iperf3', '-s', '-1', '--forceflush');
+    const receiver = options.includes('-R') ? client : server;
+    const before = receiver.arrivedFrames();
     const { end } = JSON.parse(await client.ok('iperf3', '-c', address, '-J', ...options));
     if (options[0] === '-u') {
-      const { packets, lost_packets } = end.sum;
+      const { packets } = end.sum_sent;
       expect(packets).toBeGreaterThan(800);
-      expect(lost_packets).toBeLessThan(packets / 2);
+      // All have come. What iperf3 takes in time is a matter of its socket's buffer, which holds a quarter of them.
+      expect(receiver.arrivedFrames() - before).toBeGreaterThanOrEqual(packets);
     } else {
       expect(end.sum_sent.bytes).toBeGreaterThanOrEqual(40_000_000);
       expect(end.sum_received.bytes).toBeGreaterThan(0);
@@ -92,7 +96,12 @@ async function iperf3(client: Station, server: Station, address: string): Promis
 async function thousand(client: Station, server: Station, address: string, port: number, target = port) {
   await server.servePeer('echo', String(target));
   const crowd = await client.servePeer('crowd', address, String(port), '1000');
-  const flows = await flowsTo(address, port);
+  let flows: FlowView[] = [];
+  await until(async () => {
+    flows = await flowsTo(address, port);
+    // The last word of the last handshakes may still be on its way to the deck.
+    return flows.length >= 1000;
+  }, 'there are 1,000 connections');
   crowd.child.stdin!.end('go\n');
   expect((await crowd.ended).out).toBe('ready\n1000\n');
   expect(flows).toHaveLength(1000);
@@ -107,14 +116,15 @@ async function flowsTo(address: string, port: number): Promise<FlowView[]> {
 
 /** The routers on the way, and the destination. */
 async function hops(from: Station, method: string, to: string, ...options: string[]): Promise<string[]> {
-  const said = await from.ok('traceroute', method, '-n', '-q', '1', '-w', '3', ...options, to);
+  // However late, and however much later than the answers of others.
+  const said = await from.ok('traceroute', method, '-n', '-q', '1', '-w', '20,0,0', ...options, to);
   return Array.from(said.matchAll(/^ *\d+ +(\S+)/gm), ([, hop]) => hop!);
 }
 
 describe.each(FAMILIES)('out of a container over %s', (family) => {
   it('ping, the next hop and beyond, small and large', async () => {
     // Until the deck knows the next hop's address, only a few packets may wait for it.
-    await a.ok('ping', '-c', '1', '-W', '5', OUT[family]);
+    await a.ok('ping', '-c', '1', '-W', '20', OUT[family]);
     const lost = await Promise.all([
       a.lostPings(OUT[family], 20),
       b.lostPings(OUT[family], 20),
@@ -124,7 +134,7 @@ describe.each(FAMILIES)('out of a container over %s', (family) => {
     expect(lost.flat()).toEqual([]);
     // The first one may have told the sender how much fits.
     const large = ['-s', '20000', '-M', 'dont'];
-    await a.run('ping', '-c', '1', '-W', '1', ...large, FAR[family]);
+    await a.run('ping', '-c', '1', '-W', '20', ...large, FAR[family]);
     expect(await a.lostPings(FAR[family], 5, ...large)).toEqual([]);
   });
 
@@ -251,7 +261,7 @@ describe.each(FAMILIES)('into a container by a published port over %s', (family)
     // Silence, not refusal (RFC 5382 REQ-4).
     expect(answers.map(({ code }) => code)).toEqual(Array(6).fill(28));
     expect((await ping).out).toContain('0 received');
-    expect(await b.ok('curl', '-sS', '-m', '5', `http://${bracketed(b[family])}:81/`)).toContain('file');
+    expect(await b.ok('curl', '-sS', '-m', '20', `http://${bracketed(b[family])}:81/`)).toContain('file');
   });
 });
 

@@ -40,8 +40,9 @@ export function outside(
   far.ip('route', 'add', '192.0.2.0/24', 'via', '198.51.100.1');
   far.ip('route', 'add', '2001:db8::/64', 'via', '2001:db8:1::1');
   out.sysctl('net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
-  // Linux sends few errors to one address, and everybody behind the deck has the same.
-  for (const each of [out, far]) each.sysctl('net.ipv4.icmp_ratelimit=0', 'net.ipv6.icmp.ratelimit=0');
+  // Linux sends few errors to one address, and everybody behind the deck has the same; and few in all, whatever asks for
+  // them at that moment. Those of no type are counted.
+  for (const each of [out, far]) each.sysctl('net.ipv4.icmp_ratemask=0', 'net.ipv6.icmp.ratemask=255');
   const spec = [`tap:${out.ifname}`, `addr=${DECK.ipv4}/24`, `addr=${DECK.ipv6}/64`];
   spec.push(`netns=${netnsPath(out.netns)}`);
   return { out, far, uplink: ['--uplink', `${spec.join(',')}${options && `,${options}`}`] };

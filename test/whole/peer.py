@@ -69,7 +69,11 @@ def echo(port):
     while True:
         for key, _ in selector.select():
             if key.fileobj is listener:
-                connection, _ = listener.accept()
+                try:
+                    connection, _ = listener.accept()
+                except BlockingIOError:
+                    # It has gone meanwhile.
+                    continue
                 selector.register(connection, selectors.EVENT_READ)
                 continue
             data = key.fileobj.recv(BLOCK)
