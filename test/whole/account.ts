@@ -316,8 +316,12 @@ function filesIn(folder: string): string[] {
 const PATIENCE = 30_000;
 
 /** Waits until a condition holds; throws after half a minute in vain. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (let waited = 0; waited < PATIENCE; waited += 20) {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  patience = PATIENCE,
+): Promise<void> {
+  for (let waited = 0; waited < patience; waited += 20) {
     if (await condition()) return;
     await sleep(20);
   }

@@ -6,7 +6,6 @@ import resource
 import socket
 import sys
 import threading
-import time
 
 TIMEOUT = 20
 DATAGRAM = 1200
@@ -116,13 +115,14 @@ def talk(connection, word):
 def crowd(address, port, count):
     """
     Opens so many connections, each of which says a word; then those that were answered say another; then, when all are
-    closed, as many as were answered are opened again. Says how many of each were answered, refused, and heard nothing.
+    closed, it says so; and at a word on stdin as many as were answered are opened again. Says how many of each were answered,
+    refused, and heard nothing.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 
     def connect():
         try:
-            return socket.create_connection((address, int(port)), timeout=5)
+            return socket.create_connection((address, int(port)), timeout=TIMEOUT)
         except ConnectionError:
             return None
 
@@ -139,7 +139,8 @@ def crowd(address, port, count):
     for one in connections:
         if one is not None:
             one.close()
-    time.sleep(0.5)
+    print("closed", flush=True)
+    sys.stdin.readline()
     third = results([connect() for _ in stay], b"again")
     print(json.dumps([count_of(first), count_of(second), count_of(third)]))
 

@@ -118,14 +118,27 @@ export class HostWorld {
     await running.said('ready');
   }
 
-  /** How many connections were answered, refused, and heard nothing: of all, of those that stay, and of new ones after them. */
-  async crowd(netns: string, address: string, port: number, count: number): Promise<number[][]> {
-    const { code, out, err } = await this.run(
+  /**
+   * How many connections were answered, refused, and heard nothing: of all, of those that stay, and of new ones after them.
+   * @param gone settles when nothing is left of the first ones, which their client has closed
+   */
+  async crowd(
+    netns: string,
+    address: string,
+    port: number,
+    count: number,
+    gone: () => Promise<void>,
+  ): Promise<number[][]> {
+    const running = this.start(
       netns,
       ...['timeout', '50', 'python3', PROGRAM, 'crowd', address, String(port), String(count)],
     );
+    await running.said('closed\n');
+    await gone();
+    running.child.stdin!.end('\n');
+    const { code, out, err } = await running.ended;
     if (code !== 0) throw new Error(`the crowd failed: ${err}`);
-    return JSON.parse(out) as number[][];
+    return JSON.parse(out.replace('closed\n', '')) as number[][];
   }
 
   /** Sends so many bytes and takes them back. Throws when that does not succeed. */

@@ -68,7 +68,7 @@ describe.each([
       await deck.attach({ pid: sandbox.pid, faults: 'nonsense=1' }).catch((error) => { refusal = error; });
       // The same interface again: the first one must have gone.
       let again;
-      for (let i = 0; i < 100 && !again; i++) {
+      for (let i = 0; i < 1000 && !again; i++) {
         again = await deck.attach({ pid: sandbox.pid, name: 'x' }).catch(() => new Promise((resolve) => setTimeout(resolve, 20)));
       }
       console.log(JSON.stringify({ name: refusal.name, message: refusal.message, again }));

@@ -23,6 +23,12 @@ async function pair(faults: string): Promise<{ a: Host; b: Host }> {
   await lab.network(network, '--ipv6', '--mtu', String(MTU));
   const a = await lab.attach(`a-${network}`, '--network', network);
   const b = await lab.attach(`b-${network}`, '--network', network, '--faults', faults);
+  // ARP has no checksum: who takes a spoilt address for true speaks to nobody for half a minute.
+  for (const [host, other] of [
+    [a, b],
+    [b, a],
+  ] as const)
+    host.ip('neigh', 'add', other.ipv4, 'lladdr', other.mac, 'dev', host.ifname, 'nud', 'permanent');
   return { a, b };
 }
 

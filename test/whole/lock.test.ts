@@ -37,8 +37,9 @@ async function hold(...how: string[]) {
   const gone = once(child, 'exit');
   return {
     pid: child.pid!,
+    /** May be called again. */
     async end() {
-      child.stdin.end('\n');
+      if (!child.stdin.writableEnded) child.stdin.end('\n');
       await gone;
     },
   };

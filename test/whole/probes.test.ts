@@ -103,6 +103,8 @@ describe('from a container', () => {
           udp({ from, to, srcPort: 20_000 + i, dstPort, family: version, data: 'knock' }),
         ]);
       });
+      // Nobody sends again what does not fit into the interface's queue.
+      execFileSync('ip', ['-n', netns, 'link', 'set', 'eth0', 'txqueuelen', '20000']);
       const sending = world.start(netns, 'python3', PEER, 'frames', 'eth0');
       sending.child.stdin!.end(frames.map((frame) => `${Buffer.from(frame).toString('hex')}\n`).join(''));
       expect((await sending.ended).out).toBe(`${frames.length}\n`);

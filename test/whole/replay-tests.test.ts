@@ -37,7 +37,7 @@ function vitest(env: Record<string, string>, ...files: string[]): { status: numb
       cwd: project,
       encoding: 'utf8',
       env: { ...Object.fromEntries(clean), NO_COLOR: '1', ...env },
-      timeout: 50_000,
+      timeout: 120_000,
     },
   );
   return { status, said: stripVTControlCharacters(stdout + stderr) };
@@ -65,4 +65,5 @@ test('every code block of the guide is a test that runs', () => {
   const right = wrong.replace("toForwardTo('db', out)", "toForwardTo('db', out.with({ ip: { ttl: 63 } }))");
   writeFileSync(join(project, 'wrong.test.ts'), right);
   expect(vitest({})).toMatchObject({ status: 0, said: expect.stringMatching(/Test Files +5 passed/) });
-});
+  // Three times, each time with a start of its own.
+}, 300_000);

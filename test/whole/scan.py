@@ -17,6 +17,8 @@ OTHERS = [
     + b"\x63\x82\x53\x63\x35\x01\x01\xff",
 ]
 AT_A_TIME = 400
+# Seconds, of which one is over when what got lost is sent again.
+SILENCE = 15
 
 
 def family(host):
@@ -52,7 +54,7 @@ def tcp(host, *words):
                 others.append(errno.errorcode[error])
             key.fileobj.close()
         now = time.monotonic()
-        for key in [key for key in waiting.get_map().values() if now - key.data[1] > 2]:
+        for key in [key for key in waiting.get_map().values() if now - key.data[1] > SILENCE]:
             waiting.unregister(key.fileobj)
             key.fileobj.close()
             silent += 1
@@ -71,7 +73,8 @@ def udp(host, *words):
             hear(one, said)
             # The name server has its turn, so that nothing is lost on the way: nobody is sent more than he takes.
             wait_for_name_server(host)
-    hear(one, said)
+    # Whoever answers has done so before the name server answers the last one.
+    wait_for_name_server(host)
     one.setblocking(True)
     one.settimeout(1)
     try:

@@ -21,7 +21,7 @@ async function guest(): Promise<Guest> {
 }
 
 const status = (guest: Guest, url: string) =>
-  guest.ok('curl', '-gs', '-m', '10', '-o', '/dev/null', '-w', '%{http_code}', url);
+  guest.ok('curl', '-gs', '-m', '20', '-o', '/dev/null', '-w', '%{http_code}', url);
 
 beforeAll(() => {
   host = sandboxes.add('host');
@@ -69,7 +69,7 @@ test('guests reach one another, the host and its loopback by the addresses that 
     '10.0.2.2',
     'fd00::2',
   ])
-    await one.ok('ping', '-c', '1', '-W', '10', to);
+    await one.ok('ping', '-c', '1', '-W', '20', to);
 
   servers.push(await two.serve(80), await one.serve(80));
   expect(await status(one, `http://${address}/`)).toBe('200');
@@ -92,7 +92,7 @@ test('guests reach one another, the host and its loopback by the addresses that 
   };
   const add = { execute: 'add_hostfwd', arguments: web };
   expect(await askApi(socket, add)).toEqual({ return: { id: 1 } });
-  const outside = () => runIn(host, 'curl', '-s', '-m', '10', '-o', '/dev/null', 'http://127.0.0.1:8080/');
+  const outside = () => runIn(host, 'curl', '-s', '-m', '20', '-o', '/dev/null', 'http://127.0.0.1:8080/');
   expect((await outside()).code).toBe(0);
   expect(await askApi(socket, add)).toMatchObject({ error: { desc: /^bad request: add_hostfwd: / } });
   expect(await askApi(socket, { execute: 'list_hostfwd' })).toEqual({ entries: [{ id: 1, ...web }] });
@@ -124,7 +124,7 @@ test('a TAP that the caller has made is taken over, and its addresses are left t
   ])
     await one.ok('ip', ...words.split(' '));
   await two.connect({ TAPDECK_NAME: 'two' }, '-c');
-  await one.ok('ping', '-c', '1', '-W', '10', await one.ok('dig', '+short', '@10.0.2.3', 'two'));
+  await one.ok('ping', '-c', '1', '-W', '20', await one.ok('dig', '+short', '@10.0.2.3', 'two'));
   servers.push(await serve(['ip', 'netns', 'exec', host], '0.0.0.0', 8003));
   expect(await status(one, 'http://192.0.2.7:8003/')).toBe('200');
 });
@@ -173,11 +173,11 @@ test('whoever is killed leaves nothing, and a guest whose daemon is killed is co
   await until(connected, 'both are connected again');
   const again = async () => (await one.run('ip', '-br', 'address', 'show', 'tap0')).output.trim() === before;
   await until(again, 'it has its address again');
-  await one.ok('ping', '-c', '1', '-W', '10', '10.0.2.2');
+  await one.ok('ping', '-c', '1', '-W', '20', '10.0.2.2');
   // The namespace goes on without its slirp4netns, and ends for itself.
   first.kill('SIGKILL');
   await first.ended;
-  await one.ok('ping', '-c', '1', '-W', '10', '10.0.2.2');
+  await one.ok('ping', '-c', '1', '-W', '20', '10.0.2.2');
   for (const each of guests.splice(0)) await each.end();
   expect(await second.ended).toMatchObject({ code: 0 });
   expect(await account.untilNothingIsLeft()).toEqual([]);
@@ -223,11 +223,11 @@ test('pasta connects a guest, publishes its ports, and goes on in the background
   servers.push(await one.serve(80));
   expect(await status(two, `http://${address}/`)).toBe('200');
   expect(
-    (await runIn(host, 'curl', '-s', '-m', '10', '-o', '/dev/null', 'http://127.0.0.1:8085/')).code,
+    (await runIn(host, 'curl', '-s', '-m', '20', '-o', '/dev/null', 'http://127.0.0.1:8085/')).code,
   ).toBe(0);
   process.kill(Number(readFileSync(file, 'utf8')), 'SIGTERM');
   await until(async () => (await account.names()) === 'two\n', 'the first is gone');
-  expect(existsSync(file)).toBe(false);
+  await until(() => !existsSync(file), 'the file of its pid is gone');
   expect(await pasta(one, 'two')).toMatchObject({
     code: 1,
     err: expect.stringMatching(/^pasta: .*two.*\n$/),

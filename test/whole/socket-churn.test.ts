@@ -70,7 +70,8 @@ it.each([
     const words = [program, 'connect', closer, address, port.connect, String(count), String(PARALLEL)];
     const { out, err } = await world.run(from, ...words);
     expect(`${err}${out}`.replace(/^\d+00000\n/gm, '')).toBe(`${count} of ${count}\n`);
-    await until(async () => descriptors() === before && (await flows()) === 0, 'nothing is left');
+    // Before, the connection of a question to the daemon may still have been there.
+    await until(async () => (await flows()) === 0 && descriptors() <= before, 'nothing is left');
     const drops = JSON.parse(await world.account.ok('drops', '--format', 'json')) as { reason: string }[];
     const reasons = drops.map(({ reason }) => reason);
     for (const reason of ['SOCKET_EXHAUSTED', 'SOCKET_ERROR', 'EXCEPTION', 'NOMEM', 'CT_CLASH']) {

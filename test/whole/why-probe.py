@@ -18,6 +18,8 @@ import time
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 DATA = b"tapdeck why"
+# Seconds.
+AGAIN = 1
 
 
 def in_namespace(path, make):
@@ -70,7 +72,11 @@ def serve(loop, server):
 
 
 def accept(loop, listener):
-    connection, _ = listener.accept()
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        # It has gone meanwhile.
+        return
     connection.setblocking(False)
     loop.register(connection, selectors.EVENT_READ, send_back)
 
@@ -78,11 +84,10 @@ def accept(loop, listener):
 def send_back(loop, connection):
     try:
         data = connection.recv(4096)
+        connection.send(data)
     except OSError:
         data = b""
-    if data:
-        connection.send(data)
-    else:
+    if not data:
         loop.unregister(connection)
         connection.close()
 
@@ -121,19 +126,33 @@ class Probe:
         else:
             made = socket.socket(family(address), socket.SOCK_STREAM)
         made.setblocking(False)
+        self.socket = made
         try:
-            if self.probe["protocol"] == "icmp":
-                made.sendto(self.request(is_ipv6), (address, 0))
-            elif self.probe["protocol"] == "udp":
+            if self.probe["protocol"] != "icmp":
                 made.connect((address, self.probe["port"]))
-                made.send(DATA)
-            else:
-                made.connect((address, self.probe["port"]))
+            self.ask()
         except BlockingIOError:
             pass
         except OSError:
             self.is_over = True
         return made
+
+    def ask(self):
+        """What the kernel does not say again by itself; it may have been lost."""
+        address = self.probe["to"]
+        if self.probe["protocol"] == "icmp":
+            self.socket.sendto(self.request(family(address) == socket.AF_INET6), (address, 0))
+        elif self.probe["protocol"] == "udp":
+            self.socket.send(DATA)
+
+    def ask_again(self, loop):
+        try:
+            self.ask()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.finish(False)
+            loop.unregister(self.socket)
 
     def request(self, is_ipv6):
         kind = 128 if is_ipv6 else 8
@@ -192,6 +211,7 @@ def main():
         if not probe.is_over:
             loop.register(probe.socket, probe.events(), probe)
     deadline = time.monotonic() + questions["seconds"]
+    again = time.monotonic() + AGAIN
     while any(not probe.is_over for probe in probes) and time.monotonic() < deadline:
         for key, _ in loop.select(timeout=0.1):
             if isinstance(key.data, Probe):
@@ -200,6 +220,11 @@ def main():
                     loop.unregister(key.fileobj)
             else:
                 key.data(loop, key.fileobj)
+        if time.monotonic() > again:
+            for probe in probes:
+                if not probe.is_over:
+                    probe.ask_again(loop)
+            again = time.monotonic() + AGAIN
     print(json.dumps([probe.is_answered for probe in probes]))
 
 
