@@ -207,7 +207,7 @@ export class Account {
     return [...processes, ...files.filter((file) => file !== basename(this.state))];
   }
 
-  /** Waits until nothing is left; answers what is there after half a minute in vain. */
+  /** Waits until nothing is left; answers what is there after some seconds in vain. */
   async untilNothingIsLeft(): Promise<string[]> {
     for (let waited = 0; waited < PATIENCE && this.leftovers().length > 0; waited += 20) await sleep(20);
     return this.leftovers();
@@ -312,10 +312,7 @@ function filesIn(folder: string): string[] {
   }
 }
 
-/** Milliseconds: as long as `expect.poll` waits. */
-const PATIENCE = 30_000;
-
-/** Waits until a condition holds; throws after half a minute in vain. */
+/** Waits until a condition holds; throws after a while in vain. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string,
