@@ -68,7 +68,7 @@ describe.each([
     expect(await tryFrom(account, app!, '10.77.2.5')).toBe('reached');
     expect(await tryFrom(account, app!, 'db')).toBe('reached');
     expect(await tryFrom(account, proxy!, 'db')).toBe('no name');
-    expect(await tryFrom(account, proxy!, '10.77.2.5')).toBe('no answer');
+    expect(await tryFrom(account, proxy!, '10.77.2.5', 1)).toBe('no answer');
 
     // What is up stays as it is.
     const again = await account.tapdeck('lab', 'up', folder);
@@ -161,7 +161,7 @@ describe.each([
       ],
       [
         'health',
-        'command: [sh, -c, "echo up; exec sleep 600"]\n    healthcheck: { test: "echo no >&2; false", interval: 10ms, retries: 2 }',
+        `command: [sh, -c, "echo up; : > said; exec sleep 600"]\n    x-tapdeck: { write: [.] }\n    healthcheck: { test: "until [ -e ${account.folder}/health/said ]; do sleep 0.01; done; echo no >&2; false", interval: 10ms, retries: 2 }`,
         /error: service web is unhealthy; it said last:\n {2}web healthcheck {2}\| no\n {2}web {2}\| up\n$/,
       ],
       [
@@ -316,17 +316,17 @@ function get(port: number): Promise<string> {
 
 const TRY = `import socket, sys
 try:
-    socket.create_connection((sys.argv[1], 5432), 1).close()
+    socket.create_connection((sys.argv[1], 5432), float(sys.argv[2])).close()
     print('reached')
 except socket.gaierror:
     print('no name')
 except OSError:
     print('no answer')`;
 
-/** Whether port 5432 of a host can be reached from where a service is. */
-async function tryFrom(account: Account, { pid }: ServiceState, host: string): Promise<string> {
+/** Whether port 5432 of a host can be reached, in so many seconds, from where a service is. */
+async function tryFrom(account: Account, { pid }: ServiceState, host: string, seconds = 20): Promise<string> {
   const user = account.name === 'root' ? [] : ['--user', '--preserve-credentials'];
   const enter = ['nsenter', '--target', `${pid}`, '--net', '--mount', ...user, '--'];
-  const { out } = await account.spawn([...enter, 'python3', '-c', TRY, host]).ended;
+  const { out } = await account.spawn([...enter, 'python3', '-c', TRY, host, `${seconds}`]).ended;
   return out.trim();
 }

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Account, Running } from './account.ts';
+import { type Account, type Running, until } from './account.ts';
 
 /** A command in a document, with what it prints there. */
 export interface Step {
@@ -62,6 +62,12 @@ const MASKS: readonly [RegExp, string][] = [
   [/:[3-6]\d{4}\b/g, ':PORT'],
   [/(?<=^tcp .*) +\d+(?= )/gm, ' COUNT'],
   [/\b(?:FIN_WAIT|CLOSE_WAIT|LAST_ACK|TIME_WAIT)\b/g, 'STATE'],
+  // The last word of a connection may still be on its way.
+  [/(?<=^tcp .*)\bESTABLISHED\b/gm, 'STATE'],
+  // What begins a connection is sent again when the answer is late: a rule that it passes counts it, the translation does not.
+  [/^ *[1-9]\d* +\d+ (?=ACCEPT +tcp)/gm, 'SOME '],
+  // Seconds.
+  [/\bused \d+$/gm, 'used AGE'],
   // Of captures: when, and which packet; and what the ends of a connection draw.
   [/\b\d\d:\d\d:\d\d\.\d{6}\b/g, 'TIME'],
   [/\b(?:id|seq|ack) \d{2,}\b/g, 'NUMBER'],
@@ -69,7 +75,7 @@ const MASKS: readonly [RegExp, string][] = [
   // What is drawn has four digits at times; servers listen at 8000 and 8080.
   [/(?<=\d+\.\d+\.\d+\.\d+[.:])(?!80[08]0\b)\d{4,5}\b/g, 'PORT'],
   [/\bexpires \d+sec/g, 'EXPIRES'],
-  [/\b(?:REACHABLE|DELAY|STALE)\b/g, 'STATE'],
+  [/\b(?:REACHABLE|DELAY|STALE|PROBE)\b/g, 'STATE'],
   [/^NO_EGRESS +\d+/gm, 'NO_EGRESS COUNT'],
   [/^received \d.*dropped \d+$/gm, 'ACCOUNT'],
 ];
@@ -123,7 +129,7 @@ export class Terminals {
   }
 
   /** Types a command, and waits for what it prints. One that is to stay is waited for until it is ready. */
-  async type({ prompt, command }: Step): Promise<string> {
+  async type({ prompt, command, output }: Step): Promise<string> {
     await this.#ready;
     const words = wordsOf(command);
     if (prompt === WATCH) {
@@ -143,7 +149,8 @@ export class Terminals {
     }
     if (command.endsWith('&')) {
       const listening = 'until ss -Hltn | grep -q .; do sleep 0.05; done';
-      return this.#say(prompt, `${command}\n${listening}`);
+      // What it says by then, it may say a moment later.
+      return this.#say(prompt, `${command}\n${listening}`, output === '' ? 0 : output.split('\n').length);
     }
     if (command !== 'exit') return this.#say(prompt, command);
     const shell = this.#shells.get(prompt)!;
@@ -174,12 +181,15 @@ export class Terminals {
     await Promise.all(all.map(({ ended }) => ended));
   }
 
-  async #say(prompt: string, command: string): Promise<string> {
+  /** @param lines what is printed has at least */
+  async #say(prompt: string, command: string, lines = 0): Promise<string> {
     const shell = this.#shells.get(prompt);
     if (shell === undefined) throw new Error(`there is no terminal ${prompt}`);
     const end = `end of ${++this.#count}`;
     const from = shell.out.length;
-    shell.child.stdin!.write(`{ ${command}\n} 2>&1 < /dev/null; echo "${end}"\n`);
+    shell.child.stdin!.write(`{ ${command}\n} 2>&1 < /dev/null\n`);
+    if (lines > 0) await until(() => shell.out.slice(from).split('\n').length > lines, `${command} says it`);
+    shell.child.stdin!.write(`echo "${end}"\n`);
     await shell.said(`${end}\n`);
     return shell.out.slice(from, shell.out.indexOf(`${end}\n`, from));
   }

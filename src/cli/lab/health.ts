@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Healthcheck } from '../../control/compose/project.ts';
+import { afterRunning } from '../../control/patience.ts';
 import type { Sandbox } from '../../control/sandbox.ts';
 import { lastLines } from './log-file.ts';
 
@@ -65,7 +66,7 @@ async function ask(
     });
   }
   const isWell = await new Promise<boolean>((resolve) => {
-    let wait: NodeJS.Timeout | undefined;
+    let read = () => {};
     child.on('error', (error) => {
       // Also when it is aborted; its end follows, unless it could not be started.
       if (child.pid !== undefined) return;
@@ -73,12 +74,12 @@ async function ask(
       resolve(false);
     });
     child.on('exit', () => {
-      wait = setTimeout(() => {
+      read = afterRunning(READING, () => {
         for (const stream of streams) stream.destroy();
-      }, READING);
+      });
     });
     child.on('close', (code) => {
-      clearTimeout(wait);
+      read();
       resolve(code === 0);
     });
   });
