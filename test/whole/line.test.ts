@@ -69,7 +69,8 @@ describe('a line without offloads', () => {
       expect(packets.udp).toBeGreaterThanOrEqual(320);
     }
     expect((await lab.counters()).ledger.balanced).toBe(true);
-  });
+    // Sixty megabytes in packets, each of which is recorded twice and looked at once.
+  }, 120_000);
 });
 
 describe('a bad line', () => {
