@@ -294,7 +294,7 @@ describe('a recording of anything', () => {
       }),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 });
 
 describe('a copy of the tables', () => {
@@ -324,7 +324,7 @@ describe('a copy of the tables', () => {
       ),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 
   test('is one at a time', () => {
     const { dataplane } = new Bed();
@@ -430,7 +430,7 @@ describe('a file', () => {
         `byte ${state}: a record is damaged; what was before it was used`,
       );
     }
-  }, 60_000);
+  });
 
   test('that begins with a lie, or ends with one, is refused as what it is', () => {
     const { began } = withFile([whole], (file) => {
