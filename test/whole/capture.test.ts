@@ -155,7 +155,7 @@ describe('tapdeck capture', () => {
     killed.kill('SIGKILL');
     for (const one of running) expect(await end(one)).toContain('20 packets captured, 0 missed');
     for (const name of names) expect(Array.from(readCaptureSync(file(name)))).toHaveLength(20);
-    while ((await captures()).length > 0);
+    await until(async () => (await captures()).length === 0, 'all have ended');
   });
 
   it('follows a container that comes while it runs, under its name', async () => {
@@ -219,7 +219,7 @@ describe('tapdeck capture', () => {
   it('ends quietly with its reader', async () => {
     const program = `TAPDECK_HOST=unix://${lab.account.runtime}/tapdeck.sock ${process.execPath} ${MAIN}`;
     const running = lab.start('sh', '-c', `${program} capture -q -w - icmp | tshark -l -r - -c 2`);
-    while ((await captures()).length === 0);
+    await until(async () => (await captures()).length > 0, 'it captures');
     await ping(web, db, 5);
     // That nobody reads shows when something is written.
     while ((await captures()).length > 0) await ping(web, db, 1);
@@ -232,7 +232,7 @@ describe('tapdeck trace', () => {
   it('tells a packet stage by stage, and the same for programs', async () => {
     const people = await begin('trace', '-i', 'web', '-c', '1', 'icmp');
     const programs = tapdeck('trace', '--format', 'json', 'icmp');
-    while ((await captures()).length < 2);
+    await until(async () => (await captures()).length === 2, 'both trace');
     await pingInVain(web, other);
     const { code, out, err } = await people.ended;
     expect([code, err]).toEqual([0, expect.stringContaining('1 packet traced, 0 missed by the trace')]);
@@ -273,7 +273,7 @@ describe('tapdeck extcap', () => {
     execFileSync('mkfifo', [fifo]);
     const reader = lab.start('tshark', '-l', '-i', fifo, '-c', '2');
     const running = tapdeck('extcap', ...check, 'icmp', '--port', 'db', '--capture', '--fifo', fifo);
-    while ((await captures()).length === 0);
+    await until(async () => (await captures()).length > 0, 'it captures');
     await ping(web, db, 2);
     await reader.ended;
     expect(reader.out.match(/Echo \(ping\)/g)).toHaveLength(2);
