@@ -34,11 +34,13 @@ import type {
 } from './commands.ts';
 import { Egress } from './egress.ts';
 import { Filter } from './filter.ts';
+import { FirstPackets } from './first-packets.ts';
 import { flowMatch } from './flow-match.ts';
 import { Forwarding } from './forwarding.ts';
 import { Ledger } from './ledger.ts';
 import { addressWords, Nat, prefixTranslation } from './nat.ts';
 import { Observer } from './observer.ts';
+import { Postrouting } from './postrouting.ts';
 import { Reject } from './reject.ts';
 import { Router } from './router.ts';
 import { Routes } from './routes.ts';
@@ -143,7 +145,8 @@ export abstract class Configuration {
     this.nat = new Nat(key ?? drawn, random, options.conntrack);
     const reject = new Reject(originator, icmp, icmpv6);
     this.filter = new Filter(this.nat, this.uplinks, this.rules, reject);
-    this.forwarding = new Forwarding(
+    const postrouting = new Postrouting(this.nat.conntrack, fragmenter.identifications, router);
+    const firstPackets = new FirstPackets(
       this.ports,
       this.networks,
       this.uplinks,
@@ -153,9 +156,21 @@ export abstract class Configuration {
       this.nat,
       this.rules,
       this.filter,
-      fragmenter.identifications,
+      postrouting,
       icmp,
       icmpv6,
+    );
+    this.forwarding = new Forwarding(
+      this.ports.capacity,
+      this.networks,
+      this.uplinks,
+      this.routes,
+      router,
+      this.nat,
+      this.rules,
+      this.filter,
+      firstPackets,
+      postrouting,
     );
   }
 
