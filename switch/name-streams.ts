@@ -1,5 +1,5 @@
-import { get16, set16 } from '../wire/bytes.ts';
-import { type Carrier, carryFlag, carryList } from '../wire/carrier.ts';
+import { get16 } from '../wire/bytes.ts';
+import { type Carrier, carryList } from '../wire/carrier.ts';
 import { type HashKey, hashN } from '../wire/hash.ts';
 import { parse } from '../wire/parse.ts';
 import { PROTO_TCP } from '../wire/protocol.ts';
@@ -22,6 +22,7 @@ import {
 import { fillTransportChecksum } from '../wire/transport.ts';
 import { DropReason } from './drop-reason.ts';
 import type { Frame, PortId } from './frame.ts';
+import { INPUT, NameStream, StreamState } from './name-stream.ts';
 import type { Network } from './network.ts';
 import type { Originator } from './originator.ts';
 import { PEER_WORDS, Peer } from './peer.ts';
@@ -31,8 +32,6 @@ import { CONSUME, drop, type Verdict } from './verdict.ts';
 /** Connections at a time, in all and of one port. Who opens more loses his own oldest; who has none has somebody's. */
 export const STREAMS = 1024;
 const STREAMS_PER_PORT = 64;
-/** Bytes that wait to be read as questions, and so our window: a question has few hundred. */
-const INPUT = 2048;
 /** Bytes of answers that may wait before the next question is read. */
 const BACKLOG = 16 * 1024;
 /** The largest message over TCP: its length has two bytes (RFC 1035 §4.2.2). */
@@ -53,74 +52,6 @@ const DEFAULT_MSS = 536;
 const LEAST_MSS = 48;
 const MOST_SEGMENTS = 64;
 const BUCKETS = 2048;
-
-const State = { FREE: 0, SYN_RECEIVED: 1, ESTABLISHED: 2 } as const;
-
-/** One connection. Made once and used for many. */
-class Stream {
-  readonly index: number;
-  state: number = State.FREE;
-  serial = 0;
-  port: PortId = -1;
-  network = -1;
-  /** Next expected, and next to be acknowledged. */
-  rcvNxt = 0;
-  sndUna = 0;
-  window = 0;
-  mss = 0;
-  /** What was received and is not yet a whole question. */
-  readonly input = new Uint8Array(INPUT);
-  inputLength = 0;
-  /** What is not acknowledged, and how much of it has been sent. */
-  output = new Uint8Array(INPUT);
-  outputLength = 0;
-  sent = 0;
-  /** How much has been sent once, our last included: it may be acknowledged. */
-  most = 0;
-  /** Whether others are being asked its question. */
-  waiting = false;
-  /** The other side has sent its last; we are to, and have. */
-  finReceived = false;
-  finWanted = false;
-  finSent = false;
-  finAcknowledged = false;
-  retries = 0;
-  /** When something is to be sent again (Infinity: nothing), and when all ends. */
-  resend = Number.POSITIVE_INFINITY;
-  end = 0;
-  /** In its bucket. */
-  next = -1;
-
-  carry(carrier: Carrier): void {
-    this.state = carrier.number(this.state);
-    this.serial = carrier.number(this.serial);
-    this.port = carrier.number(this.port);
-    this.network = carrier.number(this.network);
-    this.rcvNxt = carrier.number(this.rcvNxt);
-    this.sndUna = carrier.number(this.sndUna);
-    this.window = carrier.number(this.window);
-    this.mss = carrier.number(this.mss);
-    this.inputLength = carrier.number(this.inputLength);
-    carrier.column(this.input);
-    this.output = carrier.grown(this.output);
-    this.outputLength = carrier.number(this.outputLength);
-    this.sent = carrier.number(this.sent);
-    this.most = carrier.number(this.most);
-    this.waiting = carryFlag(carrier, this.waiting);
-    this.finReceived = carryFlag(carrier, this.finReceived);
-    this.finWanted = carryFlag(carrier, this.finWanted);
-    this.finSent = carryFlag(carrier, this.finSent);
-    this.finAcknowledged = carryFlag(carrier, this.finAcknowledged);
-    this.retries = carrier.number(this.retries);
-    this.resend = carrier.number(this.resend);
-    this.end = carrier.number(this.end);
-    this.next = carrier.number(this.next);
-  }
-
-  constructor(index: number) {
-    this.index = index;
-  }
-}
 
 /** What stands behind the connections. */
 export interface StreamService {
@@ -159,10 +90,10 @@ export class NameStreams {
   readonly #service: StreamService;
   readonly #key0: number;
   readonly #key1: number;
-  readonly #streams: Stream[] = [];
+  readonly #streams: NameStream[] = [];
   readonly #free: number[] = [];
   /** In use, the one that has been silent for longest first. */
-  readonly #live = new Set<Stream>();
+  readonly #live = new Set<NameStream>();
   readonly #buckets = new Int32Array(BUCKETS).fill(-1);
   /** Who is at the other end, by index. */
   readonly #peers = new Int32Array(STREAMS * PEER_WORDS);
@@ -189,7 +120,7 @@ export class NameStreams {
   carry(carrier: Carrier): void {
     const streams = carrier.number(this.#streams.length);
     for (let i = 0; i < streams; i++) {
-      this.#streams[i] ??= new Stream(i);
+      this.#streams[i] ??= new NameStream(i);
       this.#streams[i].carry(carrier);
     }
     carryList(carrier, this.#free);
@@ -224,7 +155,12 @@ export class NameStreams {
   /** The answer to a question for which `ask` had none yet; an empty one ends the connection. */
   answer(index: number, serial: number, message: Uint8Array, now: number): void {
     const stream = this.#streams[index];
-    if (stream === undefined || stream.state === State.FREE || stream.serial !== serial || !stream.waiting)
+    if (
+      stream === undefined ||
+      stream.state === StreamState.FREE ||
+      stream.serial !== serial ||
+      !stream.waiting
+    )
       return;
     stream.waiting = false;
     this.#load(stream);
@@ -232,7 +168,7 @@ export class NameStreams {
       this.#abort(stream, now);
       return;
     }
-    this.#append(stream, message, message.length);
+    stream.append(message, message.length);
     this.#read(stream, now);
     this.#transmit(stream, now);
     this.#settle(stream, now);
@@ -251,13 +187,13 @@ export class NameStreams {
       this.#load(stream);
       if (now >= stream.end) this.#timeUp(stream, now);
       else if (now >= stream.resend) this.#sendAgain(stream, now);
-      if (stream.state !== State.FREE) this.#due(stream);
+      if (stream.state !== StreamState.FREE) this.#due(stream);
     }
   }
 
   // ---- connections ----
 
-  #find(port: PortId): Stream | null {
+  #find(port: PortId): NameStream | null {
     const peers = this.#peers;
     const words = this.#words;
     for (let i = this.#buckets[this.#bucket(port)]; i >= 0; i = this.#streams[i].next) {
@@ -287,7 +223,7 @@ export class NameStreams {
     this.#peer.save(this.#peers, stream.index * PEER_WORDS);
     stream.next = this.#buckets[bucket];
     this.#buckets[bucket] = stream.index;
-    stream.state = State.SYN_RECEIVED;
+    stream.state = StreamState.SYN_RECEIVED;
     stream.serial = (stream.serial + 1) & 0xfffff;
     stream.port = ingress;
     stream.network = network.id;
@@ -317,7 +253,7 @@ export class NameStreams {
    * A free place. Of a port that has as many as it may, and when all are taken, that of its own which has been silent for
    * longest; of a port that has none, anybody's.
    */
-  #take(port: PortId, now: number): Stream {
+  #take(port: PortId, now: number): NameStream {
     const isFull = this.#free.length === 0 && this.#streams.length === STREAMS;
     if (isFull || (this.#byPort[port] ?? 0) >= STREAMS_PER_PORT) {
       const stream = this.#mostSilent(port)!;
@@ -326,12 +262,12 @@ export class NameStreams {
     }
     const index = this.#free.pop();
     if (index !== undefined) return this.#streams[index];
-    const stream = new Stream(this.#streams.length);
+    const stream = new NameStream(this.#streams.length);
     this.#streams.push(stream);
     return stream;
   }
 
-  #mostSilent(port: PortId): Stream | undefined {
+  #mostSilent(port: PortId): NameStream | undefined {
     for (const stream of this.#live) if (stream.port === port) return stream;
     return this.#live.values().next().value;
   }
@@ -349,7 +285,7 @@ export class NameStreams {
     return network.mtu - (this.#peer.isIpv4 ? 20 : 40) - TCP_LEN;
   }
 
-  #forget(stream: Stream): void {
+  #forget(stream: NameStream): void {
     this.#load(stream);
     const bucket = this.#bucket(stream.port);
     if (this.#buckets[bucket] === stream.index) this.#buckets[bucket] = stream.next;
@@ -358,7 +294,7 @@ export class NameStreams {
       while (before.next !== stream.index) before = this.#streams[before.next];
       before.next = stream.next;
     }
-    stream.state = State.FREE;
+    stream.state = StreamState.FREE;
     this.#live.delete(stream);
     this.#byPort[stream.port]!--;
     // What a long answer took is given back.
@@ -367,13 +303,13 @@ export class NameStreams {
   }
 
   /** Who is at the other end of a stream: for all that is sent. */
-  #load(stream: Stream): void {
+  #load(stream: NameStream): void {
     this.#peer.load(this.#peers, stream.index * PEER_WORDS);
   }
 
   // ---- segments ----
 
-  #segment(stream: Stream, frame: Frame, flags: number, now: number): void {
+  #segment(stream: NameStream, frame: Frame, flags: number, now: number): void {
     const { bytes, l4, payload, end } = frame;
     const sequence = tcpSequence(bytes, l4);
     if ((flags & TCP_RST) !== 0) {
@@ -384,7 +320,7 @@ export class NameStreams {
     }
     if ((flags & TCP_SYN) !== 0) {
       // Ours was lost; or a stranger's (RFC 5961 §4.2).
-      if (stream.state === State.SYN_RECEIVED && ((sequence + 1) | 0) === stream.rcvNxt)
+      if (stream.state === StreamState.SYN_RECEIVED && ((sequence + 1) | 0) === stream.rcvNxt)
         this.#synchronize(stream, now);
       else this.#acknowledge(stream, now);
       return;
@@ -407,28 +343,28 @@ export class NameStreams {
     }
     // Also without anything new: what was acknowledged has made room for further answers.
     this.#read(stream, now);
-    if (stream.state === State.FREE) return;
+    if (stream.state === StreamState.FREE) return;
     if (!this.#transmit(stream, now) && isToAcknowledge) this.#acknowledge(stream, now);
     this.#settle(stream, now);
   }
 
-  #isInWindow(stream: Stream, sequence: number): boolean {
+  #isInWindow(stream: NameStream, sequence: number): boolean {
     const offset = (sequence - stream.rcvNxt) | 0;
     return offset >= 0 && offset < INPUT;
   }
 
   /** Takes the acknowledgment and window of a segment; false when the segment is to be ignored. */
-  #acknowledged(stream: Stream, frame: Frame, now: number): boolean {
+  #acknowledged(stream: NameStream, frame: Frame, now: number): boolean {
     const { bytes, l4 } = frame;
     const count = (tcpAcknowledgment(bytes, l4) - stream.sndUna) | 0;
-    if (stream.state === State.SYN_RECEIVED) {
+    if (stream.state === StreamState.SYN_RECEIVED) {
       if (count !== 1) {
         // RFC 9293 §3.10.7.4: of something else, before anything was agreed on.
         const network = this.#networks[stream.network];
         if (network !== undefined) sendTcpReset(this.#originator, frame, network, now);
         return false;
       }
-      stream.state = State.ESTABLISHED;
+      stream.state = StreamState.ESTABLISHED;
       stream.sndUna = (stream.sndUna + 1) | 0;
       stream.retries = 0;
       stream.resend = Number.POSITIVE_INFINITY;
@@ -443,32 +379,22 @@ export class NameStreams {
     return true;
   }
 
-  #advance(stream: Stream, count: number, now: number): void {
-    const taken = Math.min(count, stream.outputLength);
-    stream.output.copyWithin(0, taken, stream.outputLength);
-    stream.outputLength -= taken;
-    stream.sent = Math.max(0, stream.sent - taken);
-    stream.most -= count;
-    stream.sndUna = (stream.sndUna + count) | 0;
-    if (count > taken) {
-      stream.finSent = true;
-      stream.finAcknowledged = true;
-    }
+  #advance(stream: NameStream, count: number, now: number): void {
+    stream.acknowledge(count);
     stream.retries = 0;
-    const isDone = stream.outputLength === 0 && (!stream.finSent || stream.finAcknowledged);
-    stream.resend = isDone ? Number.POSITIVE_INFINITY : now + RETRANSMIT;
+    stream.resend = stream.isUnacknowledged ? now + RETRANSMIT : Number.POSITIVE_INFINITY;
     if (stream.outputLength === 0 && !stream.finWanted) this.#active(stream, now);
   }
 
   /** A whole message has come or gone. */
-  #active(stream: Stream, now: number): void {
+  #active(stream: NameStream, now: number): void {
     stream.end = now + IDLE;
     this.#live.delete(stream);
     this.#live.add(stream);
   }
 
   /** Answers the whole questions that have come, one after the other. */
-  #read(stream: Stream, now: number): void {
+  #read(stream: NameStream, now: number): void {
     let at = 0;
     // Behind our last there is no place for an answer: who has asked meanwhile asks again elsewhere (RFC 7766 §6.2.4).
     const mayAnswer = !stream.finWanted;
@@ -485,7 +411,7 @@ export class NameStreams {
       const network = this.#networks[stream.network]!;
       const answer = this.#service.ask(stream.input, at + 2, end, network, stream, this.#answer);
       at = end;
-      if (answer > 0) this.#append(stream, this.#answer, answer);
+      if (answer > 0) stream.append(this.#answer, answer);
       else if (answer === 0) {
         this.#abort(stream, now);
         return;
@@ -498,55 +424,37 @@ export class NameStreams {
     if (isOver) this.#finish(stream, now);
   }
 
-  /** Puts a message with its length behind what is to be sent. */
-  #append(stream: Stream, message: Uint8Array, length: number): void {
-    const end = stream.outputLength + 2 + length;
-    if (stream.output.length < end) {
-      const larger = new Uint8Array(end);
-      larger.set(stream.output.subarray(0, stream.outputLength));
-      stream.output = larger;
-    }
-    const { output, outputLength } = stream;
-    set16(output, outputLength, length);
-    for (let i = 0; i < length; i++) output[outputLength + 2 + i] = message[i];
-    stream.outputLength = end;
-  }
-
-  #finish(stream: Stream, now: number): void {
+  #finish(stream: NameStream, now: number): void {
     if (stream.finWanted) return;
     stream.finWanted = true;
     stream.end = now + LINGER;
   }
 
   /** Forgets a connection that both sides have closed, or sees to it that what is due is done. */
-  #settle(stream: Stream, now: number): void {
-    if (stream.state === State.FREE) return;
+  #settle(stream: NameStream, now: number): void {
+    if (stream.state === StreamState.FREE) return;
     // Nobody waits for what might still be under way (RFC 9293 §3.6.1): nothing is, on a link inside one machine.
     if (stream.finReceived && stream.finAcknowledged) this.#forget(stream);
     else {
-      if (stream.resend === Number.POSITIVE_INFINITY && this.#isUnacknowledged(stream))
+      if (stream.resend === Number.POSITIVE_INFINITY && stream.isUnacknowledged)
         stream.resend = now + RETRANSMIT;
       this.#due(stream);
     }
   }
 
-  #isUnacknowledged({ outputLength, finSent, finAcknowledged }: Stream): boolean {
-    return outputLength > 0 || (finSent && !finAcknowledged);
-  }
-
-  #due({ resend, end }: Stream): void {
+  #due({ resend, end }: NameStream): void {
     this.deadline = Math.min(this.deadline, resend, end);
   }
 
   // ---- time ----
 
-  #timeUp(stream: Stream, now: number): void {
+  #timeUp(stream: NameStream, now: number): void {
     // Others have their own time, which is bounded.
     if (stream.waiting) {
       stream.end = now + IDLE;
       return;
     }
-    if (stream.state === State.SYN_RECEIVED || stream.finWanted || stream.outputLength > 0) {
+    if (stream.state === StreamState.SYN_RECEIVED || stream.finWanted || stream.outputLength > 0) {
       this.#abort(stream, now);
       return;
     }
@@ -555,13 +463,13 @@ export class NameStreams {
     this.#settle(stream, now);
   }
 
-  #sendAgain(stream: Stream, now: number): void {
+  #sendAgain(stream: NameStream, now: number): void {
     if (stream.retries++ >= RETRIES) {
       this.#abort(stream, now);
       return;
     }
     stream.resend = now + (RETRANSMIT << stream.retries);
-    if (stream.state === State.SYN_RECEIVED) {
+    if (stream.state === StreamState.SYN_RECEIVED) {
       this.#emit(stream, TCP_SYN | TCP_ACK, 0, 0, now);
       return;
     }
@@ -574,23 +482,23 @@ export class NameStreams {
 
   // ---- what is sent ----
 
-  #synchronize(stream: Stream, now: number): void {
+  #synchronize(stream: NameStream, now: number): void {
     stream.resend = now + RETRANSMIT;
     this.#emit(stream, TCP_SYN | TCP_ACK, 0, 0, now);
   }
 
-  #acknowledge(stream: Stream, now: number): void {
+  #acknowledge(stream: NameStream, now: number): void {
     this.#emit(stream, TCP_ACK, stream.sent + (stream.finSent ? 1 : 0), 0, now);
   }
 
-  #abort(stream: Stream, now: number): void {
+  #abort(stream: NameStream, now: number): void {
     this.#emit(stream, TCP_RST | TCP_ACK, stream.sent + (stream.finSent ? 1 : 0), 0, now);
     this.#forget(stream);
   }
 
   /** Sends what the window lets through; whether it sent anything. */
-  #transmit(stream: Stream, now: number): boolean {
-    if (stream.state !== State.ESTABLISHED) return false;
+  #transmit(stream: NameStream, now: number): boolean {
+    if (stream.state !== StreamState.ESTABLISHED) return false;
     let isSent = false;
     const most = Math.min(stream.outputLength, stream.window, MOST_SEGMENTS * stream.mss);
     while (stream.sent < most) {
@@ -611,7 +519,7 @@ export class NameStreams {
   }
 
   /** Sends a segment with `length` bytes of the output from `offset` on, to who is in `#peer`. */
-  #emit(stream: Stream, flags: number, offset: number, length: number, now: number): boolean {
+  #emit(stream: NameStream, flags: number, offset: number, length: number, now: number): boolean {
     const network = this.#networks[stream.network];
     if (network === undefined) return false;
     const peer = this.#peer;
