@@ -17,9 +17,17 @@ interface Answers {
   p99: number;
 }
 
-/** Asks the gateway for the address of a container, from a third one. */
-async function ask(path: Path, binary: string, milliseconds: number): Promise<Answers> {
-  const argv = [binary, GATEWAY, 'b', String(DNS_RATE), String(milliseconds)];
+/** Who answers a third container: the gateway, or a program beside the one that asks, so that the deck sees nothing of it. */
+export type Answerer = 'gateway' | 'itself';
+
+/** Asks for the address of a container, from a third one. */
+async function ask(
+  path: Path,
+  binary: string,
+  milliseconds: number,
+  who: Answerer = 'gateway',
+): Promise<Answers> {
+  const argv = [binary, who === 'gateway' ? GATEWAY : who, 'b', String(DNS_RATE), String(milliseconds)];
   return JSON.parse(await path.third!.run(argv, milliseconds + 10_000)) as Answers;
 }
 
@@ -39,10 +47,11 @@ export async function dnsBulk(
   binary: string,
   seconds: number,
   congestion: string | undefined,
+  who: Answerer,
 ): Promise<Sample> {
   const [value, answers] = await Promise.all([
     tcpBulk(path, seconds, congestion),
-    ask(path, binary, seconds * 1000 + AROUND),
+    ask(path, binary, seconds * 1000 + AROUND, who),
   ]);
   return { value, detail: words(answers) };
 }
