@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -179,4 +179,32 @@ it('asks a daemon for no longer than two seconds, and is silent without one', as
   }
   mute.closeAllConnections();
   mute.close();
+});
+
+it.each<[string, RequestListener]>([
+  [
+    'half of it alone',
+    ({ url }, response) => {
+      if (url === '/v1/networks') response.destroy();
+    },
+  ],
+  ['other things', (_, response) => response.end('It works!')],
+])('is silent with a daemon that answers %s', async (_, listener) => {
+  const odd = createServer(listener);
+  const socket = join(folder, 'odd.sock');
+  await new Promise<void>((resolve) => odd.listen(socket, resolve));
+  const child = spawn(process.execPath, [main, '__complete', 'names', `unix://${socket}`], { env });
+  try {
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+    }
+    expect([await once(child, 'close'), said]).toEqual([[0, null], '']);
+  } finally {
+    child.kill('SIGKILL');
+    odd.closeAllConnections();
+    odd.close();
+  }
 });

@@ -32,20 +32,23 @@ export async function printNames([kind = '', host]: readonly string[]): Promise<
     // Nobody is there to read why.
   } finally {
     done();
+    // When one has failed, the others need not answer any more.
+    given.abort();
   }
 }
 
-function get(socketPath: string, path: string, signal: AbortSignal): Promise<{ name: string }[]> {
-  return new Promise((resolve, reject) => {
+async function get(socketPath: string, path: string, signal: AbortSignal): Promise<{ name: string }[]> {
+  const said = await new Promise<string>((resolve, reject) => {
     const sent = request({ socketPath, path, agent: false, signal }, (answer) => {
       let text = '';
       answer.setEncoding('utf8').on('data', (more: string) => {
         text += more;
       });
-      answer.on('end', () => resolve(answer.statusCode === 200 ? JSON.parse(text) : []));
+      answer.on('end', () => resolve(answer.statusCode === 200 ? text : '[]'));
       answer.on('error', reject);
     });
     sent.on('error', reject);
     sent.end();
   });
+  return JSON.parse(said) as { name: string }[];
 }
