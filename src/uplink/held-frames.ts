@@ -24,7 +24,7 @@ export class HeldFrames {
   readonly #frames: (Frame | null)[] = new Array<Frame | null>(CAPACITY).fill(null);
   /** Next of the same connection or of the free ones, + 1. */
   readonly #next = new Int32Array(CAPACITY);
-  /** When it came, in a count of all that came. */
+  /** When it came, in a count of all that came, which goes round. */
   readonly #arrival = new Int32Array(CAPACITY);
   readonly #blocks = new Int32Array(SACK_BLOCKS * BLOCK);
   #arrivals = 0;
@@ -61,7 +61,7 @@ export class HeldFrames {
       if (before(sequence, otherSequence)) break;
       // The same again. A longer one is not looked for: what is missing will come once more.
       if (sequence === otherSequence && frame.end - frame.payload <= other.end - other.payload) {
-        this.#arrival[next - 1] = this.#arrivals++;
+        this.#arrive(next);
         return true;
       }
       previous = next;
@@ -72,13 +72,18 @@ export class HeldFrames {
     const entry = this.#free;
     this.#free = this.#next[entry - 1];
     this.#frames[entry - 1] = kept;
-    this.#arrival[entry - 1] = this.#arrivals++;
+    this.#arrive(entry);
     this.#next[entry - 1] = next;
     if (previous === 0) words[at + HELD] = entry;
     else this.#next[previous - 1] = entry;
     words[at + HELD_COUNT]++;
     this.#count++;
     return true;
+  }
+
+  #arrive(entry: number): void {
+    this.#arrival[entry - 1] = this.#arrivals;
+    this.#arrivals = (this.#arrivals + 1) | 0;
   }
 
   /** Lets the first frame of a connection go. */
