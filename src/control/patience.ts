@@ -2,8 +2,8 @@
 const PARTS = 10;
 
 /**
- * Calls back after so many milliseconds in which this process ran. One in which it stood still counts as a tenth of them at most:
- * a timer of the whole would then be over before what has come meanwhile is read.
+ * Calls back after so many milliseconds in which this process ran. However long it stands still, that counts as a tenth of them at
+ * most: a timer of the whole would then be over before what has come meanwhile is read.
  * @returns ends the waiting
  */
 export function afterRunning(milliseconds: number, over: () => void): () => void {
