@@ -29,12 +29,15 @@ const ABSENT = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSO
 /** The daemon's API from outside. Every call is a connection of its own. Methods throw a `DeckError`. */
 export class DaemonClient {
   readonly socket: string;
-  readonly #timeout: number | undefined;
+  readonly #limit: number | AbortSignal | undefined;
 
-  /** @param timeout milliseconds in which an answer must be there as a whole; for as long as it takes when left out */
-  constructor(socket: string, timeout?: number) {
+  /**
+   * @param limit milliseconds in which an answer must be there as a whole, or what breaks off all that is under way, its reason
+   *   being an error to throw; for as long as it takes when left out
+   */
+  constructor(socket: string, limit?: number | AbortSignal) {
     this.socket = socket;
-    this.#timeout = timeout;
+    this.#limit = limit;
   }
 
   version(): Promise<VersionInfo> {
@@ -130,7 +133,7 @@ export class DaemonClient {
     return new Promise((resolve, reject) => {
       const content = body && Buffer.from(JSON.stringify(body));
       const headers = content && { 'content-type': 'application/json', 'content-length': content.length };
-      const signal = this.#timeout === undefined ? undefined : AbortSignal.timeout(this.#timeout);
+      const signal = typeof this.#limit === 'number' ? AbortSignal.timeout(this.#limit) : this.#limit;
       const sent: ClientRequest = request(
         {
           socketPath: this.socket,
@@ -168,9 +171,10 @@ export class DaemonClient {
     }
   }
 
-  #connectionError(error: NodeJS.ErrnoException): DeckError {
+  #connectionError(error: NodeJS.ErrnoException): Error {
+    if (this.#limit instanceof AbortSignal && this.#limit.aborted) return this.#limit.reason as Error;
     if (error.name === 'AbortError') {
-      const seconds = this.#timeout! / 1000;
+      const seconds = Number(this.#limit) / 1000;
       return unavailable(`the daemon at ${this.socket} has not answered within ${seconds} s; see its log`);
     }
     if (error.code && ABSENT.has(error.code)) return new DaemonAbsent(this.socket);

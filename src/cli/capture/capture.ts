@@ -3,7 +3,7 @@ import { compileFilter } from '../../capture/filter/filter.ts';
 import { FilterError } from '../../capture/filter/filter-error.ts';
 import { BlockSplitter } from '../../capture/live/block-splitter.ts';
 import type { CaptureEnded, DescriptorOffer, FileProgress } from '../../control/capture-schema.ts';
-import type { ByteStream, DaemonClient } from '../../control/client.ts';
+import { type ByteStream, DaemonClient } from '../../control/client.ts';
 import { DeckError, invalid, unavailable } from '../../control/error.ts';
 import { quote } from '../../control/name.ts';
 import { afterRunning } from '../../control/patience.ts';
@@ -34,7 +34,7 @@ export interface CaptureFlags {
 
 /** Milliseconds in which whoever reads it must take something of what was captured before ctrl-C. */
 const PATIENCE = 2000;
-/** Milliseconds in which something of it must come from the daemon: a machine may be busy, and who asks twice waits no longer. */
+/** Milliseconds in which something of it must come from the daemon: a machine may be busy. */
 const DAEMON_PATIENCE = 10_000;
 
 /** Captures until ctrl-C, until there are as many packets as were wanted, or until nobody reads them any more. */
@@ -56,14 +56,14 @@ export async function capture(
   if (flags.direction !== undefined && flags.direction !== 'inout') query.set('direction', flags.direction);
 
   const stopped = new AbortController();
-  const ending = new Ending(() => stopped.abort());
+  const ending = new Ending(client, () => stopped.abort());
   try {
     // A FIFO waits for its reader before anything is captured.
     const target = files && (await openTarget(fileName(files.path, files, 0, new Date()), stopped.signal));
     const direct =
-      target && !rotates(files!) && most === undefined && (await toDaemon(client, query, target));
-    const stream = direct || (await client.bytes(`/v1/capture?${query}`));
-    const end = () => client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
+      target && !rotates(files!) && most === undefined && (await toDaemon(ending.client, query, target));
+    const stream = direct || (await ending.client.bytes(`/v1/capture?${query}`));
+    const end = () => ending.client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
     ending.begin(stream, end);
     if (!flags.quiet) {
       say(`capturing ${scopeWords(flags.interface, filter)}; ctrl-C ends`);
@@ -81,7 +81,7 @@ export async function capture(
     process.stderr.write(`${count(packets, 'packet')} captured, ${missed} missed by the capture\n`);
     return EXIT_DONE;
   } catch (error) {
-    // Whoever read it has what he wanted.
+    // Whoever read it has what he wanted; or it was to end before it had begun.
     if (error instanceof ReaderGone) return EXIT_DONE;
     throw error;
   } finally {
@@ -103,9 +103,13 @@ export function checkFilter(text: string): string {
   }
 }
 
-/** How a capture ends: by a signal or by its count, with the daemon, or because nobody reads. */
+/** How a capture ends: by a signal or by its count, with the daemon, or because nobody reads, or because the daemon stands still. */
 export class Ending {
+  /** Speaks with the daemon for as long as somebody waits for it. */
+  readonly client: DaemonClient;
   readonly #stop: () => void;
+  /** Breaks off what the daemon has not answered. */
+  readonly #abandon = new AbortController();
   #stream: ByteStream | undefined;
   #end: (() => Promise<CaptureEnded>) | undefined;
   #counts: Promise<CaptureEnded> | undefined;
@@ -113,14 +117,19 @@ export class Ending {
   #happened = () => {};
   /** Whether a reader has yet to take something; else the daemon to send it. */
   #writing = false;
+  /** Whether it was asked for twice. */
+  #hurried = false;
   readonly #receive = () => {
+    if (!this.#counts) return this.request();
     // Who asks twice does not want to wait for what is still under way.
-    if (this.#counts) this.#stream?.destroy();
-    else this.request();
+    this.#hurried = true;
+    this.#stream?.destroy();
+    this.#wait();
   };
 
   /** @param stop ends what waits before the capture has begun */
-  constructor(stop: () => void) {
+  constructor({ socket }: DaemonClient, stop: () => void) {
+    this.client = new DaemonClient(socket, this.#abandon.signal);
     this.#stop = stop;
     for (const signal of SIGNALS) process.on(signal, this.#receive);
   }
@@ -138,6 +147,7 @@ export class Ending {
   /** Lets the daemon end the capture: what it has captured so far still comes. */
   request(): void {
     this.#stop();
+    if (!this.#end) this.#abandon.abort(new ReaderGone());
     if (!this.#end || this.#counts) return;
     this.#counts = this.#end();
     this.#counts.catch(() => this.#stream?.destroy());
@@ -159,12 +169,18 @@ export class Ending {
   #wait(): void {
     this.#happened();
     if (!this.#counts) return;
-    this.#happened = afterRunning(this.#writing ? PATIENCE : DAEMON_PATIENCE, () => this.#stream?.destroy());
+    const patience = this.#writing || this.#hurried ? PATIENCE : DAEMON_PATIENCE;
+    this.#happened = afterRunning(patience, () => {
+      if (this.#writing) this.#stream?.destroy();
+      else
+        this.#abandon.abort(unavailable(`the daemon at ${this.client.socket} does not answer; see its log`));
+    });
   }
 
   /** What the capture came to, which the daemon knows. Throws when it has gone before that. */
   async counts(): Promise<CaptureEnded> {
     if (!this.#counts) throw unavailable('the daemon has gone; start it again and capture again');
+    this.progress();
     return this.#counts;
   }
 

@@ -4,6 +4,7 @@ import { count } from '../../trace/count.ts';
 import { writeText } from '../follow.ts';
 import { EXIT_DONE, type Format, say, style } from '../output.ts';
 import { checkFilter, Ending, linesOf, scopeWords } from './capture.ts';
+import { ReaderGone } from './target.ts';
 
 /** Options of `tapdeck trace`, as commander gives them. */
 export interface TraceFlags {
@@ -23,11 +24,11 @@ export async function trace(
   const query = new URLSearchParams();
   for (const name of flags.interface ?? []) if (name !== 'any') query.append('interface', name);
   if (filter !== '') query.set('filter', filter);
-  const ending = new Ending(() => {});
+  const ending = new Ending(client, () => {});
   try {
-    const stream = await client.bytes(`/v1/trace?${query}`);
+    const stream = await ending.client.bytes(`/v1/trace?${query}`);
     ending.begin(stream, () =>
-      client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`),
+      ending.client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`),
     );
     if (!flags.quiet && format === 'table') {
       say(`tracing ${scopeWords(flags.interface, filter)}; ctrl-C ends`);
@@ -49,6 +50,10 @@ export async function trace(
     const { missed } = await ending.counts();
     process.stderr.write(`${count(packets, 'packet')} traced, ${missed} missed by the trace\n`);
     return EXIT_DONE;
+  } catch (error) {
+    // It was to end before it had begun.
+    if (error instanceof ReaderGone) return EXIT_DONE;
+    throw error;
   } finally {
     ending.close();
   }
