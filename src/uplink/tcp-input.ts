@@ -71,8 +71,6 @@ const LOWEST_MSS = 48;
 const HIGHEST_SHIFT = 14;
 /** Bytes of a segment whose acknowledgment may wait: what asks for an answer is small, as a rule. */
 const SMALL = 2048;
-/** Bytes of room of which the inside is told by a segment of their own (RFC 9293 §3.8.6.2.2). */
-const WORTH_TELLING = 4096;
 /** Challenge ACKs that a connection sends in a second (RFC 5961 §7). */
 const CHALLENGES_PER_SECOND = 10;
 /** Milliseconds after which a timestamp says nothing any more: its clock may have gone half around (RFC 7323 §5.5). */
@@ -315,7 +313,7 @@ export class TcpInput {
     const room = this.#host.room(row);
     // The inside may be waiting for as much as a whole segment, and nothing else will tell it of the room.
     const offered = (edge - words[at + RCV_NXT]) | 0;
-    if (room - offered >= WORTH_TELLING) this.#output.wake(row, ACK_DUE);
+    if (room - offered >= this.#output.windowStep(at)) this.#output.wake(row, ACK_DUE);
     return true;
   }
 

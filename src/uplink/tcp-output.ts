@@ -62,7 +62,7 @@ import { longestSegment, type TcpSegments } from './tcp-segments.ts';
 
 /** Our window is offered in units of 128 bytes: up to 8 MiB. */
 export const WINDOW_SHIFT = 7;
-/** Bytes by which our window opens at least, where a segment is not less. */
+/** Bytes of a segment, when our window is to open, that are enough of a long one. */
 const WINDOW_STEP = 4096;
 /** Milliseconds of silence: longer than an inside delays an acknowledgment for, which is 40 in Linux. */
 const TAIL_DELAY = 50;
@@ -382,6 +382,15 @@ export class TcpOutput {
     this.#connections.arm(row, now + this.#connections.timeout(row), now);
   }
 
+  /**
+   * Bytes by which our window opens at least: a segment, or half of what there may be when that is less (RFC 9293
+   * §3.8.6.2.2, MUST-39).
+   */
+  windowStep(at: number): number {
+    const words = this.#words;
+    return Math.min(words[at + SND_MSS], WINDOW_STEP, words[at + QUEUE_LIMIT] >> 1);
+  }
+
   #sendAck(row: number, arena: Arena, now: number): Frame | null {
     const frame = this.#segments.allocate(arena, false);
     if (frame === undefined) return null;
@@ -474,10 +483,8 @@ export class TcpOutput {
       (words[at + FLAGS] & FIN_RECEIVED) === 0
     ) {
       const room = Math.min(this.#host.room(row) >> shift, 0xffff) << shift;
-      // The right edge never goes back (RFC 9293 §3.8.6), and moves in steps worth a segment, also when it has stood still
-      // at 0 (§3.8.6.2.2, MUST-39).
-      if (room - window >= Math.min(words[at + SND_MSS], WINDOW_STEP, words[at + QUEUE_LIMIT] >> 1))
-        window = room;
+      // The right edge never goes back (RFC 9293 §3.8.6), and moves in steps, also when it has stood still at 0.
+      if (room - window >= this.windowStep(at)) window = room;
     }
     // Rounded up to what can be said, so that rounding does not move the edge back either.
     const field = Math.min(0xffff, (window + (1 << shift) - 1) >> shift);
