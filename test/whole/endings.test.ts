@@ -6,7 +6,7 @@ import { type Host, Lab } from './lab.ts';
 
 // What ends while frames are on their way: a namespace, an interface, the daemon.
 
-/** Of somebody who floods: not every ping finds a place in the queue. */
+/** Of two who do not flood: answers and ARP of who does would have to find a place in his own queue. */
 async function untilAnswered(from: Host, address: string): Promise<void> {
   await until(async () => (await from.lostPings(address, 1)).length === 0, 'a ping is answered');
 }
@@ -45,13 +45,13 @@ describe('a namespace under traffic', () => {
   });
 
   it('may go down and come up again', async () => {
-    const [a, b] = [await lab.attach('up-a'), await lab.attach('up-b')];
+    const [a, b, c] = [await lab.attach('up-a'), await lab.attach('up-b'), await lab.attach('up-c')];
     const before = await lab.drops();
     const flood = await a.servePeer('flood', b.ipv4, '9', '30');
     execFileSync('ip', ['-n', b.netns, 'link', 'set', 'eth0', 'down']);
     await until(async () => (await lab.drops()).LINK_DOWN! > before.LINK_DOWN!, 'frames find it down');
     execFileSync('ip', ['-n', b.netns, 'link', 'set', 'eth0', 'up']);
-    await untilAnswered(a, b.ipv4);
+    await untilAnswered(c, b.ipv4);
     flood.kill('SIGKILL');
     await flood.ended;
   });
@@ -70,6 +70,7 @@ describe('the daemon under traffic', () => {
     // Frames that wait in the deck when it ends.
     const b = await lab.attach('b', '--faults', 'delay=300ms');
     const c = await lab.attach('c');
+    const d = await lab.attach('d');
     await c.serve('Server listening', 'iperf3', '-s', '-1', '--forceflush');
     const traffic = [
       await a.servePeer('flood', b.ipv4, '9', '30'),
@@ -85,14 +86,14 @@ describe('the daemon under traffic', () => {
       expect(err).not.toContain('"level":50');
       expect(lab.account.leftovers().filter((one) => !one.startsWith('process '))).toEqual([]);
     }
-    for (const { netns } of [a, b, c])
+    for (const { netns } of [a, b, c, d])
       expect(ip(netns, 'link').map(({ ifname }: { ifname: string }) => ifname)).toEqual(['lo']);
     // They are still at it, into the void; the next daemon connects the same namespaces as if nothing had been.
     const next = await lab.account.daemon();
     if (signal === 'SIGKILL')
       expect(next.err).toContain('cleaned up after a daemon that did not exit cleanly');
-    expect(next.err).toContain('connected a, b, c again');
-    await untilAnswered(a, c.ipv4);
+    expect(next.err).toContain('connected a, b, c, d again');
+    await untilAnswered(d, c.ipv4);
     expect(traffic.every(({ child }) => child.pid !== undefined)).toBe(true);
   });
 });
