@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Ending } from '../../src/cli/capture/capture.ts';
 import { ReaderGone } from '../../src/cli/capture/target.ts';
-import type { CaptureEnded } from '../../src/control/capture-schema.ts';
 import { DaemonClient } from '../../src/control/client.ts';
 
 let folder: string;
@@ -40,7 +39,7 @@ async function daemon(end: RequestListener): Promise<void> {
 
 async function begin() {
   const stream = await ending.client.bytes('/v1/capture');
-  ending.begin(stream, () => ending.client.delete<CaptureEnded>('/v1/captures/1'));
+  ending.begin(stream);
   return stream;
 }
 

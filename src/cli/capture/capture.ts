@@ -63,8 +63,7 @@ export async function capture(
     const direct =
       target && !rotates(files!) && most === undefined && (await toDaemon(ending.client, query, target));
     const stream = direct || (await ending.client.bytes(`/v1/capture?${query}`));
-    const end = () => ending.client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
-    ending.begin(stream, end);
+    ending.begin(stream);
     if (!flags.quiet) {
       say(`capturing ${scopeWords(flags.interface, filter)}; ctrl-C ends`);
     }
@@ -111,7 +110,6 @@ export class Ending {
   /** Breaks off what the daemon has not answered. */
   readonly #abandon = new AbortController();
   #stream: ByteStream | undefined;
-  #end: (() => Promise<CaptureEnded>) | undefined;
   #counts: Promise<CaptureEnded> | undefined;
   /** Ends the waiting for something to happen. */
   #happened = () => {};
@@ -134,9 +132,8 @@ export class Ending {
     for (const signal of SIGNALS) process.on(signal, this.#receive);
   }
 
-  begin(stream: ByteStream, end: () => Promise<CaptureEnded>): void {
+  begin(stream: ByteStream): void {
     this.#stream = stream;
-    this.#end = end;
   }
 
   /** Whether somebody wants it to end. */
@@ -147,10 +144,14 @@ export class Ending {
   /** Lets the daemon end the capture: what it has captured so far still comes. */
   request(): void {
     this.#stop();
-    if (!this.#end) this.#abandon.abort(new ReaderGone());
-    if (!this.#end || this.#counts) return;
-    this.#counts = this.#end();
-    this.#counts.catch(() => this.#stream?.destroy());
+    if (this.#counts) return;
+    const stream = this.#stream;
+    if (!stream) {
+      this.#abandon.abort(new ReaderGone());
+      return;
+    }
+    this.#counts = this.client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`);
+    this.#counts.catch(() => stream.destroy());
     this.#wait();
   }
 

@@ -1,4 +1,4 @@
-import type { CaptureEnded, TraceMissed, TraceView } from '../../control/capture-schema.ts';
+import type { TraceMissed, TraceView } from '../../control/capture-schema.ts';
 import type { DaemonClient } from '../../control/client.ts';
 import { count } from '../../trace/count.ts';
 import { writeText } from '../follow.ts';
@@ -27,9 +27,7 @@ export async function trace(
   const ending = new Ending(client, () => {});
   try {
     const stream = await ending.client.bytes(`/v1/trace?${query}`);
-    ending.begin(stream, () =>
-      ending.client.delete<CaptureEnded>(`/v1/captures/${stream.header('tapdeck-capture')}`),
-    );
+    ending.begin(stream);
     if (!flags.quiet && format === 'table') {
       say(`tracing ${scopeWords(flags.interface, filter)}; ctrl-C ends`);
     }
