@@ -124,8 +124,9 @@ export class FirstPackets {
     const nat = this.#nat;
     const { protocol } = frame;
     const isUplink = this.#uplinks[network.id] !== undefined;
+    const hasPorts = protocol === PROTO_TCP || protocol === PROTO_UDP;
     if (network.isInternal && owner !== network) return this.#internalInput(frame, network);
-    if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
+    if (hasPorts) {
       const port = nat.words[TUPLE_PORTS] & 0xffff;
       // In front of what is published: only the deck itself speaks for the gateway.
       if (!isUplink && isService(protocol, port) && this.#uplinks[owner.id] === undefined) {
@@ -136,8 +137,7 @@ export class FirstPackets {
     }
     if (owner === network && this.#ports.hostAtGateway[frame.ingress] !== 0) {
       const uplink = this.#uplinks[network.uplink];
-      const isStream = protocol === PROTO_TCP || protocol === PROTO_UDP;
-      if (isStream && uplink?.isHost && nat.toNextHop(uplink, frame.etherType === ETHERTYPE_IPV4)) {
+      if (hasPorts && uplink?.isHost && nat.toNextHop(uplink, frame.etherType === ETHERTYPE_IPV4)) {
         return this.#toHost(frame, network, uplink, now);
       }
     }
@@ -148,8 +148,7 @@ export class FirstPackets {
     }
     if (isUplink && protocol === PROTO_TCP) {
       // RFC 5382 REQ-4: an unsolicited SYN gets no answer; it may be one half of a simultaneous open.
-      this.#rules.count(Rule.UNPUBLISHED, network.id, frame.end - frame.l3);
-      return drop(DropReason.NOT_PUBLISHED);
+      return this.#unpublished(frame, network);
     }
     if (isUplink && !leavesItsLink(frame)) {
       // Nobody outside speaks for somebody inside, not to the deck itself either (RFC 3704 §2.2).
