@@ -19,7 +19,7 @@ import { endProcesses, findProcess, type ProcessId } from '../../src/control/pro
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Milliseconds for what must come, not counting those in which nobody looks: less than a test has as a whole. */
-const PATIENCE = 40_000;
+export const PATIENCE = 40_000;
 
 export interface Outcome {
   /** As a shell gives it. */

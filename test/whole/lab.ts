@@ -11,10 +11,8 @@ import type { Endpoint } from '../../src/control/endpoint.ts';
 import type { NetworkInfo } from '../../src/control/network.ts';
 import type { CountersView, DropView } from '../../src/control/views.ts';
 import { netnsPath, Sandboxes } from '../device/sandbox.ts';
-import { Account, type Outcome, type Running } from './account.ts';
+import { Account, type Outcome, PATIENCE, type Running } from './account.ts';
 
-/** Milliseconds for what must come: less than a test has as a whole. */
-const PATIENCE = 40_000;
 const PEER = fileURLToPath(new URL('peer.py', import.meta.url));
 
 /**
@@ -210,6 +208,13 @@ export class Station {
       Array.from(said.out.matchAll(/icmp_seq=(\d+) ttl/g), ([, number]) => Number(number)),
     );
     return Array.from({ length: count }, (_, i) => i + 1).filter((number) => !answered.has(number));
+  }
+
+  /** The routers on the way, and the destination: who answers traceroute, '*' for who does not. */
+  async hops(method: string, to: string, ...options: string[]): Promise<string[]> {
+    // However late, and however much later than the answers of others.
+    const said = await this.ok('traceroute', method, '-n', '-q', '1', '-w', '20,0,0', ...options, to);
+    return Array.from(said.matchAll(/^ *\d+ +(\S+)/gm), ([, hop]) => hop!);
   }
 
   /** Starts a program and waits until it has said that it is ready. */

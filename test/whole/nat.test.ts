@@ -114,13 +114,6 @@ async function flowsTo(address: string, port: number): Promise<FlowView[]> {
   return JSON.parse(await lab.account.ok('conntrack', '-L', ...filter, '--format', 'json')) as FlowView[];
 }
 
-/** The routers on the way, and the destination. */
-async function hops(from: Station, method: string, to: string, ...options: string[]): Promise<string[]> {
-  // However late, and however much later than the answers of others.
-  const said = await from.ok('traceroute', method, '-n', '-q', '1', '-w', '20,0,0', ...options, to);
-  return Array.from(said.matchAll(/^ *\d+ +(\S+)/gm), ([, hop]) => hop!);
-}
-
 describe.each(FAMILIES)('out of a container over %s', (family) => {
   it('ping, the next hop and beyond, small and large', async () => {
     // Until the deck knows the next hop's address, only a few packets may wait for it.
@@ -165,7 +158,7 @@ describe.each(FAMILIES)('out of a container over %s', (family) => {
     ['TCP', '-T'],
   ])('traceroute by %s', async (_, method) => {
     await webServer(world.far, 80);
-    expect(await hops(a, method, FAR[family])).toEqual([a.gateway[family], OUT[family], FAR[family]]);
+    expect(await a.hops(method, FAR[family])).toEqual([a.gateway[family], OUT[family], FAR[family]]);
   });
 
   it('what is refused outside is refused at once', async () => {
@@ -237,7 +230,7 @@ describe.each(FAMILIES)('into a container by a published port over %s', (family)
 
   it('traceroute by TCP, and ping of the deck itself', async () => {
     await webServer(b, 80);
-    const route = await hops(world.far, '-T', DECK[family], '-p', '8080');
+    const route = await world.far.hops('-T', DECK[family], '-p', '8080');
     expect(route).toEqual([FAR_GATEWAY[family], DECK[family], DECK[family]]);
     expect(await world.far.lostPings(DECK[family], 5)).toEqual([]);
     expect(await b.lostPings(DECK[family], 5)).toEqual([]);
